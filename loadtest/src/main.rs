@@ -1,0 +1,2 @@
+//! Load client.
+fn main() {}
