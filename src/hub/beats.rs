@@ -1,0 +1,114 @@
+//! Heartbeat slots: which streams are looked at when.
+//!
+//! A turn of all slots takes one heartbeat interval. A stream stands in the slot in which its
+//! heartbeat falls due; one that was written to meanwhile is moved on to a later slot when its slot
+//! comes up. Each time it is placed up to a quarter of the interval early, at random: otherwise one
+//! broadcast would put every stream's heartbeat into the same slot.
+//!
+//! Invariant: a stream is looked at no later than one interval after it was last written to.
+
+/// How many slots a turn has.
+pub const SLOTS: usize = 64;
+/// A heartbeat comes up to this part of the interval early.
+const EARLY_PART: u64 = 4;
+
+/// Where a stream stands, for taking it out again.
+#[derive(Clone, Copy, Debug)]
+pub struct BeatPlace {
+    slot: u32,
+    at: u32,
+}
+
+/// The slots of one shard, holding slab indices.
+pub struct Beats {
+    slots: Vec<Vec<u32>>,
+    hand: usize,
+    interval_ms: u64,
+    random: u64,
+}
+
+impl Beats {
+    /// Slots for this interval. `seed` spreads the phases.
+    pub fn new(interval_ms: u64, seed: u64) -> Beats {
+        let interval_ms = interval_ms.max(SLOTS as u64);
+        Beats { slots: vec![Vec::new(); SLOTS], hand: 0, interval_ms, random: seed | 1 }
+    }
+
+    /// How long a slot lasts: the hand wants to be moved this often.
+    pub fn slot_ms(&self) -> u64 {
+        self.interval_ms / SLOTS as u64
+    }
+
+    /// The heartbeat interval.
+    pub fn interval_ms(&self) -> u64 {
+        self.interval_ms
+    }
+
+    /// How early a heartbeat may come, in milliseconds.
+    pub fn early_ms(&self) -> u64 {
+        self.interval_ms / EARLY_PART
+    }
+
+    /// Places a stream whose heartbeat is due in `due_in_ms`.
+    pub fn place(&mut self, index: u32, due_in_ms: u64) -> BeatPlace {
+        // xorshift64: the phases need to be spread, not secret.
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        let early_ms = self.random % self.early_ms();
+        let steps = (due_in_ms.saturating_sub(early_ms) / self.slot_ms()).clamp(1, SLOTS as u64);
+        let slot = (self.hand + steps as usize) % SLOTS;
+        self.slots[slot].push(index);
+        BeatPlace { slot: slot as u32, at: self.slots[slot].len() as u32 - 1 }
+    }
+
+    /// Takes a stream out. Says which stream now stands at `place`, if one moved there.
+    pub fn remove(&mut self, place: BeatPlace) -> Option<u32> {
+        let slot = &mut self.slots[place.slot as usize];
+        slot.swap_remove(place.at as usize);
+        if slot.is_empty() {
+            *slot = Vec::new();
+        }
+        slot.get(place.at as usize).copied()
+    }
+
+    /// Moves the hand on and takes the streams of its slot out into `due`, which is cleared first.
+    pub fn advance(&mut self, due: &mut Vec<u32>) {
+        due.clear();
+        self.hand = (self.hand + 1) % SLOTS;
+        std::mem::swap(due, &mut self.slots[self.hand]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_stream_comes_up_within_an_interval_and_phases_are_spread() {
+        let mut beats = Beats::new(6400, 9);
+        for index in 0..1000 {
+            beats.place(index, 6400);
+        }
+        let (mut due, mut seen, mut busy) = (Vec::new(), 0, 0);
+        for step in 1..=SLOTS {
+            beats.advance(&mut due);
+            assert!(due.is_empty() || step >= SLOTS - SLOTS / EARLY_PART as usize, "{step}");
+            seen += due.len();
+            busy += usize::from(!due.is_empty());
+        }
+        assert_eq!(seen, 1000);
+        assert!(busy >= 12, "{busy} slots hold all the heartbeats");
+    }
+
+    #[test]
+    fn removal_says_who_moved() {
+        let mut beats = Beats::new(64, 1);
+        let places: Vec<_> = (0..3).map(|index| beats.place(index, 1)).collect();
+        assert_eq!(beats.remove(places[0]), Some(2));
+        assert_eq!(beats.remove(places[1]), None);
+        let mut due = Vec::new();
+        beats.advance(&mut due);
+        assert_eq!(due, [2]);
+    }
+}

@@ -1,0 +1,358 @@
+//! Frames: events encoded once, in the bytes that every stream is sent.
+//!
+//! ```text
+//!   5b\r\n                                HTTP/1.1 chunk header (RFC 9112, section 7.1)
+//!   event: message\n                  ┐
+//!   id: 1kf03m2x-0000000042\n         │   the event (HTML standard, section 9.2); a place that the
+//!   retry: 3000\n                     │   log gives is patched into the id, whose width is fixed
+//!   data: first line\n                │
+//!   data: second line\n               │
+//!   \n                                ┘
+//!   \r\n                                  end of the chunk
+//! ```
+//! The whole serves chunked streams; the middle serves close-delimited ones.
+
+use std::sync::Arc;
+
+use memchr::memchr2;
+use smallvec::SmallVec;
+
+use super::event::{self, Event};
+use super::fault::Fault;
+use super::id::{Epoch, ID_LEN, Parsed, patch_seq};
+use super::topic::Topic;
+
+/// The topics of an event: nearly always one.
+pub type Topics = SmallVec<[Topic; 1]>;
+
+/// How a response marks where its body ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Framing {
+    /// `transfer-encoding: chunked` (HTTP/1.1).
+    Chunked,
+    /// By closing the connection (HTTP/1.0, or `Connection: close`).
+    Close,
+}
+
+impl Framing {
+    /// What ends a response properly.
+    pub fn last_bytes(self) -> &'static [u8] {
+        match self {
+            Framing::Chunked => b"0\r\n\r\n",
+            Framing::Close => b"",
+        }
+    }
+}
+
+/// The heartbeat, a comment that clients ignore. Two line ends, since naive clients split there.
+pub const HEARTBEAT: &str = ":\n\n";
+
+/// Bytes that are ready for the wire in either framing.
+pub struct Chunk {
+    bytes: Box<[u8]>,
+    head_len: u8,
+}
+
+impl Chunk {
+    /// A chunk around `body`. `body` must not be empty: an empty chunk would end the response.
+    pub fn new(body: &str) -> Chunk {
+        assert!(!body.is_empty());
+        let mut chunk = ChunkWriter::new(body.len());
+        chunk.bytes.extend_from_slice(body.as_bytes());
+        chunk.finish()
+    }
+
+    /// The bytes for a stream of this framing.
+    pub fn wire(&self, framing: Framing) -> &[u8] {
+        match framing {
+            Framing::Chunked => &self.bytes,
+            Framing::Close => &self.bytes[usize::from(self.head_len)..self.bytes.len() - 2],
+        }
+    }
+}
+
+struct ChunkWriter {
+    bytes: Vec<u8>,
+    head_len: usize,
+}
+
+impl ChunkWriter {
+    fn new(body_len: usize) -> ChunkWriter {
+        let digits = body_len.max(1).ilog(16) as usize + 1;
+        let mut bytes = Vec::with_capacity(digits + 2 + body_len + 2);
+        for place in (0..digits).rev() {
+            bytes.push(b"0123456789abcdef"[(body_len >> (4 * place)) & 15]);
+        }
+        bytes.extend_from_slice(b"\r\n");
+        ChunkWriter { head_len: bytes.len(), bytes }
+    }
+
+    fn field(&mut self, name: &str, value: &str) {
+        self.bytes.extend_from_slice(name.as_bytes());
+        self.bytes.extend_from_slice(value.as_bytes());
+        self.bytes.push(b'\n');
+    }
+
+    fn finish(mut self) -> Chunk {
+        self.bytes.extend_from_slice(b"\r\n");
+        debug_assert_eq!(self.bytes.len(), self.bytes.capacity(), "the length was reckoned ahead");
+        Chunk { bytes: self.bytes.into_boxed_slice(), head_len: self.head_len as u8 }
+    }
+}
+
+/// An event with its place in the log.
+pub struct Frame {
+    seq: u64,
+    published_ns: u64,
+    chunk: Chunk,
+    topics: Topics,
+    key: Option<Box<str>>,
+    own_id: Option<Box<str>>,
+    live_only: bool,
+}
+
+impl Frame {
+    /// What a frame takes in memory beside its bytes and topics: itself, its slots in the ring and
+    /// in the index.
+    const OVERHEAD_BYTES: usize = size_of::<Frame>() + 2 * size_of::<usize>() + 32;
+
+    /// Its place in the log's total order; the first is 1.
+    pub fn seq(&self) -> u64 {
+        self.seq
+    }
+
+    /// When it was accepted, in nanoseconds of the gateway's monotonic clock.
+    pub fn published_ns(&self) -> u64 {
+        self.published_ns
+    }
+
+    /// The bytes for a stream of this framing.
+    pub fn wire(&self, framing: Framing) -> &[u8] {
+        self.chunk.wire(framing)
+    }
+
+    /// The topics it was published to.
+    pub fn topics(&self) -> &[Topic] {
+        &self.topics
+    }
+
+    /// Its conflation key.
+    pub fn key(&self) -> Option<&str> {
+        self.key.as_deref()
+    }
+
+    /// The publisher's own id, if it gave one.
+    pub fn own_id(&self) -> Option<&str> {
+        self.own_id.as_deref()
+    }
+
+    /// Whether it is never replayed.
+    pub fn live_only(&self) -> bool {
+        self.live_only
+    }
+
+    /// What it counts for against the log's bound, in bytes.
+    pub fn cost_bytes(&self) -> usize {
+        // An own id stands in the frame and in the index, with a place list of its own there.
+        let own_id = self.own_id.as_ref().map_or(0, |id| 2 * id.len() + 96);
+        let texts = own_id + self.key.as_ref().map_or(0, |key| key.len());
+        let topics = self.topics.iter().map(|topic| topic.as_str().len() + 16).sum::<usize>();
+        Self::OVERHEAD_BYTES + self.chunk.bytes.len() + texts + topics
+    }
+}
+
+/// A frame that waits for its place. Only the log can give it one.
+pub struct Draft {
+    frame: Arc<Frame>,
+    id_at: Option<usize>,
+}
+
+impl Draft {
+    /// Encodes an event.
+    ///
+    /// # Errors
+    /// A [`Fault`] that names the field which the event stream format or a bound refuses.
+    pub fn encode(topics: Topics, event: &Event<'_>, epoch: Epoch) -> Result<Draft, Fault> {
+        event::check(&topics, event)?;
+        let own_id = event.id.as_deref();
+        // An id of our own form would name a place that the event does not have.
+        if own_id.is_some_and(|id| matches!(epoch.parse(id), Parsed::Here(_))) {
+            return Err(Fault::new("id", "has the form of the ids that the log generates"));
+        }
+        let retry = event.retry_ms.map(|ms| ms.to_string());
+        let id_len = match own_id {
+            Some(id) => Some(id.len()),
+            None if event.live_only => None,
+            None => Some(ID_LEN),
+        };
+        let line = |name: &str, value: Option<usize>| value.map_or(0, |len| name.len() + len + 1);
+        let body_len = line("event: ", event.event.as_ref().map(|name| name.len()))
+            + line("id: ", id_len)
+            + line("retry: ", retry.as_ref().map(String::len))
+            + lines(&event.data).map(|data| "data: \n".len() + data.len()).sum::<usize>()
+            + 1;
+
+        let mut chunk = ChunkWriter::new(body_len);
+        if let Some(name) = event.event.as_deref() {
+            chunk.field("event: ", name);
+        }
+        let mut id_at = None;
+        if let Some(id) = own_id {
+            chunk.field("id: ", id);
+        } else if !event.live_only {
+            id_at = Some(chunk.bytes.len() + "id: ".len());
+            chunk.field("id: ", epoch.id(0).as_str());
+        }
+        if let Some(retry) = &retry {
+            chunk.field("retry: ", retry);
+        }
+        for data in lines(&event.data) {
+            chunk.field("data: ", data);
+        }
+        chunk.bytes.push(b'\n');
+
+        let frame = Frame {
+            seq: 0,
+            published_ns: 0,
+            chunk: chunk.finish(),
+            topics,
+            key: event.key.as_deref().map(Box::from),
+            own_id: own_id.map(Box::from),
+            live_only: event.live_only,
+        };
+        Ok(Draft { frame: Arc::new(frame), id_at })
+    }
+
+    /// The topics it is for.
+    pub fn topics(&self) -> &[Topic] {
+        &self.frame.topics
+    }
+
+    /// Whether it will never be replayed.
+    pub fn live_only(&self) -> bool {
+        self.frame.live_only
+    }
+
+    /// What it will count for against the log's bound, in bytes.
+    pub fn cost_bytes(&self) -> usize {
+        self.frame.cost_bytes()
+    }
+
+    /// Gives the frame its place. Allocates nothing: this runs inside the log's critical section.
+    pub(super) fn place(mut self, seq: u64, published_ns: u64) -> Arc<Frame> {
+        let frame = Arc::get_mut(&mut self.frame).expect("a draft is never shared");
+        frame.seq = seq;
+        frame.published_ns = published_ns;
+        if let Some(at) = self.id_at {
+            patch_seq(seq, &mut frame.chunk.bytes[at..at + ID_LEN]);
+        }
+        self.frame
+    }
+}
+
+/// Splits data as an event stream does, on LF, CR and CRLF. Empty data is one empty line, since an
+/// event without a `data` line is never dispatched.
+fn lines(data: &str) -> impl Iterator<Item = &str> {
+    let mut rest = Some(data);
+    std::iter::from_fn(move || {
+        let text = rest?;
+        let Some(end) = memchr2(b'\n', b'\r', text.as_bytes()) else {
+            return rest.take();
+        };
+        let ends_in_crlf = text[end..].starts_with("\r\n");
+        rest = Some(&text[end + 1 + usize::from(ends_in_crlf)..]);
+        Some(&text[..end])
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn topics() -> Topics {
+        Topics::from_elem(Topic::parse("t").unwrap(), 1)
+    }
+
+    fn encode(event: &Event<'_>) -> Result<Arc<Frame>, Fault> {
+        Ok(Draft::encode(topics(), event, Epoch::new(1))?.place(42, 7))
+    }
+
+    #[track_caller]
+    fn check(event: Event<'_>, expected: &str) {
+        let frame = encode(&event).unwrap();
+        assert_eq!(std::str::from_utf8(frame.wire(Framing::Close)).unwrap(), expected);
+        assert_eq!(
+            std::str::from_utf8(frame.wire(Framing::Chunked)).unwrap(),
+            format!("{:x}\r\n{expected}\r\n", expected.len())
+        );
+    }
+
+    #[test]
+    fn golden_bytes() {
+        check(Event::new("hello").event("message").id("1").keep(false), "event: message\nid: 1\ndata: hello\n\n");
+        check(Event::new("x"), "id: 00000001-0000000016\ndata: x\n\n");
+        check(Event::new("").keep(false), "data: \n\n");
+        check(Event::new(" a\nb\r\nc\rd\n").keep(false), "data:  a\ndata: b\ndata: c\ndata: d\ndata: \n\n");
+        check(Event::new("x").retry(std::time::Duration::from_millis(3000)).keep(false), "retry: 3000\ndata: x\n\n");
+    }
+
+    #[test]
+    fn chunk_lengths_at_the_borders_of_a_digit() {
+        for len in [1, 15, 16, 17, 255, 256, 257, 4095, 4096, 65535, 65536] {
+            let chunk = Chunk::new(&"x".repeat(len));
+            assert!(chunk.wire(Framing::Chunked).starts_with(format!("{len:x}\r\nx").as_bytes()));
+            assert_eq!(chunk.wire(Framing::Close).len(), len);
+        }
+    }
+
+    #[test]
+    fn bad_fields_are_named() {
+        for (event, field) in [
+            (Event::new("").id("a\nb"), "id"),
+            (Event::new("").id("a\0b"), "id"),
+            (Event::new("").id(""), "id"),
+            (Event::new("").id("x".repeat(129)), "id"),
+            (Event::new("").id("earliest"), "id"),
+            (Event::new("").id("00000001-0000000001"), "id"),
+            (Event::new("").event("a\rb"), "event"),
+            (Event::new("").event("x".repeat(129)), "event"),
+            (Event::new("").key("x".repeat(256)), "key"),
+        ] {
+            assert_eq!(encode(&event).err().map(|fault| fault.field), Some(field));
+        }
+        assert!(encode(&Event::new("").id("x".repeat(128))).is_ok());
+    }
+
+    /// The EventSource grammar, written plainly: what a client makes of one frame.
+    fn decode(bytes: &[u8]) -> (String, Option<String>, Option<String>) {
+        let text = std::str::from_utf8(bytes).unwrap();
+        let (mut data, mut event, mut id) = (Vec::new(), None, None);
+        let text = text.replace("\r\n", "\n");
+        for line in text.split(['\n', '\r']) {
+            match line.split_once(": ") {
+                Some(("data", value)) => data.push(value),
+                Some(("event", value)) => event = Some(value.to_owned()),
+                Some(("id", value)) => id = Some(value.to_owned()),
+                _ => {}
+            }
+        }
+        (data.join("\n"), event, id)
+    }
+
+    proptest! {
+        #[test]
+        fn decode_of_encode_is_the_event(
+            data in "(\\PC|\n|\r|\r\n|:| ){0,60}",
+            name in proptest::option::of("[^\r\n\0]{1,20}"),
+            id in proptest::option::of("[a-z!:/ #é]{1,20}"),
+        ) {
+            let mut event = Event::new(data.as_str()).keep(false);
+            if let Some(name) = &name { event = event.event(name.as_str()); }
+            if let Some(id) = &id { event = event.id(id.as_str()); }
+            let frame = encode(&event).unwrap();
+            let newlines = data.replace("\r\n", "\n").replace('\r', "\n");
+            prop_assert_eq!(decode(frame.wire(Framing::Close)), (newlines, name, id));
+        }
+    }
+}

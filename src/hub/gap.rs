@@ -1,0 +1,70 @@
+//! Gaps: a stream that missed events is told so, in-band.
+
+use super::frame::Chunk;
+use super::id::EventId;
+
+/// Why a stream is told that it missed events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum GapReason {
+    /// The id it wants to resume after is not in the log.
+    UnknownId,
+    /// Events after the id it wants to resume after have left the log.
+    Expired,
+    /// The id it wants to resume after is from an earlier life of the log.
+    ForeignEpoch,
+    /// It fell off the log's tail and its policy is `skip` or `conflate`.
+    Lagged,
+    /// Its policy is `conflate`, and newer events of the same keys stood for those it missed.
+    Conflated,
+}
+
+impl GapReason {
+    /// All reasons, in the order of their discriminants.
+    pub const ALL: [GapReason; 5] =
+        [GapReason::UnknownId, GapReason::Expired, GapReason::ForeignEpoch, GapReason::Lagged, GapReason::Conflated];
+
+    /// The reason as it stands in the gap event and in the metric's label.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            GapReason::UnknownId => "unknown_id",
+            GapReason::Expired => "expired",
+            GapReason::ForeignEpoch => "foreign_epoch",
+            GapReason::Lagged => "lagged",
+            GapReason::Conflated => "conflated",
+        }
+    }
+}
+
+/// The event that tells a stream of a gap: between the events `from` and `to`, some are missing.
+/// `from` is what the stream had last (null when unknown), `to` the last place that is missing.
+///
+/// With `moves_cursor` it carries `to` as its id, so that a client that reconnects now goes on from
+/// there and is not told again.
+pub fn gap(from: Option<&str>, to: EventId, reason: GapReason, moves_cursor: bool) -> Chunk {
+    let id = if moves_cursor { format!("id: {to}\n") } else { String::new() };
+    let from = from.map_or("null".to_owned(), json_string);
+    let reason = reason.as_str();
+    Chunk::new(&format!("event: gap\n{id}data: {{\"from\":{from},\"to\":\"{to}\",\"reason\":\"{reason}\"}}\n\n"))
+}
+
+fn json_string(text: &str) -> String {
+    serde_json::to_string(text).expect("a string is always JSON")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hub::frame::Framing;
+    use crate::hub::id::Epoch;
+
+    #[test]
+    fn a_gap_is_an_event_of_its_own() {
+        let gap = gap(Some("a\"b"), Epoch::new(1).id(5), GapReason::Expired, true);
+        assert_eq!(
+            std::str::from_utf8(gap.wire(Framing::Close)).unwrap(),
+            "event: gap\nid: 00000001-0000000005\n\
+             data: {\"from\":\"a\\\"b\",\"to\":\"00000001-0000000005\",\"reason\":\"expired\"}\n\n"
+        );
+    }
+}

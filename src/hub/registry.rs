@@ -1,0 +1,986 @@
+//! The streams of one shard, their cohorts, and what is written to whom.
+//!
+//! A *pass* takes the log from where the shard stands to the head, finds the cohorts it touches,
+//! gathers one run of bytes for each, and writes that run to each live member with one send.
+//! Streams that are behind are served from the log, each from its own cursor.
+//!
+//! Invariant: a live stream has been written everything of its subscription up to `position`.
+//! Invariant: a stream behind has everything up to its cursor, but for its `rest`.
+//! Invariant: a pass allocates nothing for a delivery.
+//! Invariant: a frame that was begun is finished before anything else is written.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use super::beats::Beats;
+use super::close::CloseReason;
+use super::frame::{Chunk, Frame, Framing, HEARTBEAT};
+use super::gap::{self, GapReason};
+use super::id::EventId;
+use super::log::{Read, Start, Window};
+use super::policy::SlowPolicy;
+use super::routes::{CohortIndex, Routes};
+use super::slab::{Slab, SlabKey};
+use super::stream::{
+    Behind, NO_BOUND, NOT_LIVE, Rest, RestSource, STREAM_TIMERS, Sent, Socket, Stream, StreamTimer, Then,
+};
+use super::topic::{Subscription, Topic};
+use super::wheel::TimerKey;
+
+/// The longest run, in bytes, unless a single frame is longer.
+const RUN_BYTES_MAX: usize = 256 * 1024;
+/// How much a stream that is behind is served in one read of the log, in bytes,
+const READ_BYTES: usize = 64 * 1024;
+/// and how often, before it is others' turn.
+const READS_A_TURN: usize = 4;
+/// How many bytes a client may send after its request before it is cut off.
+const STRAY_BYTES_MAX: u32 = 64 * 1024;
+/// After how many writes of a run the observer is told: seldom enough to cost nothing, often enough
+/// that the times it takes are true.
+const OBSERVED_WRITES: u64 = 16;
+
+/// Names a stream of one registry.
+pub type StreamKey = SlabKey;
+
+/// Where streams that are behind read.
+pub trait History {
+    /// As [`super::log::Log::read`].
+    fn read(&self, window: &Window<'_>, budget_bytes: usize, out: &mut Vec<Arc<Frame>>) -> Read;
+    /// The id of a place.
+    fn id(&self, seq: u64) -> EventId;
+}
+
+/// Who wants to know when events were handed over.
+pub trait Observer {
+    /// Events accepted at these times (nanoseconds) have just been handed to this many sockets.
+    fn delivered(&mut self, published_ns: &[u64], streams: u64);
+}
+
+/// A stream to open.
+pub struct Opening<'a, S> {
+    /// Where its bytes go.
+    pub socket: S,
+    /// What it subscribes to.
+    pub subscription: Arc<Subscription>,
+    /// How its response ends.
+    pub framing: Framing,
+    /// What happens if it is too slow.
+    pub slow: SlowPolicy,
+    /// Where it starts in the log.
+    pub start: Start,
+    /// The id that the client asked to resume after, if it can be repeated to it.
+    pub asked_for: Option<&'a str>,
+    /// The log's head now.
+    pub head: u64,
+    /// Ends the stream after so many events.
+    pub max_events: Option<NonZeroU32>,
+    /// What the response begins with, as it goes over the wire.
+    pub response_head: &'a [u8],
+}
+
+/// What the registry asks of the shard that owns it.
+#[derive(Debug)]
+pub enum Effect<S> {
+    /// A stream is no more: close its socket, cancel its timers.
+    Closed {
+        /// Its former key.
+        key: StreamKey,
+        /// Its socket.
+        socket: S,
+        /// Why it was closed.
+        reason: CloseReason,
+        /// Its timers.
+        timers: [Option<TimerKey>; STREAM_TIMERS],
+    },
+    /// A stream is behind, its socket is full, and no progress deadline is armed for it.
+    AwaitProgress(StreamKey),
+    /// No stream of the shard names this topic any more.
+    Unrouted(Topic),
+}
+
+/// What has happened since the shard last asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Streams opened.
+    pub opened: u64,
+    /// Streams closed, by reason.
+    pub closed: [u64; CloseReason::ALL.len()],
+    /// Events handed to sockets, one for each stream.
+    pub deliveries: u64,
+    /// Bytes handed to sockets.
+    pub bytes: u64,
+    /// Writes that took bytes.
+    pub writes: u64,
+    /// Streams told of a gap, by reason.
+    pub gaps: [u64; GapReason::ALL.len()],
+}
+
+struct Cohort {
+    subscription: Arc<Subscription>,
+    framing: Framing,
+    slow: SlowPolicy,
+    members: u32,
+    live: Vec<u32>,
+}
+
+/// The bytes that every member of a cohort is sent, and where its frames end.
+#[derive(Default)]
+struct Run {
+    bytes: Vec<u8>,
+    prelude_len: usize,
+    ends: Vec<usize>,
+    published_ns: Vec<u64>,
+}
+
+/// The streams of one shard. `S` is a socket.
+pub struct Registry<S> {
+    streams: Slab<Stream<S>>,
+    cohorts: Slab<Cohort>,
+    by_subscription: HashMap<(Arc<Subscription>, Framing), SlabKey>,
+    routes: Routes,
+    position: u64,
+    behind: usize,
+    beats: Beats,
+    heartbeat: Arc<Chunk>,
+    /// Streams that are behind and can be served.
+    ready: VecDeque<StreamKey>,
+    /// Streams opened at a head that the shard has yet to reach.
+    ahead: Vec<StreamKey>,
+    effects: Vec<Effect<S>>,
+    tally: Tally,
+    // Scratch, kept so that a pass allocates nothing.
+    run: Run,
+    touched: Vec<(CohortIndex, u32)>,
+    picked: Vec<u32>,
+    leaving: Vec<(u32, Leave)>,
+    read: Vec<Arc<Frame>>,
+    due: Vec<u32>,
+}
+
+/// What happens to a member of a cohort once the cohort has been walked.
+#[derive(Clone, Copy)]
+enum Leave {
+    Close(CloseReason),
+    Finish,
+    Await,
+}
+
+impl<S: Socket> Registry<S> {
+    /// An empty registry that stands at `position` in the log. `seed` spreads heartbeat phases.
+    pub fn new(position: u64, heartbeat_ms: u64, seed: u64) -> Registry<S> {
+        Registry {
+            streams: Slab::default(),
+            cohorts: Slab::default(),
+            by_subscription: HashMap::new(),
+            routes: Routes::default(),
+            position,
+            behind: 0,
+            beats: Beats::new(heartbeat_ms, seed),
+            heartbeat: Arc::new(Chunk::new(HEARTBEAT)),
+            ready: VecDeque::new(),
+            ahead: Vec::new(),
+            effects: Vec::new(),
+            tally: Tally::default(),
+            run: Run::default(),
+            touched: Vec::new(),
+            picked: Vec::new(),
+            leaving: Vec::new(),
+            read: Vec::new(),
+            due: Vec::new(),
+        }
+    }
+
+    // ===== what the shard asks =====
+
+    /// How many streams are open.
+    pub fn len(&self) -> usize {
+        self.streams.len()
+    }
+
+    /// Whether none is.
+    pub fn is_empty(&self) -> bool {
+        self.streams.is_empty()
+    }
+
+    /// How many of them are behind.
+    pub fn behind(&self) -> usize {
+        self.behind
+    }
+
+    /// Up to which place live streams have been served.
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// Which topics and patterns it has streams for.
+    pub fn routes(&self) -> &Routes {
+        &self.routes
+    }
+
+    /// Whether streams that are behind can be served now.
+    pub fn has_ready(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    /// How often [`Registry::heartbeat`] wants to be called, in milliseconds.
+    pub fn heartbeat_step_ms(&self) -> u64 {
+        self.beats.slot_ms()
+    }
+
+    /// The keys of all streams.
+    pub fn keys(&self) -> impl Iterator<Item = StreamKey> {
+        self.streams.keys()
+    }
+
+    /// A stream's socket.
+    pub fn socket_mut(&mut self, key: StreamKey) -> Option<&mut S> {
+        self.streams.get_mut(key).map(|stream| &mut stream.socket)
+    }
+
+    /// What the registry asks of the shard, in order.
+    pub fn take_effect(&mut self) -> Option<Effect<S>> {
+        // Order does not matter between streams, and a stream has at most one of each kind.
+        self.effects.pop()
+    }
+
+    /// What has happened since the last call.
+    pub fn take_tally(&mut self) -> Tally {
+        std::mem::take(&mut self.tally)
+    }
+
+    /// Remembers a timer of a stream, for cancelling it with the stream. Says whether the stream is
+    /// still there.
+    pub fn set_timer(&mut self, key: StreamKey, kind: StreamTimer, timer: Option<TimerKey>) -> bool {
+        let Some(stream) = self.streams.get_mut(key) else { return false };
+        stream.timers[kind as usize] = timer;
+        true
+    }
+
+    // ===== a stream's life =====
+
+    /// Opens a stream: writes its response head, and what it missed.
+    pub fn open(
+        &mut self,
+        opening: Opening<'_, S>,
+        history: &impl History,
+        now_ms: u64,
+        observer: &mut impl Observer,
+    ) -> StreamKey {
+        let Opening { socket, subscription, framing, slow, start, asked_for, head, max_events, response_head } =
+            opening;
+        let cohort = self.join(subscription, framing, slow);
+        let key = self.streams.insert(Stream {
+            socket,
+            cohort,
+            place: NOT_LIVE,
+            beat_place: None,
+            written_ms: now_ms,
+            remaining: max_events.map_or(NO_BOUND, |max| max.get().min(NO_BOUND - 1)),
+            stray_bytes: 0,
+            timers: [None; STREAM_TIMERS],
+            behind: Some(Behind::at(start.after, head, now_ms)),
+        });
+        self.streams.at(key.index()).beat_place = Some(self.beats.place(key.index(), self.beats.interval_ms()));
+        self.behind += 1;
+        self.tally.opened += 1;
+
+        let mut prelude = response_head.to_vec();
+        if let Some(reason) = start.gap {
+            let gap = gap::gap(asked_for, history.id(start.after), reason, true);
+            prelude.extend_from_slice(gap.wire(framing));
+            self.tally.gaps[reason as usize] += 1;
+        }
+        self.serve(key, prelude, history, now_ms, observer);
+        key
+    }
+
+    /// Sends a stream an event of its own. If its socket is full, the event follows when it has
+    /// caught up; beats that are missed meanwhile merge into one.
+    pub fn push(&mut self, key: StreamKey, chunk: &Arc<Chunk>, now_ms: u64) {
+        let Some(stream) = self.streams.get_mut(key) else { return };
+        match &mut stream.behind {
+            None => {
+                self.write_or_hold(key, Rest { source: RestSource::Chunk(chunk.clone()), offset: 0 }, now_ms);
+            }
+            Some(behind) => behind.beat = Some(chunk.clone()),
+        }
+    }
+
+    /// Ends a stream properly, between two frames, once it has been given what was published so
+    /// far. `farewell` goes before the end.
+    pub fn end(&mut self, key: StreamKey, reason: CloseReason, farewell: Option<&Arc<Chunk>>, now_ms: u64) {
+        let Some(stream) = self.streams.get_mut(key) else { return };
+        match &mut stream.behind {
+            None => self.finish(key, reason, farewell, now_ms),
+            Some(behind) if matches!(behind.then, Then::Live) => {
+                behind.then = Then::End(reason, farewell.cloned());
+                if !behind.full {
+                    self.ready.push_back(key);
+                }
+            }
+            Some(_) => {}
+        }
+    }
+
+    /// Closes a stream at once.
+    pub fn close(&mut self, key: StreamKey, reason: CloseReason) {
+        let Some(stream) = self.streams.get_mut(key) else { return };
+        let (index, cohort) = (key.index(), stream.cohort);
+        if stream.behind.is_some() {
+            self.behind -= 1;
+        }
+        if stream.place != NOT_LIVE {
+            self.leave_live(index);
+        }
+        if let Some(place) = self.streams.at(index).beat_place.take()
+            && let Some(moved) = self.beats.remove(place)
+        {
+            self.streams.at(moved).beat_place = Some(place);
+        }
+        let Some(stream) = self.streams.remove(key) else { return };
+        self.tally.closed[reason as usize] += 1;
+        self.effects.push(Effect::Closed { key, socket: stream.socket, reason, timers: stream.timers });
+        self.part(cohort);
+    }
+
+    /// A stream's socket can take bytes again.
+    pub fn writable(&mut self, key: StreamKey) {
+        let Some(behind) = self.streams.get_mut(key).and_then(|stream| stream.behind.as_mut()) else { return };
+        if behind.full {
+            behind.full = false;
+            self.ready.push_back(key);
+        }
+    }
+
+    /// A client sent bytes after its request. They mean nothing; too many of them end the stream.
+    pub fn stray(&mut self, key: StreamKey, bytes: usize) {
+        let Some(stream) = self.streams.get_mut(key) else { return };
+        stream.stray_bytes = stream.stray_bytes.saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
+        if stream.stray_bytes > STRAY_BYTES_MAX {
+            self.close(key, CloseReason::ClientData);
+        }
+    }
+
+    /// The progress deadline of a stream has come. If it must be waited for again, says until when.
+    pub fn progress_due(&mut self, key: StreamKey, deadline_ms: u64, now_ms: u64) -> Option<u64> {
+        let stream = self.streams.get_mut(key)?;
+        stream.timers[StreamTimer::Progress as usize] = None;
+        let behind = stream.behind.as_ref().filter(|behind| behind.full)?;
+        let due_ms = behind.progress_ms.saturating_add(deadline_ms);
+        if due_ms > now_ms {
+            return Some(due_ms);
+        }
+        self.close(key, CloseReason::WriteDeadline);
+        None
+    }
+
+    // ===== passes =====
+
+    /// Writes the frames that follow `position`, up to `through`, to all live streams that
+    /// subscribe to them.
+    pub fn pass(&mut self, frames: &[Arc<Frame>], through: u64, now_ms: u64, observer: &mut impl Observer) {
+        let mut touched = std::mem::take(&mut self.touched);
+        touched.clear();
+        for (frame, at) in frames.iter().zip(0..) {
+            for topic in frame.topics() {
+                self.routes.resolve(topic, |cohort| touched.push((cohort, at)));
+            }
+        }
+        // By cohort, and within a cohort in the log's order; an event counts once for a cohort.
+        touched.sort_unstable();
+        touched.dedup();
+        let mut picked = std::mem::take(&mut self.picked);
+        for group in touched.chunk_by(|a, b| a.0 == b.0) {
+            let cohort = self.cohorts.key_at(group[0].0);
+            let mut rest = group;
+            // The cohort goes with its last member.
+            while !rest.is_empty() && self.cohorts.get(cohort).is_some() {
+                let mut bytes = 0;
+                picked.clear();
+                for &(_, at) in rest {
+                    bytes += frames[at as usize].wire(Framing::Chunked).len();
+                    if bytes > RUN_BYTES_MAX && !picked.is_empty() {
+                        break;
+                    }
+                    picked.push(at);
+                }
+                rest = &rest[picked.len()..];
+                self.write_run(cohort.index(), frames, &picked, now_ms, observer);
+                self.settle(now_ms);
+            }
+        }
+        self.picked = picked;
+        self.touched = touched;
+        self.reach(through);
+    }
+
+    /// Frames that live streams have not been given have left the log: each stream is now behind,
+    /// and finds out for itself whether it lost any. The shard goes on at `head`.
+    pub fn overrun(&mut self, head: u64, now_ms: u64) {
+        for key in self.streams.keys().collect::<Vec<_>>() {
+            if self.streams.at(key.index()).place != NOT_LIVE {
+                let mut behind = Behind::at(self.position, self.position, now_ms);
+                behind.slow = true;
+                self.fall_behind(key.index(), behind);
+                self.ready.push_back(key);
+            }
+        }
+        self.reach(head);
+    }
+
+    fn reach(&mut self, position: u64) {
+        self.position = position;
+        self.ready.extend(self.ahead.drain(..));
+    }
+
+    /// Gathers the picked frames into one run and writes it to each live member of the cohort.
+    fn write_run(
+        &mut self,
+        cohort: CohortIndex,
+        frames: &[Arc<Frame>],
+        picked: &[u32],
+        now_ms: u64,
+        observer: &mut impl Observer,
+    ) {
+        let framing = self.cohorts.at(cohort).framing;
+        let mut run = std::mem::take(&mut self.run);
+        run.start(&[]);
+        for &at in picked {
+            run.add(&frames[at as usize], framing);
+        }
+        let events = picked.len() as u32;
+
+        let mut members = std::mem::take(&mut self.cohorts.at(cohort).live);
+        let (mut staying, mut unobserved) = (0, 0);
+        for at in 0..members.len() {
+            let index = members[at];
+            let stream = self.streams.at(index);
+            let taken = events.min(stream.remaining);
+            let mine = run.first(taken as usize);
+            let sent = stream.socket.send(mine);
+            let leave = match sent {
+                Sent::Wrote(len) if len == mine.len() => {
+                    stream.written_ms = now_ms;
+                    count_down(&mut stream.remaining, taken);
+                    self.tally.deliveries += u64::from(taken);
+                    self.tally.wrote(len);
+                    unobserved += 1;
+                    (stream.remaining == 0).then_some(Leave::Finish)
+                }
+                Sent::Wrote(_) | Sent::Full => {
+                    let len = if let Sent::Wrote(len) = sent { len } else { 0 };
+                    let cut = run.cut(len);
+                    // What was written of this run is delivered, and its last frame is finished
+                    // before the stream reads on from the log.
+                    let cursor = match cut.frames_begun {
+                        0 => frames[picked[0] as usize].seq() - 1,
+                        begun => frames[picked[begun - 1] as usize].seq(),
+                    };
+                    let mut behind = Behind::at(cursor, cursor, now_ms);
+                    behind.rest = cut.offset.map(|offset| Rest {
+                        source: RestSource::Frame(frames[picked[cut.frames_begun - 1] as usize].clone()),
+                        offset,
+                    });
+                    behind.full = true;
+                    behind.slow = true;
+                    stream.behind = Some(behind);
+                    if len > 0 {
+                        stream.written_ms = now_ms;
+                        count_down(&mut stream.remaining, cut.frames_begun as u32);
+                        self.tally.wrote(len);
+                        self.tally.deliveries += cut.frames_whole() as u64;
+                        observer.delivered(&run.published_ns[..cut.frames_whole()], 1);
+                    }
+                    Some(Leave::Await)
+                }
+                Sent::Gone => Some(Leave::Close(CloseReason::ClientGone)),
+                Sent::Failed => Some(Leave::Close(CloseReason::WriteError)),
+            };
+            if let Some(leave) = leave {
+                stream.place = NOT_LIVE;
+                self.leaving.push((index, leave));
+            } else {
+                members[staying] = index;
+                stream.place = staying as u32;
+                staying += 1;
+            }
+            if unobserved == OBSERVED_WRITES {
+                observer.delivered(&run.published_ns, unobserved);
+                unobserved = 0;
+            }
+        }
+        if unobserved > 0 {
+            observer.delivered(&run.published_ns, unobserved);
+        }
+        members.truncate(staying);
+        self.cohorts.at(cohort).live = members;
+        self.run = run;
+    }
+
+    /// Does what had to wait while a cohort's members were walked.
+    fn settle(&mut self, now_ms: u64) {
+        while let Some((index, leave)) = self.leaving.pop() {
+            let key = self.streams.key_at(index);
+            match leave {
+                Leave::Close(reason) => self.close(key, reason),
+                Leave::Finish => self.finish(key, CloseReason::MaxEvents, None, now_ms),
+                Leave::Await => {
+                    self.behind += 1;
+                    self.await_socket(key);
+                }
+            }
+        }
+    }
+
+    // ===== streams that are behind =====
+
+    /// Serves up to `turns` streams that are behind and whose sockets can take bytes.
+    pub fn serve_ready(&mut self, turns: usize, history: &impl History, now_ms: u64, observer: &mut impl Observer) {
+        for _ in 0..turns {
+            let Some(key) = self.ready.pop_front() else {
+                // A storm of resumes must not hold its memory for ever.
+                self.ready.shrink_to(1024);
+                return;
+            };
+            self.serve(key, Vec::new(), history, now_ms, observer);
+        }
+    }
+
+    /// Serves a stream that is behind: finishes what was begun, then reads the log from its cursor.
+    /// `prelude` goes before what is read.
+    fn serve(
+        &mut self,
+        key: StreamKey,
+        mut prelude: Vec<u8>,
+        history: &impl History,
+        now_ms: u64,
+        observer: &mut impl Observer,
+    ) {
+        let Some(stream) = self.streams.get(key) else { return };
+        let cohort = self.cohorts.at(stream.cohort);
+        let (framing, slow, subscription) = (cohort.framing, cohort.slow, cohort.subscription.clone());
+        let mut reads = 0;
+        loop {
+            let position = self.position;
+            let Some(stream) = self.streams.get_mut(key) else { return };
+            let Some(behind) = stream.behind.as_mut().filter(|behind| !behind.full) else { return };
+            if let Some(rest) = behind.rest.take() {
+                let begun = match &rest.source {
+                    RestSource::Frame(frame) => Some(frame.published_ns()),
+                    _ => None,
+                };
+                if !self.write_or_hold(key, rest, now_ms) {
+                    return;
+                }
+                if let Some(published_ns) = begun {
+                    self.tally.deliveries += 1;
+                    observer.delivered(&[published_ns], 1);
+                }
+                continue;
+            }
+            if let Then::Close(reason) = behind.then {
+                return self.close(key, reason);
+            }
+            if stream.remaining == 0 {
+                return self.finish(key, CloseReason::MaxEvents, None, now_ms);
+            }
+            if prelude.is_empty() {
+                if behind.cursor >= position {
+                    return self.caught_up(key, now_ms);
+                }
+                if reads == READS_A_TURN {
+                    return self.ready.push_back(key);
+                }
+            }
+            reads += 1;
+
+            let mut frames = std::mem::take(&mut self.read);
+            frames.clear();
+            let conflates = slow == SlowPolicy::Conflate && behind.slow;
+            let (cursor, opened_at) = (behind.cursor, behind.opened_at);
+            let window = Window { subscription: &subscription, after: cursor, through: position, opened_at };
+            let found = if cursor >= position {
+                Read::Through(cursor)
+            } else if conflates {
+                read_all(history, window, &mut frames)
+            } else {
+                history.read(&window, READ_BYTES, &mut frames)
+            };
+            let through = match found {
+                Read::Through(through) => through,
+                Read::Lost { .. } if slow == SlowPolicy::Disconnect => {
+                    self.read = frames;
+                    return self.close(key, CloseReason::Lagged);
+                }
+                Read::Lost { kept_through, live_through } => {
+                    self.read = frames;
+                    let goes_on_after = match slow {
+                        SlowPolicy::Conflate => kept_through.max(cursor),
+                        SlowPolicy::Skip | SlowPolicy::Disconnect => position,
+                    };
+                    behind.cursor = goes_on_after;
+                    behind.opened_at = opened_at.max(live_through);
+                    let (from, to) = (history.id(cursor), history.id(goes_on_after));
+                    let gap = gap::gap(Some(from.as_str()), to, GapReason::Lagged, true);
+                    prelude.extend_from_slice(gap.wire(framing));
+                    self.tally.gaps[GapReason::Lagged as usize] += 1;
+                    continue;
+                }
+            };
+            if conflates && conflate(&mut frames) {
+                // The client's cursor stays: should the stream break now, it resumes in full.
+                let (from, to) = (history.id(cursor), history.id(through));
+                let gap = gap::gap(Some(from.as_str()), to, GapReason::Conflated, false);
+                prelude.extend_from_slice(gap.wire(framing));
+                self.tally.gaps[GapReason::Conflated as usize] += 1;
+            }
+            let goes_on = self.write_read(key, &prelude, &frames, through, now_ms, observer);
+            prelude.clear();
+            frames.clear();
+            self.read = frames;
+            if !goes_on {
+                return;
+            }
+        }
+    }
+
+    /// Writes `prelude` and what was read to a stream that is behind. Says whether to go on with it.
+    fn write_read(
+        &mut self,
+        key: StreamKey,
+        prelude: &[u8],
+        frames: &[Arc<Frame>],
+        through: u64,
+        now_ms: u64,
+        observer: &mut impl Observer,
+    ) -> bool {
+        let stream = self.streams.at(key.index());
+        let framing = self.cohorts.at(stream.cohort).framing;
+        let Some(behind) = stream.behind.as_mut() else { return false };
+        let mut run = std::mem::take(&mut self.run);
+        run.start(prelude);
+        let mut taken = 0;
+        while taken < frames.len() && taken < stream.remaining as usize && run.len() < READ_BYTES {
+            run.add(&frames[taken], framing);
+            taken += 1;
+        }
+        let through = if taken == frames.len() { through } else { frames[taken.max(1) - 1].seq() };
+        let bytes = run.first(taken);
+        if bytes.is_empty() {
+            behind.cursor = through;
+            self.run = run;
+            return true;
+        }
+        let sent = stream.socket.send(bytes);
+        let (all, len) = match sent {
+            Sent::Wrote(len) => (len == bytes.len(), len),
+            Sent::Full => (false, 0),
+            Sent::Gone | Sent::Failed => {
+                self.run = run;
+                self.close(key, if sent == Sent::Gone { CloseReason::ClientGone } else { CloseReason::WriteError });
+                return false;
+            }
+        };
+        let cut = run.cut(len);
+        if all {
+            behind.cursor = through;
+        } else if len < prelude.len() {
+            behind.rest = Some(Rest { source: RestSource::Bytes(prelude[len..].into()), offset: 0 });
+        } else if cut.frames_begun > 0 {
+            let begun = &frames[cut.frames_begun - 1];
+            behind.cursor = begun.seq();
+            behind.rest = cut.offset.map(|offset| Rest { source: RestSource::Frame(begun.clone()), offset });
+        }
+        if len > 0 {
+            stream.written_ms = now_ms;
+            behind.progress_ms = now_ms;
+            count_down(&mut stream.remaining, cut.frames_begun as u32);
+            self.tally.wrote(len);
+            self.tally.deliveries += cut.frames_whole() as u64;
+            observer.delivered(&run.published_ns[..cut.frames_whole()], 1);
+        }
+        if !all {
+            behind.full = true;
+            behind.slow = true;
+            self.await_socket(key);
+        }
+        // A run of the pass is small; one of a replay must not hold its memory for ever.
+        run.shrink();
+        self.run = run;
+        all
+    }
+
+    /// A stream that was behind has everything up to `position`.
+    fn caught_up(&mut self, key: StreamKey, now_ms: u64) {
+        let stream = self.streams.at(key.index());
+        let Some(behind) = stream.behind.as_mut() else { return };
+        if behind.cursor > self.position {
+            return self.ahead.push(key);
+        }
+        match std::mem::replace(&mut behind.then, Then::Live) {
+            Then::End(reason, farewell) => return self.finish(key, reason, farewell.as_ref(), now_ms),
+            Then::Close(reason) => return self.close(key, reason),
+            Then::Live => {}
+        }
+        if let Some(beat) = behind.beat.take()
+            && !self.write_or_hold(key, Rest { source: RestSource::Chunk(beat), offset: 0 }, now_ms)
+        {
+            return;
+        }
+        let stream = self.streams.at(key.index());
+        stream.behind = None;
+        self.behind -= 1;
+        let live = &mut self.cohorts.at(stream.cohort).live;
+        stream.place = live.len() as u32;
+        live.push(key.index());
+    }
+
+    // ===== time =====
+
+    /// Moves the heartbeats on by one slot: streams that have not been written to for an interval
+    /// get one.
+    pub fn heartbeat(&mut self, now_ms: u64) {
+        let mut due = std::mem::take(&mut self.due);
+        self.beats.advance(&mut due);
+        let (interval_ms, slot_ms) = (self.beats.interval_ms(), self.beats.slot_ms());
+        for &index in &due {
+            let key = self.streams.key_at(index);
+            let stream = self.streams.at(index);
+            stream.beat_place = None;
+            let mut due_in_ms = interval_ms;
+            if stream.behind.is_none() {
+                // One that was written to meanwhile is skipped. The early part of the interval is
+                // there to spread the beats, so a beat that comes up within it is not too early.
+                due_in_ms = (stream.written_ms + interval_ms).saturating_sub(now_ms);
+                if due_in_ms <= self.beats.early_ms() + slot_ms {
+                    let beat = Rest { source: RestSource::Chunk(self.heartbeat.clone()), offset: 0 };
+                    self.write_or_hold(key, beat, now_ms);
+                    due_in_ms = interval_ms;
+                }
+            }
+            if let Some(stream) = self.streams.get_mut(key) {
+                stream.beat_place = Some(self.beats.place(index, due_in_ms));
+            }
+        }
+        due.clear();
+        self.due = due;
+    }
+
+    // ===== single writes =====
+
+    /// Ends a stream that has nothing begun: writes the farewell and the response's last bytes.
+    fn finish(&mut self, key: StreamKey, reason: CloseReason, farewell: Option<&Arc<Chunk>>, now_ms: u64) {
+        let stream = self.streams.at(key.index());
+        let framing = self.cohorts.at(stream.cohort).framing;
+        let mut bytes = farewell.map_or(Vec::new(), |farewell| farewell.wire(framing).to_vec());
+        bytes.extend_from_slice(framing.last_bytes());
+        if let Some(behind) = &mut stream.behind {
+            behind.then = Then::Close(reason);
+        }
+        let whole = bytes.is_empty()
+            || self.write_or_hold(key, Rest { source: RestSource::Bytes(bytes.into()), offset: 0 }, now_ms);
+        if whole {
+            self.close(key, reason);
+        } else if let Some(behind) = self.streams.get_mut(key).and_then(|stream| stream.behind.as_mut()) {
+            behind.then = Then::Close(reason);
+        }
+    }
+
+    /// Writes bytes to one stream that has nothing begun. If its socket takes only a part, the
+    /// stream is behind and holds the rest. Says whether all was written.
+    fn write_or_hold(&mut self, key: StreamKey, mut rest: Rest, now_ms: u64) -> bool {
+        let stream = self.streams.at(key.index());
+        let bytes = rest.bytes(self.cohorts.at(stream.cohort).framing);
+        let len = bytes.len();
+        match stream.socket.send(bytes) {
+            Sent::Wrote(wrote) => {
+                self.tally.wrote(wrote);
+                stream.written_ms = now_ms;
+                if let Some(behind) = &mut stream.behind {
+                    behind.progress_ms = now_ms;
+                }
+                if wrote == len {
+                    return true;
+                }
+                rest.offset += wrote;
+            }
+            Sent::Full => {}
+            Sent::Gone => {
+                self.close(key, CloseReason::ClientGone);
+                return false;
+            }
+            Sent::Failed => {
+                self.close(key, CloseReason::WriteError);
+                return false;
+            }
+        }
+        if self.streams.at(key.index()).behind.is_none() {
+            self.fall_behind(key.index(), Behind::at(self.position, self.position, now_ms));
+        }
+        if let Some(behind) = &mut self.streams.at(key.index()).behind {
+            behind.rest = Some(rest);
+            behind.full = true;
+            behind.slow = true;
+        }
+        self.await_socket(key);
+        false
+    }
+
+    fn fall_behind(&mut self, index: u32, behind: Box<Behind>) {
+        let stream = self.streams.at(index);
+        stream.behind = Some(behind);
+        self.behind += 1;
+        self.leave_live(index);
+    }
+
+    fn await_socket(&mut self, key: StreamKey) {
+        if self.streams.at(key.index()).timers[StreamTimer::Progress as usize].is_none() {
+            self.effects.push(Effect::AwaitProgress(key));
+        }
+    }
+
+    // ===== cohorts =====
+
+    fn join(&mut self, subscription: Arc<Subscription>, framing: Framing, slow: SlowPolicy) -> CohortIndex {
+        let key = (subscription, framing);
+        if let Some(&cohort) = self.by_subscription.get(&key) {
+            self.cohorts.at(cohort.index()).members += 1;
+            return cohort.index();
+        }
+        let subscription = key.0.clone();
+        let cohort = self.cohorts.insert(Cohort { subscription, framing, slow, members: 1, live: Vec::new() });
+        self.routes.add(&key.0, cohort.index());
+        self.by_subscription.insert(key, cohort);
+        cohort.index()
+    }
+
+    fn part(&mut self, cohort: CohortIndex) {
+        let key = self.cohorts.key_at(cohort);
+        let one = self.cohorts.at(cohort);
+        one.members -= 1;
+        if one.members > 0 {
+            return;
+        }
+        let Some(gone) = self.cohorts.remove(key) else { return };
+        let effects = &mut self.effects;
+        self.routes.remove(&gone.subscription, cohort, |topic| effects.push(Effect::Unrouted(topic.clone())));
+        self.by_subscription.remove(&(gone.subscription, gone.framing));
+        if self.by_subscription.is_empty() {
+            self.by_subscription = HashMap::new();
+        }
+    }
+
+    fn leave_live(&mut self, index: u32) {
+        let stream = self.streams.at(index);
+        let (place, cohort) = (stream.place, stream.cohort);
+        if place == NOT_LIVE {
+            return;
+        }
+        stream.place = NOT_LIVE;
+        let live = &mut self.cohorts.at(cohort).live;
+        live.swap_remove(place as usize);
+        if let Some(&moved) = live.get(place as usize) {
+            self.streams.at(moved).place = place;
+        }
+    }
+}
+
+fn count_down(remaining: &mut u32, events: u32) {
+    if *remaining != NO_BOUND {
+        *remaining -= events;
+    }
+}
+
+impl Tally {
+    fn wrote(&mut self, len: usize) {
+        self.bytes += len as u64;
+        self.writes += 1;
+    }
+}
+
+/// Where a write ended within a run.
+struct Cut {
+    /// How many frames were begun,
+    frames_begun: usize,
+    /// and where in the last of them it ended, if in the middle.
+    offset: Option<usize>,
+}
+
+impl Cut {
+    fn frames_whole(&self) -> usize {
+        self.frames_begun - usize::from(self.offset.is_some())
+    }
+}
+
+impl Run {
+    fn start(&mut self, prelude: &[u8]) {
+        self.bytes.clear();
+        self.bytes.extend_from_slice(prelude);
+        self.prelude_len = prelude.len();
+        self.ends.clear();
+        self.published_ns.clear();
+    }
+
+    fn add(&mut self, frame: &Frame, framing: Framing) {
+        self.bytes.extend_from_slice(frame.wire(framing));
+        self.ends.push(self.bytes.len());
+        self.published_ns.push(frame.published_ns());
+    }
+
+    fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// The bytes of the prelude and the first `events` frames.
+    fn first(&self, events: usize) -> &[u8] {
+        &self.bytes[..self.end_of(events)]
+    }
+
+    fn end_of(&self, events: usize) -> usize {
+        if events == 0 { self.prelude_len } else { self.ends[events - 1] }
+    }
+
+    fn cut(&self, len: usize) -> Cut {
+        let whole = self.ends.partition_point(|&end| end <= len);
+        let begun_at = self.end_of(whole);
+        if len > begun_at {
+            Cut { frames_begun: whole + 1, offset: Some(len - begun_at) }
+        } else {
+            Cut { frames_begun: whole, offset: None }
+        }
+    }
+
+    fn shrink(&mut self) {
+        self.bytes.clear();
+        self.bytes.shrink_to(RUN_BYTES_MAX);
+    }
+}
+
+/// Reads a whole window, for conflation, which must know the newest of each key.
+fn read_all(history: &impl History, mut window: Window<'_>, frames: &mut Vec<Arc<Frame>>) -> Read {
+    loop {
+        match history.read(&window, usize::MAX, frames) {
+            Read::Through(place) if place < window.through => window.after = place,
+            Read::Through(place) => return Read::Through(place),
+            lost => {
+                frames.clear();
+                return lost;
+            }
+        }
+    }
+}
+
+/// Keeps, of the frames with a key, only the newest of each key and topic. Says whether any went.
+fn conflate(frames: &mut Vec<Arc<Frame>>) -> bool {
+    let before = frames.len();
+    let mut seen = HashSet::new();
+    let keep: Vec<bool> = frames
+        .iter()
+        .rev()
+        .map(|frame| frame.key().is_none_or(|key| seen.insert((frame.topics()[0].clone(), key.to_owned()))))
+        .collect();
+    let mut keep = keep.into_iter().rev();
+    frames.retain(|_| keep.next().unwrap_or(true));
+    frames.len() < before
+}

@@ -1,0 +1,149 @@
+//! A stream's record, and the states it can be in.
+//!
+//! ```text
+//!            open                      socket full
+//!   ──▶ Behind ───────────▶ Live ──────────────────▶ Behind
+//!         │  ▲  caught up    │                         │
+//!         │  └───────────────┼─────────────────────────┘ socket writable: reads on from its cursor
+//!         ▼                  ▼
+//!       closed             closed
+//! ```
+//! A live stream has no queue, no task and no cursor: it stands where its shard stands. One that is
+//! behind has a cursor into the log. A new stream starts behind, so replay is the same code.
+
+use std::sync::Arc;
+
+use super::beats::BeatPlace;
+use super::close::CloseReason;
+use super::frame::{Chunk, Frame, Framing};
+use super::wheel::TimerKey;
+
+/// What a write came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sent {
+    /// The socket took this many bytes, at least one. If it took fewer than it was given, it will
+    /// report when it can take more.
+    Wrote(usize),
+    /// It took none, and will report when it can take some.
+    Full,
+    /// The client is gone.
+    Gone,
+    /// The write failed for another reason.
+    Failed,
+}
+
+/// Where a stream's bytes go.
+pub trait Socket {
+    /// Writes what fits, without waiting.
+    fn send(&mut self, bytes: &[u8]) -> Sent;
+}
+
+/// The timers that may be armed for one stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StreamTimer {
+    /// It makes no progress.
+    Progress,
+    /// It has lasted as long as it may.
+    End,
+    /// An event of its own is due.
+    Beat,
+}
+
+/// How many kinds of [`StreamTimer`] there are.
+pub const STREAM_TIMERS: usize = 3;
+
+/// The record of one stream.
+pub(super) struct Stream<S> {
+    pub(super) socket: S,
+    pub(super) cohort: u32,
+    /// Its place among the live members of its cohort, or [`NOT_LIVE`].
+    pub(super) place: u32,
+    pub(super) beat_place: Option<BeatPlace>,
+    /// When it was last written to.
+    pub(super) written_ms: u64,
+    /// How many events it may still get; [`NO_BOUND`] for no bound.
+    pub(super) remaining: u32,
+    /// How many bytes the client has sent after its request.
+    pub(super) stray_bytes: u32,
+    pub(super) timers: [Option<TimerKey>; STREAM_TIMERS],
+    /// `None` for a live stream.
+    pub(super) behind: Option<Box<Behind>>,
+}
+
+/// The place of a stream that is not live.
+pub(super) const NOT_LIVE: u32 = u32::MAX;
+/// The remaining events of a stream without a bound.
+pub(super) const NO_BOUND: u32 = u32::MAX;
+
+// A stream's cost is the product's promise: whoever adds a field sees it here.
+const _: () = assert!(size_of::<Stream<std::net::TcpStream>>() <= 96);
+
+/// A stream that is not live.
+pub(super) struct Behind {
+    /// It has everything up to this place, but for what is in `rest`.
+    pub(super) cursor: u64,
+    /// Where the log's head was when it was opened.
+    pub(super) opened_at: u64,
+    /// What its socket has not taken yet of bytes that must be finished first.
+    pub(super) rest: Option<Rest>,
+    /// Its socket is full: it goes on when the socket reports.
+    pub(super) full: bool,
+    /// It fell behind because its socket was full, not because it was just opened.
+    pub(super) slow: bool,
+    /// When its socket last took a byte.
+    pub(super) progress_ms: u64,
+    pub(super) then: Then,
+    /// An event of its own that fell due meanwhile. One is enough: beats that are missed merge.
+    pub(super) beat: Option<Arc<Chunk>>,
+}
+
+impl Behind {
+    pub(super) fn at(cursor: u64, opened_at: u64, now_ms: u64) -> Box<Behind> {
+        Box::new(Behind {
+            cursor,
+            opened_at,
+            rest: None,
+            full: false,
+            slow: false,
+            progress_ms: now_ms,
+            then: Then::Live,
+            beat: None,
+        })
+    }
+}
+
+/// What follows when a stream that is behind has been served.
+pub(super) enum Then {
+    /// It is live again.
+    Live,
+    /// When it has caught up, it ends properly, with these bytes before the end.
+    End(CloseReason, Option<Arc<Chunk>>),
+    /// It has been told the end: nothing more is read, and when `rest` is out it is closed.
+    Close(CloseReason),
+}
+
+/// Bytes that were begun: frames are never cut.
+pub(super) struct Rest {
+    pub(super) source: RestSource,
+    pub(super) offset: usize,
+}
+
+pub(super) enum RestSource {
+    /// A frame of the log, held until it is out even if it has left the log.
+    Frame(Arc<Frame>),
+    /// An event of the stream's own.
+    Chunk(Arc<Chunk>),
+    /// A response head, or an end.
+    Bytes(Box<[u8]>),
+}
+
+impl Rest {
+    pub(super) fn bytes(&self, framing: Framing) -> &[u8] {
+        let whole = match &self.source {
+            RestSource::Frame(frame) => frame.wire(framing),
+            RestSource::Chunk(chunk) => chunk.wire(framing),
+            RestSource::Bytes(bytes) => bytes,
+        };
+        &whole[self.offset..]
+    }
+}
