@@ -1,1 +1,3 @@
 //! Sluicegate.
+
+pub mod hub;

@@ -1,0 +1,3 @@
+//! Pure state and rules: no socket, clock, thread or lock.
+
+pub mod wheel;
