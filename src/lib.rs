@@ -1,3 +1,5 @@
 //! Sluicegate.
 
 pub mod hub;
+
+pub mod exchange;

@@ -1,0 +1,3 @@
+//! What cores share, one lock or atomic at a time.
+
+pub mod timers;
