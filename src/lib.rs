@@ -3,6 +3,7 @@
 //!
 //! The rooms, in reading order; arrows run one way: `hub` ← `exchange` ← `ops` ← `net`.
 
+pub mod exchange;
 pub mod hub;
 
 pub use hub::event::Event;

@@ -1,0 +1,145 @@
+//! A shard's inbox: a bounded queue and a bell.
+//!
+//! The bell is rung once, however many messages or events come before the shard has heard it. While
+//! a shard rests between two passes it does not want to be rung for new events: it looks at the log
+//! itself when its rest is over.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+
+/// How many messages an inbox holds.
+pub const INBOX_MESSAGES: usize = 8192;
+
+/// The end of an inbox that other threads hold, with what they must know of the shard.
+pub struct Inbox<M> {
+    sender: Sender<M>,
+    rung: AtomicBool,
+    ring: Box<dyn Fn() + Send + Sync>,
+    listens: AtomicBool,
+    position: AtomicU64,
+    streams: AtomicUsize,
+}
+
+impl<M> Inbox<M> {
+    /// An inbox, and the end of it that the shard holds. `ring` wakes the shard.
+    pub fn new(ring: impl Fn() + Send + Sync + 'static) -> (Inbox<M>, Receiver<M>) {
+        let (sender, receiver) = bounded(INBOX_MESSAGES);
+        let inbox = Inbox {
+            sender,
+            rung: AtomicBool::new(false),
+            ring: Box::new(ring),
+            listens: AtomicBool::new(true),
+            position: AtomicU64::new(0),
+            streams: AtomicUsize::new(0),
+        };
+        (inbox, receiver)
+    }
+
+    /// Puts a message in and rings.
+    ///
+    /// # Errors
+    /// Gives the message back if the inbox is full, or its shard is gone.
+    pub fn push(&self, message: M) -> Result<(), M> {
+        match self.sender.try_send(message) {
+            Ok(()) => {
+                self.ring();
+                Ok(())
+            }
+            Err(TrySendError::Full(message) | TrySendError::Disconnected(message)) => Err(message),
+        }
+    }
+
+    /// Rings because the log has grown, unless the shard does not want to know yet.
+    pub fn nudge(&self) {
+        if self.listens.load(Ordering::SeqCst) {
+            self.ring();
+        }
+    }
+
+    fn ring(&self) {
+        if !self.rung.swap(true, Ordering::SeqCst) {
+            (self.ring)();
+        }
+    }
+
+    /// The shard has been woken. It must look for messages and events after this.
+    pub fn heard(&self) {
+        self.rung.store(false, Ordering::SeqCst);
+    }
+
+    /// The shard starts or stops wanting to know of new events. After starting, it must look.
+    pub fn listen(&self, listens: bool) {
+        self.listens.store(listens, Ordering::SeqCst);
+    }
+
+    /// Up to which place of the log the shard has served its live streams.
+    pub fn position(&self) -> u64 {
+        self.position.load(Ordering::Relaxed)
+    }
+
+    /// Tells the shard's position.
+    pub fn set_position(&self, position: u64) {
+        self.position.store(position, Ordering::Relaxed);
+    }
+
+    /// How many streams the shard has, those on their way to it included.
+    pub fn streams(&self) -> usize {
+        self.streams.load(Ordering::Relaxed)
+    }
+
+    /// Counts a stream on its way to the shard.
+    pub fn stream_comes(&self) {
+        self.streams.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts a stream that has ended.
+    pub fn stream_gone(&self) {
+        self.streams.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    fn counted() -> (Arc<AtomicUsize>, Inbox<u32>, Receiver<u32>) {
+        let rings = Arc::new(AtomicUsize::new(0));
+        let counter = rings.clone();
+        let (inbox, receiver) = Inbox::new(move || drop(counter.fetch_add(1, Ordering::SeqCst)));
+        (rings, inbox, receiver)
+    }
+
+    #[test]
+    fn the_bell_rings_once_until_it_is_heard() {
+        let (rings, inbox, receiver) = counted();
+        inbox.push(1).unwrap();
+        inbox.push(2).unwrap();
+        inbox.nudge();
+        assert_eq!(rings.load(Ordering::SeqCst), 1);
+        inbox.heard();
+        inbox.nudge();
+        assert_eq!(rings.load(Ordering::SeqCst), 2);
+        inbox.heard();
+        inbox.listen(false);
+        inbox.nudge();
+        assert_eq!(rings.load(Ordering::SeqCst), 2);
+        inbox.push(3).unwrap();
+        assert_eq!(rings.load(Ordering::SeqCst), 3);
+        assert_eq!(receiver.try_iter().collect::<Vec<_>>(), [1, 2, 3]);
+    }
+
+    #[test]
+    fn a_full_inbox_gives_the_message_back() {
+        let (_, inbox, receiver) = counted();
+        for message in 0..INBOX_MESSAGES as u32 {
+            inbox.push(message).unwrap();
+        }
+        assert_eq!(inbox.push(7), Err(7));
+        receiver.try_recv().unwrap();
+        inbox.push(8).unwrap();
+        drop(receiver);
+        assert_eq!(inbox.push(9), Err(9));
+    }
+}

@@ -1,0 +1,100 @@
+//! The log that all cores read and publishers append to.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+
+use crate::hub::fault::Fault;
+use crate::hub::frame::{Draft, Frame};
+use crate::hub::id::{Epoch, EventId};
+use crate::hub::log::{Log, LogLimits, Placed, Read, Resume, Start, Window};
+use crate::hub::registry::History;
+use crate::hub::topic::{Subscription, Topic};
+
+/// A namespace's log, shared.
+pub struct LogCell {
+    // A mutex and not an RwLock: readers hold it for as little as writers do. Events are encoded
+    // before it is taken and freed after it is given back; under it are only moves, index updates
+    // and reference counts, bounded by a batch or by one read.
+    log: Mutex<Log>,
+    /// The log's head, so that a shard sees without the lock whether there is anything for it.
+    head: AtomicU64,
+    epoch: Epoch,
+    limits: LogLimits,
+}
+
+impl LogCell {
+    /// An empty log.
+    pub fn new(epoch: Epoch, limits: LogLimits) -> LogCell {
+        LogCell { log: Mutex::new(Log::new(epoch, limits)), head: AtomicU64::new(0), epoch, limits }
+    }
+
+    /// The epoch, which encoding needs.
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// The place of the newest event.
+    pub fn head(&self) -> u64 {
+        self.head.load(Ordering::SeqCst)
+    }
+
+    /// Gives the drafts their places, all or none.
+    ///
+    /// # Errors
+    /// A [`Fault`] if they do not fit into the log together.
+    pub fn append(&self, drafts: Vec<Draft>, now_ns: u64) -> Result<Placed, Fault> {
+        if drafts.is_empty() {
+            return Err(Fault::new("body", "holds no event"));
+        }
+        self.limits.admit(&drafts)?;
+        let mut evicted = Vec::new();
+        let placed = {
+            let mut log = self.log.lock();
+            let placed = log.append(drafts, now_ns, &mut evicted);
+            self.head.store(placed.last, Ordering::SeqCst);
+            placed
+        };
+        drop(evicted);
+        Ok(placed)
+    }
+
+    /// Evicts what is too old.
+    pub fn evict(&self, now_ns: u64) {
+        let mut evicted = Vec::new();
+        self.log.lock().evict(now_ns, &mut evicted);
+    }
+
+    /// Where a stream starts, and the head at that moment.
+    pub fn start(&self, resume: &Resume, subscription: &Subscription) -> (Start, u64) {
+        let log = self.log.lock();
+        (log.start(resume, subscription), log.head())
+    }
+
+    /// As [`Log::tail`].
+    pub fn tail(&self, after: u64, max: usize, out: &mut Vec<Arc<Frame>>) -> Option<u64> {
+        self.log.lock().tail(after, max, out)
+    }
+
+    /// How many events it holds, and how many bytes of memory they take.
+    pub fn size(&self) -> (usize, usize) {
+        let log = self.log.lock();
+        (log.events(), log.bytes())
+    }
+
+    /// The topics of which events are kept, and of how many.
+    pub fn topics(&self) -> Vec<(Topic, usize)> {
+        self.log.lock().topics().map(|(topic, events)| (topic.clone(), events)).collect()
+    }
+}
+
+impl History for LogCell {
+    fn read(&self, window: &Window<'_>, budget_bytes: usize, out: &mut Vec<Arc<Frame>>) -> Read {
+        self.log.lock().read(window, budget_bytes, out)
+    }
+
+    fn id(&self, seq: u64) -> EventId {
+        self.epoch.id(seq)
+    }
+}

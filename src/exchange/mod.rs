@@ -1,0 +1,7 @@
+//! What the cores share. Each takes one lock or atomic at a time and holds none while it calls out;
+//! nothing here waits for I/O or looks at user input.
+
+pub mod directory;
+pub mod inbox;
+pub mod log_cell;
+pub mod timers;
