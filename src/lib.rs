@@ -4,6 +4,7 @@
 //! The rooms, in reading order; arrows run one way: `hub` ← `exchange` ← `ops` ← `net`.
 
 pub mod hub;
+pub mod ops;
 
 pub use hub::event::Event;
 pub use hub::fault::Fault;

@@ -1,0 +1,13 @@
+//! What an operator meets: configuration, logs, metrics, limits, start and stop. Never the hot path.
+
+/// The command line.
+pub mod cli;
+/// Settings: defaults, file, environment, flags.
+pub mod config;
+/// Every bound, and the memory that they add up to.
+pub mod limits;
+/// Events on a timer, as configured.
+pub mod schedule;
+mod settings;
+/// Quantities with a unit, as written in configuration.
+pub mod units;
