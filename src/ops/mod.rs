@@ -4,6 +4,8 @@
 pub mod cli;
 /// Settings: defaults, file, environment, flags.
 pub mod config;
+/// How many descriptors there are, and so how many streams.
+pub mod descriptors;
 /// Every bound, and the memory that they add up to.
 pub mod limits;
 /// Events on a timer, as configured.
