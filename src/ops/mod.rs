@@ -8,6 +8,8 @@ pub mod config;
 pub mod descriptors;
 /// Every bound, and the memory that they add up to.
 pub mod limits;
+/// Log lines: readable on a terminal, JSON elsewhere.
+pub mod logging;
 /// Events on a timer, as configured.
 pub mod schedule;
 mod settings;
