@@ -1,5 +1,7 @@
 //! What an operator meets: configuration, logs, metrics, limits, start and stop. Never the hot path.
 
+/// Counters that cost a plain load and a plain store.
+pub mod cells;
 /// The command line.
 pub mod cli;
 /// Settings: defaults, file, environment, flags.
@@ -10,6 +12,8 @@ pub mod descriptors;
 pub mod limits;
 /// Log lines: readable on a terminal, JSON elsewhere.
 pub mod logging;
+/// What Prometheus reads.
+pub mod metrics;
 /// Events on a timer, as configured.
 pub mod schedule;
 mod settings;
