@@ -17,5 +17,7 @@ pub mod metrics;
 /// Events on a timer, as configured.
 pub mod schedule;
 mod settings;
+/// SIGTERM and SIGINT.
+pub mod shutdown;
 /// Quantities with a unit, as written in configuration.
 pub mod units;
