@@ -3,8 +3,9 @@
 //!
 //! The rooms, in reading order; arrows run one way: `hub` ← `exchange` ← `ops` ← `net`.
 
-pub mod exchange;
 pub mod hub;
+pub mod exchange;
+pub mod ops;
 
 pub use hub::event::Event;
 pub use hub::fault::Fault;

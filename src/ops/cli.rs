@@ -1,0 +1,79 @@
+//! The command line. Bad usage ends the process with exit code 2.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::LazyLock;
+
+use clap::{Args, Parser};
+
+/// The commit that the binary was built from: `SLUICEGATE_COMMIT` at build time, or `unknown`.
+pub const REVISION: &str = match option_env!("SLUICEGATE_COMMIT") {
+    Some(commit) => commit,
+    None => "unknown",
+};
+
+/// The version of the crate.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+static VERSION_AND_REVISION: LazyLock<String> = LazyLock::new(|| format!("{VERSION} ({REVISION})"));
+
+/// An SSE gateway: publishers hand it events, and it writes them to all open streams.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "sluicegate", version = VERSION_AND_REVISION.as_str())]
+#[command(after_help = "Every setting a.b is also the variable SLUICEGATE_A_B. A flag wins over a variable, \
+                        a variable over the file, the file over the default.")]
+pub struct Cli {
+    /// The settings that have a flag.
+    #[command(flatten)]
+    pub flags: Flags,
+    /// Check the configuration, say what is wrong with it and exit
+    #[arg(long)]
+    pub check_config: bool,
+    /// Print the configuration that would be used, as TOML, and exit
+    #[arg(long)]
+    pub print_config: bool,
+}
+
+/// Settings given as flags; those not given are empty.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Flags {
+    /// Address to serve streams on; may be repeated [default: 0.0.0.0:8080]
+    #[arg(long, value_name = "ADDR")]
+    pub listen: Vec<SocketAddr>,
+    /// Address of the control listener: publishing, metrics, health [default: 127.0.0.1:8081]
+    #[arg(long, value_name = "ADDR")]
+    pub control: Option<SocketAddr>,
+    /// Configuration file, in TOML
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn flags_are_read() {
+        let cli =
+            Cli::parse_from(["sluicegate", "--listen", "[::]:80", "--listen", "127.0.0.1:0", "--config", "a.toml"]);
+        assert_eq!(cli.flags.listen, ["[::]:80".parse().unwrap(), "127.0.0.1:0".parse().unwrap()]);
+        assert_eq!(cli.flags.config, Some(PathBuf::from("a.toml")));
+        assert!(cli.flags.control.is_none() && !cli.check_config && !cli.print_config);
+    }
+
+    #[test]
+    fn bad_usage_is_exit_code_2() {
+        for bad in [&["--listen", "nowhere"][..], &["--what"], &["extra"], &["--control"]] {
+            let error = Cli::try_parse_from([&["sluicegate"], bad].concat()).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{bad:?}");
+        }
+        assert_eq!(Cli::try_parse_from(["sluicegate", "--version"]).unwrap_err().exit_code(), 0);
+    }
+}

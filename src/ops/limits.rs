@@ -1,0 +1,158 @@
+//! Every bound that is not a setting, and the memory that all bounds together allow.
+
+use std::fmt;
+use std::num::NonZero;
+use std::thread;
+
+use super::config::Config;
+use super::units::{Count, GIB, KIB, MIB};
+
+/// The most shards, and the most acceptors: threads.
+pub const THREADS_MAX: u64 = 64;
+/// The most addresses to listen on.
+pub const LISTEN_MAX: usize = 64;
+/// The most schedules. Each costs one timer and one topic lookup a tick.
+pub const SCHEDULES_MAX: usize = 1024;
+/// The most policies. A new subscription is matched against them one after another.
+pub const POLICIES_MAX: usize = 1024;
+/// The shortest period that may be configured for anything that repeats, in milliseconds.
+pub const PERIOD_MS_MIN: u64 = 10;
+/// The shortest deadline that may be configured, in milliseconds.
+pub const DEADLINE_MS_MIN: u64 = 100;
+/// The smallest buffer for a request's head, in bytes: hyper refuses less.
+pub const HEAD_BYTES_MIN: u64 = 8 * KIB;
+/// The largest buffer for a request's head, in bytes.
+pub const HEAD_BYTES_MAX: u64 = MIB;
+/// The largest request body that may be configured, in bytes.
+pub const BODY_BYTES_MAX: u64 = GIB;
+
+/// Descriptors that are no client's: listeners, epoll, eventfds, the log, and room to spare.
+pub const DESCRIPTORS_RESERVED: u64 = 256;
+
+/// User memory of an open stream, in bytes: its record, its place in a cohort, a heartbeat slot and
+/// the wheel, rounded up. The kernel's 3 to 4 KB a socket come on top.
+pub const STREAM_BYTES: u64 = KIB;
+/// Live-only events may take this part of `history.bytes` on top of it: a quarter.
+pub const LIVE_ONLY_DIVISOR: u64 = 4;
+/// Messages that may wait in a shard's inbox.
+pub const INBOX_MESSAGES: u64 = 4096;
+/// The size of a message in an inbox, in bytes, rounded up.
+pub const INBOX_MESSAGE_BYTES: u64 = 128;
+
+impl Count<0, THREADS_MAX> {
+    /// This many threads, or one per core where the count is 0.
+    pub fn or_cores(self) -> usize {
+        match self.as_usize() {
+            0 => thread::available_parallelism().map_or(1, NonZero::get).min(THREADS_MAX as usize),
+            threads => threads,
+        }
+    }
+}
+
+/// The memory that the bounds allow, a term each. What the process itself needs, a few MB, and the
+/// kernel's socket buffers are not in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemorySum {
+    /// The terms.
+    pub terms: Vec<MemoryTerm>,
+}
+
+/// One term of a [`MemorySum`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemoryTerm {
+    /// What takes the memory.
+    pub name: &'static str,
+    /// How the bytes come about, in terms of settings.
+    pub from: String,
+    /// How much it may take at most, in bytes.
+    pub bytes: u64,
+}
+
+impl MemorySum {
+    /// Adds up the memory for this many streams, connections that are no streams, and shards.
+    pub fn new(config: &Config, streams: u64, connections: u64, shards: usize) -> MemorySum {
+        let history = config.history.bytes.get();
+        let head = config.limits.head_bytes;
+        let body = config.limits.body_bytes;
+        let term = |name, from: String, bytes| MemoryTerm { name, from, bytes };
+        let terms = vec![
+            term("history", format!("history.bytes = {}", config.history.bytes), history),
+            term("live-only events", format!("history.bytes / {LIVE_ONLY_DIVISOR}"), history / LIVE_ONLY_DIVISOR),
+            term("streams", format!("{streams} x {STREAM_BYTES} bytes"), streams.saturating_mul(STREAM_BYTES)),
+            term(
+                "inboxes",
+                format!("{shards} shards x {INBOX_MESSAGES} messages x {INBOX_MESSAGE_BYTES} bytes"),
+                shards as u64 * INBOX_MESSAGES * INBOX_MESSAGE_BYTES,
+            ),
+            term(
+                "request heads",
+                format!("{connections} connections x limits.head_bytes = {head}"),
+                connections.saturating_mul(head.get()),
+            ),
+            term(
+                "request bodies",
+                format!("{connections} connections x limits.body_bytes = {body}"),
+                connections.saturating_mul(body.get()),
+            ),
+        ];
+        MemorySum { terms }
+    }
+
+    /// The sum, in bytes.
+    pub fn bytes(&self) -> u64 {
+        self.terms.iter().fold(0, |sum, term| sum.saturating_add(term.bytes))
+    }
+
+    /// Logs the sum, with a field for its terms.
+    pub fn log(&self) {
+        tracing::info!(bytes = self.bytes(), terms = %self, "memory that the bounds allow");
+    }
+}
+
+impl fmt::Display for MemorySum {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, term) in self.terms.iter().enumerate() {
+            let separator = if i == 0 { "" } else { "; " };
+            write!(f, "{separator}{} {} ({})", term.name, Mib(term.bytes), term.from)?;
+        }
+        Ok(())
+    }
+}
+
+/// A number of bytes, in MiB with one digit.
+struct Mib(u64);
+
+impl fmt::Display for Mib {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:.1} MiB", self.0 as f64 / MIB as f64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_memory_sum_has_a_term_for_each_bound() {
+        let sum = MemorySum::new(&Config::default(), 20_000, 1000, 2);
+        let bytes: Vec<_> = sum.terms.iter().map(|term| (term.name, term.bytes)).collect();
+        let expected = [
+            ("history", 64 * MIB),
+            ("live-only events", 16 * MIB),
+            ("streams", 20_000 * KIB),
+            ("inboxes", MIB),
+            ("request heads", 1000 * 16 * KIB),
+            ("request bodies", 1000 * MIB),
+        ];
+        assert_eq!(bytes, expected);
+        assert_eq!(sum.bytes(), expected.iter().map(|(_, bytes)| bytes).sum::<u64>());
+        assert!(sum.to_string().starts_with("history 64.0 MiB (history.bytes = 64MiB); live-only events 16.0 MiB"));
+    }
+
+    #[test]
+    fn threads_are_as_many_as_asked_for_or_as_cores() {
+        assert_eq!(Count::<0, THREADS_MAX>::new(3).or_cores(), 3);
+        let cores = Count::<0, THREADS_MAX>::new(0).or_cores();
+        assert!((1..=64).contains(&cores), "{cores}");
+    }
+}

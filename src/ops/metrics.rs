@@ -1,0 +1,656 @@
+//! What Prometheus reads: every name, its help and its labels are here.
+//!
+//! Shards count in their own cells, and a scrape adds those up. The rest, what is not counted once
+//! per delivery, is in atomics here. Every label value is there from the start, at 0, so that a
+//! rate over its first count is not lost. No label holds a topic, an address or anything else that
+//! a client chooses.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use prometheus::core::{Collector, Desc};
+use prometheus::process_collector::ProcessCollector;
+use prometheus::proto::{self, LabelPair, MetricFamily, MetricType};
+use prometheus::{Encoder as _, TextEncoder};
+
+use super::cells::{BUCKETS_NANOS, HistogramSum};
+pub use super::cells::{Cell, Histogram, ShardCells};
+use super::cli::{REVISION, VERSION};
+use crate::hub::close::CloseReason;
+use crate::hub::gap::GapReason;
+
+/// The `content-type` of [`Metrics::render`]'s bytes.
+pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+// ===== names =====
+
+/// A family of metrics.
+struct Family {
+    name: &'static str,
+    help: &'static str,
+    kind: MetricType,
+    label: Option<&'static str>,
+}
+
+const fn gauge(name: &'static str, help: &'static str) -> Family {
+    Family { name, help, kind: MetricType::GAUGE, label: None }
+}
+
+const fn counter(name: &'static str, help: &'static str) -> Family {
+    Family { name, help, kind: MetricType::COUNTER, label: None }
+}
+
+const fn histogram(name: &'static str, help: &'static str) -> Family {
+    Family { name, help, kind: MetricType::HISTOGRAM, label: None }
+}
+
+impl Family {
+    const fn by(mut self, label: &'static str) -> Family {
+        self.label = Some(label);
+        self
+    }
+}
+
+const STREAMS: Family = gauge("sluicegate_streams", "Open streams.").by("shard");
+const BEHIND_STREAMS: Family = gauge("sluicegate_behind_streams", "Open streams that read behind the head of the log.");
+const STREAMS_OPENED: Family = counter("sluicegate_streams_opened_total", "Streams opened.");
+const STREAMS_CLOSED: Family = counter("sluicegate_streams_closed_total", "Streams closed, by reason.").by("reason");
+const STREAMS_SHED: Family =
+    counter("sluicegate_streams_shed_total", "Streams refused with a retry and a close, by reason.").by("reason");
+const EVENTS_PUBLISHED: Family =
+    counter("sluicegate_events_published_total", "Events taken into the log, by source.").by("source");
+const PUBLISH_REJECTED: Family =
+    counter("sluicegate_publish_rejected_total", "Publish requests refused, by reason.").by("reason");
+const REQUESTS_REJECTED: Family =
+    counter("sluicegate_requests_rejected_total", "Requests refused that were no publish, by reason.").by("reason");
+const DELIVERIES: Family =
+    counter("sluicegate_deliveries_total", "Events written to streams: one per event and stream.");
+const BYTES_WRITTEN: Family = counter("sluicegate_bytes_written_total", "Bytes written to streams.");
+const WRITES: Family = counter("sluicegate_writes_total", "Writes to streams that took at least a byte.");
+const GAPS: Family = counter("sluicegate_gaps_total", "Gaps that streams were told of, by reason.").by("reason");
+const DELIVERY_SECONDS: Family = histogram(
+    "sluicegate_delivery_seconds",
+    "Time from an event's publish to the write that carried it, per delivery, in seconds.",
+);
+const PASS_SECONDS: Family = histogram("sluicegate_pass_seconds", "Length of a shard's passes, in seconds.");
+const LOG_EVENTS: Family = gauge("sluicegate_log_events", "Events that the log keeps.");
+const LOG_BYTES: Family = gauge("sluicegate_log_bytes", "Bytes of the events that the log keeps.");
+const TIMER_ENTRIES: Family = gauge("sluicegate_timer_entries", "Entries on the timing wheel.");
+const TIMER_LATE_SECONDS: Family =
+    histogram("sluicegate_timer_late_seconds", "How late the timing wheel's entries expired, in seconds.");
+const CONNECTIONS: Family =
+    gauge("sluicegate_connections", "Open connections that are no streams, by listener.").by("listener");
+const ACCEPT_ERRORS: Family = counter("sluicegate_accept_errors_total", "Failures to accept a connection.");
+const DRAINING: Family = gauge("sluicegate_draining", "1 while the gateway is shutting down, else 0.");
+const BUILD_INFO: Family = gauge("sluicegate_build_info", "1, with what was built as labels.");
+
+const FAMILIES: [&Family; 22] = [
+    &STREAMS,
+    &BEHIND_STREAMS,
+    &STREAMS_OPENED,
+    &STREAMS_CLOSED,
+    &STREAMS_SHED,
+    &EVENTS_PUBLISHED,
+    &PUBLISH_REJECTED,
+    &REQUESTS_REJECTED,
+    &DELIVERIES,
+    &BYTES_WRITTEN,
+    &WRITES,
+    &GAPS,
+    &DELIVERY_SECONDS,
+    &PASS_SECONDS,
+    &LOG_EVENTS,
+    &LOG_BYTES,
+    &TIMER_ENTRIES,
+    &TIMER_LATE_SECONDS,
+    &CONNECTIONS,
+    &ACCEPT_ERRORS,
+    &DRAINING,
+    &BUILD_INFO,
+];
+
+/// An enum that is a label: its variants, and their values.
+macro_rules! label {
+    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $text:literal,)+ }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum $name {
+            $($(#[$variant_doc])* $variant,)+
+        }
+
+        impl $name {
+            /// All values, in order of their discriminants.
+            pub const ALL: &[$name] = &[$($name::$variant,)+];
+
+            /// The value as a label.
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $($name::$variant => $text,)+
+                }
+            }
+        }
+    };
+}
+
+label! {
+    /// Where events come from.
+    Source {
+        /// A publish request.
+        Http = "http",
+        /// A schedule.
+        Schedule = "schedule",
+        /// A caller in the same process.
+        Library = "library",
+    }
+}
+
+label! {
+    /// Why a publish request was refused.
+    PublishReject {
+        /// It needs a token and had none that is valid.
+        Unauthorized = "unauthorized",
+        /// The body or the query is not in the form it claims to be.
+        Malformed = "malformed",
+        /// An event's field breaks a rule.
+        InvalidEvent = "invalid_event",
+        /// The body is longer than `limits.body_bytes`.
+        BodyTooLarge = "body_too_large",
+        /// The body did not come within `limits.body_deadline`, or its client went.
+        BodyIncomplete = "body_incomplete",
+        /// The batch has more events than `limits.batch_events`.
+        BatchTooLarge = "batch_too_large",
+        /// The body's media type is none that is known.
+        MediaType = "media_type",
+        /// The gateway is shutting down.
+        Draining = "draining",
+    }
+}
+
+label! {
+    /// Why a request that was no publish was refused.
+    RequestReject {
+        /// It was no valid HTTP.
+        Malformed = "malformed",
+        /// Its head is longer than `limits.head_bytes`.
+        HeadTooLarge = "head_too_large",
+        /// Its head did not come within `limits.head_deadline`.
+        HeadDeadline = "head_deadline",
+        /// There is nothing at its path.
+        NotFound = "not_found",
+        /// What is at its path does not know its method.
+        Method = "method",
+        /// Its topics, patterns or other parameters are not valid.
+        InvalidSubscription = "invalid_subscription",
+        /// Its client does not accept an event stream.
+        NotAcceptable = "not_acceptable",
+        /// It needs a token and had none that is valid.
+        Unauthorized = "unauthorized",
+    }
+}
+
+label! {
+    /// Why a stream was shed: answered with a `retry:` and closed.
+    Shed {
+        /// As many streams are open as may be.
+        Full = "full",
+        /// The shard's inbox was full.
+        InboxFull = "inbox_full",
+        /// The gateway is shutting down.
+        Draining = "draining",
+    }
+}
+
+label! {
+    /// Which of the two doors.
+    Listener {
+        /// The public one, for streams.
+        Public = "public",
+        /// The operator's.
+        Control = "control",
+    }
+}
+
+// ===== Metrics =====
+
+/// Numbers that are read when Prometheus asks for them.
+pub struct Gauges {
+    /// How many events the log keeps.
+    pub log_events: Box<dyn Fn() -> u64 + Send + Sync>,
+    /// How many bytes they are.
+    pub log_bytes: Box<dyn Fn() -> u64 + Send + Sync>,
+    /// How many entries are on the timing wheel.
+    pub timer_entries: Box<dyn Fn() -> u64 + Send + Sync>,
+}
+
+impl Default for Gauges {
+    /// Gauges that are always 0.
+    fn default() -> Gauges {
+        Gauges { log_events: Box::new(|| 0), log_bytes: Box::new(|| 0), timer_entries: Box::new(|| 0) }
+    }
+}
+
+/// All that the process counts. Shared behind an [`Arc`]; any thread may count, except in cells.
+pub struct Metrics {
+    shards: Arc<[ShardCells]>,
+    gauges: Gauges,
+    /// How late the wheel's entries expired. For the wheel's thread only.
+    pub timer_late: Histogram,
+    events_published: [AtomicU64; Source::ALL.len()],
+    publish_rejected: [AtomicU64; PublishReject::ALL.len()],
+    requests_rejected: [AtomicU64; RequestReject::ALL.len()],
+    streams_shed: [AtomicU64; Shed::ALL.len()],
+    connections: [AtomicU64; Listener::ALL.len()],
+    accept_errors: AtomicU64,
+    draining: AtomicBool,
+    descs: Vec<Desc>,
+    process: ProcessCollector,
+}
+
+impl Metrics {
+    /// Metrics over these shards' cells.
+    pub fn new(shards: Arc<[ShardCells]>, gauges: Gauges) -> Metrics {
+        let descs = FAMILIES.iter().map(|family| family.desc()).collect();
+        Metrics {
+            shards,
+            gauges,
+            timer_late: Histogram::default(),
+            events_published: Default::default(),
+            publish_rejected: Default::default(),
+            requests_rejected: Default::default(),
+            streams_shed: Default::default(),
+            connections: Default::default(),
+            accept_errors: AtomicU64::new(0),
+            draining: AtomicBool::new(false),
+            descs,
+            process: ProcessCollector::for_self(),
+        }
+    }
+
+    /// The cells of each shard.
+    pub fn shards(&self) -> &Arc<[ShardCells]> {
+        &self.shards
+    }
+
+    /// Counts events taken into the log.
+    pub fn events_published(&self, source: Source, events: u64) {
+        self.events_published[source as usize].fetch_add(events, Ordering::Relaxed);
+    }
+
+    /// Counts a publish request that was refused.
+    pub fn publish_rejected(&self, reason: PublishReject) {
+        self.publish_rejected[reason as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts a request, no publish, that was refused.
+    pub fn request_rejected(&self, reason: RequestReject) {
+        self.requests_rejected[reason as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts a stream that was shed.
+    pub fn stream_shed(&self, reason: Shed) {
+        self.streams_shed[reason as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts a connection as open until the guard is dropped: when it is closed, or has become a
+    /// stream.
+    pub fn connection(self: &Arc<Self>, listener: Listener) -> ConnectionGuard {
+        self.connections[listener as usize].fetch_add(1, Ordering::Relaxed);
+        ConnectionGuard { metrics: Arc::clone(self), listener }
+    }
+
+    /// Counts a failure to accept.
+    pub fn accept_error(&self) {
+        self.accept_errors.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Says that the gateway is shutting down.
+    pub fn set_draining(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Open streams, over all shards.
+    pub fn streams(&self) -> u64 {
+        self.sum(|shard| &shard.streams)
+    }
+
+    /// All metrics in the text format 0.0.4, sorted by name; see [`CONTENT_TYPE`].
+    pub fn render(&self) -> Vec<u8> {
+        let mut families = self.collect();
+        families.extend(self.process.collect());
+        families.sort_by(|a, b| a.name().cmp(b.name()));
+        let mut text = Vec::with_capacity(16 * 1024);
+        TextEncoder::new().encode(&families, &mut text).expect("Invariant: every family has a name and a metric");
+        text
+    }
+
+    fn sum(&self, cell: impl Fn(&ShardCells) -> &Cell) -> u64 {
+        self.shards.iter().map(|shard| cell(shard).get()).sum()
+    }
+
+    fn sum_histogram(&self, histogram: impl Fn(&ShardCells) -> &Histogram) -> HistogramSum {
+        let mut sum = HistogramSum::default();
+        self.shards.iter().for_each(|shard| histogram(shard).read_into(&mut sum));
+        sum
+    }
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metrics").field("shards", &self.shards.len()).finish_non_exhaustive()
+    }
+}
+
+/// An open connection, as counted by [`Metrics::connection`].
+#[derive(Debug)]
+pub struct ConnectionGuard {
+    metrics: Arc<Metrics>,
+    listener: Listener,
+}
+
+impl Drop for ConnectionGuard {
+    fn drop(&mut self) {
+        self.metrics.connections[self.listener as usize].fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Collector for Metrics {
+    fn desc(&self) -> Vec<&Desc> {
+        self.descs.iter().collect()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        let mut late = HistogramSum::default();
+        self.timer_late.read_into(&mut late);
+        vec![
+            STREAMS.values(self.shards.iter().enumerate().map(|(i, shard)| (i.to_string(), shard.streams.get()))),
+            BEHIND_STREAMS.value(self.sum(|shard| &shard.behind_streams)),
+            STREAMS_OPENED.value(self.sum(|shard| &shard.streams_opened)),
+            STREAMS_CLOSED
+                .values(CloseReason::ALL.iter().map(|r| (r.as_str(), self.sum(|shard| shard.streams_closed(*r))))),
+            STREAMS_SHED.values(Shed::ALL.iter().map(|r| (r.as_str(), at(&self.streams_shed, *r as usize)))),
+            EVENTS_PUBLISHED.values(Source::ALL.iter().map(|s| (s.as_str(), at(&self.events_published, *s as usize)))),
+            PUBLISH_REJECTED
+                .values(PublishReject::ALL.iter().map(|r| (r.as_str(), at(&self.publish_rejected, *r as usize)))),
+            REQUESTS_REJECTED
+                .values(RequestReject::ALL.iter().map(|r| (r.as_str(), at(&self.requests_rejected, *r as usize)))),
+            DELIVERIES.value(self.sum(|shard| &shard.deliveries)),
+            BYTES_WRITTEN.value(self.sum(|shard| &shard.bytes_written)),
+            WRITES.value(self.sum(|shard| &shard.writes)),
+            GAPS.values(GapReason::ALL.iter().map(|r| (r.as_str(), self.sum(|shard| shard.gaps(*r))))),
+            DELIVERY_SECONDS.histogram(&self.sum_histogram(|shard| &shard.delivery)),
+            PASS_SECONDS.histogram(&self.sum_histogram(|shard| &shard.pass)),
+            LOG_EVENTS.value((self.gauges.log_events)()),
+            LOG_BYTES.value((self.gauges.log_bytes)()),
+            TIMER_ENTRIES.value((self.gauges.timer_entries)()),
+            TIMER_LATE_SECONDS.histogram(&late),
+            CONNECTIONS.values(Listener::ALL.iter().map(|l| (l.as_str(), at(&self.connections, *l as usize)))),
+            ACCEPT_ERRORS.value(self.accept_errors.load(Ordering::Relaxed)),
+            DRAINING.value(self.draining.load(Ordering::Relaxed).into()),
+            BUILD_INFO.of(vec![BUILD_INFO.metric(vec![pair("revision", REVISION), pair("version", VERSION)], 1)]),
+        ]
+    }
+}
+
+fn at(counts: &[AtomicU64], index: usize) -> u64 {
+    counts[index].load(Ordering::Relaxed)
+}
+
+// ===== impl Family =====
+
+impl Family {
+    fn desc(&self) -> Desc {
+        let labels = match self.name {
+            name if name == BUILD_INFO.name => vec!["revision".to_owned(), "version".to_owned()],
+            _ => self.label.map(str::to_owned).into_iter().collect(),
+        };
+        Desc::new(self.name.to_owned(), self.help.to_owned(), labels, HashMap::new())
+            .expect("Invariant: names and labels are valid")
+    }
+
+    fn of(&self, metrics: Vec<proto::Metric>) -> MetricFamily {
+        let mut family = MetricFamily::default();
+        family.set_name(self.name.to_owned());
+        family.set_help(self.help.to_owned());
+        family.set_field_type(self.kind);
+        family.set_metric(metrics);
+        family
+    }
+
+    fn metric(&self, labels: Vec<LabelPair>, value: u64) -> proto::Metric {
+        let mut metric = proto::Metric::from_label(labels);
+        let value = value as f64;
+        if self.kind == MetricType::COUNTER {
+            let mut counter = proto::Counter::default();
+            counter.set_value(value);
+            metric.set_counter(counter);
+        } else {
+            let mut gauge = proto::Gauge::default();
+            gauge.set_value(value);
+            metric.set_gauge(gauge);
+        }
+        metric
+    }
+
+    /// The family with one number and no label.
+    fn value(&self, value: u64) -> MetricFamily {
+        self.of(vec![self.metric(Vec::new(), value)])
+    }
+
+    /// The family with a number per value of its label.
+    fn values<L: AsRef<str>>(&self, values: impl Iterator<Item = (L, u64)>) -> MetricFamily {
+        let label = self.label.unwrap_or_default();
+        self.of(values.map(|(name, value)| self.metric(vec![pair(label, name.as_ref())], value)).collect())
+    }
+
+    fn histogram(&self, sum: &HistogramSum) -> MetricFamily {
+        let mut histogram = proto::Histogram::default();
+        let mut count = 0;
+        let mut buckets = Vec::with_capacity(BUCKETS_NANOS.len());
+        for (bound, n) in BUCKETS_NANOS.iter().zip(&sum.buckets) {
+            count += n;
+            let mut bucket = proto::Bucket::default();
+            bucket.set_upper_bound(*bound as f64 / 1e9);
+            bucket.set_cumulative_count(count);
+            buckets.push(bucket);
+        }
+        histogram.set_bucket(buckets);
+        // The count is what the buckets hold, so that +Inf equals it whatever is counted meanwhile.
+        histogram.set_sample_count(count + sum.buckets[BUCKETS_NANOS.len()]);
+        histogram.set_sample_sum(sum.seconds);
+        let mut metric = proto::Metric::default();
+        metric.set_histogram(histogram);
+        self.of(vec![metric])
+    }
+}
+
+fn pair(name: &str, value: &str) -> LabelPair {
+    let mut pair = LabelPair::default();
+    pair.set_name(name.to_owned());
+    pair.set_value(value.to_owned());
+    pair
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    fn metrics(shards: usize) -> Arc<Metrics> {
+        Arc::new(Metrics::new(ShardCells::for_shards(shards), Gauges::default()))
+    }
+
+    fn rendered(metrics: &Metrics) -> String {
+        String::from_utf8(metrics.render()).unwrap()
+    }
+
+    /// The value of a series, written as in the text format.
+    #[track_caller]
+    fn value(text: &str, series: &str) -> f64 {
+        let mut values = text.lines().filter_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        let value = values.next().unwrap_or_else(|| panic!("no {series} in\n{text}"));
+        assert_eq!(values.next(), None, "{series} is there twice");
+        value.parse().unwrap()
+    }
+
+    #[test]
+    fn every_family_is_there_once_with_help_and_type() {
+        let text = rendered(&metrics(2));
+        for family in FAMILIES {
+            let name = family.name;
+            let kind = format!("{:?}", family.kind).to_lowercase();
+            assert_eq!(text.matches(&format!("# HELP {name} {}\n", family.help)).count(), 1, "{name}");
+            assert_eq!(text.matches(&format!("# TYPE {name} {kind}\n")).count(), 1, "{name}");
+            assert_eq!(kind == "counter", name.ends_with("_total"), "{name}");
+            assert!(family.help.ends_with('.'), "{name}");
+        }
+        let ours = text.lines().filter(|line| line.starts_with("# TYPE sluicegate_")).count();
+        assert_eq!(ours, FAMILIES.len());
+        assert!(text.contains("# TYPE process_resident_memory_bytes gauge"));
+        let names: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
+        assert!(names.is_sorted());
+    }
+
+    #[test]
+    fn every_label_value_is_there_from_the_start() {
+        let text = rendered(&metrics(2));
+        for shard in 0..2 {
+            assert_eq!(value(&text, &format!("sluicegate_streams{{shard=\"{shard}\"}}")), 0.0);
+        }
+        let zero = |family: &Family, label: &str| {
+            let series = format!("{}{{{}=\"{label}\"}}", family.name, family.label.unwrap());
+            assert_eq!(value(&text, &series), 0.0);
+        };
+        CloseReason::ALL.iter().for_each(|r| zero(&STREAMS_CLOSED, r.as_str()));
+        GapReason::ALL.iter().for_each(|r| zero(&GAPS, r.as_str()));
+        Shed::ALL.iter().for_each(|r| zero(&STREAMS_SHED, r.as_str()));
+        Source::ALL.iter().for_each(|s| zero(&EVENTS_PUBLISHED, s.as_str()));
+        PublishReject::ALL.iter().for_each(|r| zero(&PUBLISH_REJECTED, r.as_str()));
+        RequestReject::ALL.iter().for_each(|r| zero(&REQUESTS_REJECTED, r.as_str()));
+        Listener::ALL.iter().for_each(|l| zero(&CONNECTIONS, l.as_str()));
+        let build = format!("sluicegate_build_info{{revision=\"{REVISION}\",version=\"{VERSION}\"}}");
+        assert_eq!(value(&text, &build), 1.0);
+    }
+
+    #[test]
+    fn shards_are_summed() {
+        let gauges = Gauges { log_events: Box::new(|| 7), log_bytes: Box::new(|| 700), timer_entries: Box::new(|| 8) };
+        let metrics = Arc::new(Metrics::new(ShardCells::for_shards(2), gauges));
+        for (i, shard) in metrics.shards().iter().enumerate() {
+            shard.streams.set(10 + i as u64);
+            shard.streams.sub(1);
+            shard.deliveries.add(100);
+            shard.streams_closed(CloseReason::Lagged).add(2);
+            shard.gaps(GapReason::Expired).add(3);
+        }
+        metrics.events_published(Source::Schedule, 4);
+        metrics.publish_rejected(PublishReject::Malformed);
+        metrics.request_rejected(RequestReject::NotFound);
+        metrics.stream_shed(Shed::Full);
+        metrics.accept_error();
+        metrics.set_draining();
+        let open = metrics.connection(Listener::Control);
+        drop(metrics.connection(Listener::Public));
+        let text = rendered(&metrics);
+        for (series, expected) in [
+            ("sluicegate_streams{shard=\"0\"}", 9.0),
+            ("sluicegate_streams{shard=\"1\"}", 10.0),
+            ("sluicegate_deliveries_total", 200.0),
+            ("sluicegate_streams_closed_total{reason=\"lagged\"}", 4.0),
+            ("sluicegate_gaps_total{reason=\"expired\"}", 6.0),
+            ("sluicegate_events_published_total{source=\"schedule\"}", 4.0),
+            ("sluicegate_publish_rejected_total{reason=\"malformed\"}", 1.0),
+            ("sluicegate_requests_rejected_total{reason=\"not_found\"}", 1.0),
+            ("sluicegate_streams_shed_total{reason=\"full\"}", 1.0),
+            ("sluicegate_accept_errors_total", 1.0),
+            ("sluicegate_draining", 1.0),
+            ("sluicegate_connections{listener=\"control\"}", 1.0),
+            ("sluicegate_connections{listener=\"public\"}", 0.0),
+            ("sluicegate_log_events", 7.0),
+            ("sluicegate_log_bytes", 700.0),
+            ("sluicegate_timer_entries", 8.0),
+        ] {
+            assert_eq!(value(&text, series), expected, "{series}");
+        }
+        assert_eq!(metrics.streams(), 19);
+        drop(open);
+        assert_eq!(value(&rendered(&metrics), "sluicegate_connections{listener=\"control\"}"), 0.0);
+    }
+
+    #[test]
+    fn histograms_are_cumulative_and_end_in_the_count() {
+        let metrics = metrics(2);
+        metrics.shards()[0].delivery.observe_n(60_000, 5);
+        metrics.shards()[1].delivery.observe_n(20_000_000_000, 2);
+        metrics.shards()[1].delivery.observe(1_000_000);
+        metrics.timer_late.observe(1);
+        let text = rendered(&metrics);
+        let buckets: Vec<f64> = text
+            .lines()
+            .filter(|line| line.starts_with("sluicegate_delivery_seconds_bucket{le="))
+            .map(|line| line.rsplit_once(' ').unwrap().1.parse().unwrap())
+            .collect();
+        assert_eq!(buckets.len(), BUCKETS_NANOS.len() + 1);
+        assert!(buckets.is_sorted(), "{buckets:?}");
+        for (le, expected) in [("0.00005", 0.0), ("0.0001", 5.0), ("0.001", 6.0), ("10", 6.0), ("+Inf", 8.0)] {
+            assert_eq!(value(&text, &format!("sluicegate_delivery_seconds_bucket{{le=\"{le}\"}}")), expected, "{le}");
+        }
+        assert_eq!(value(&text, "sluicegate_delivery_seconds_count"), 8.0);
+        assert!((value(&text, "sluicegate_delivery_seconds_sum") - 40.0013).abs() < 1e-9);
+        assert_eq!(value(&text, "sluicegate_timer_late_seconds_count"), 1.0);
+    }
+
+    #[test]
+    fn a_scrape_while_counting_is_consistent() {
+        let metrics = metrics(1);
+        std::thread::scope(|scope| {
+            let writer = scope.spawn(|| {
+                for i in 0..100_000 {
+                    metrics.shards()[0].pass.observe(i * 1000);
+                    metrics.events_published(Source::Library, 1);
+                }
+            });
+            while !writer.is_finished() {
+                let text = rendered(&metrics);
+                let inf = value(&text, "sluicegate_pass_seconds_bucket{le=\"+Inf\"}");
+                assert_eq!(inf, value(&text, "sluicegate_pass_seconds_count"));
+                assert!(value(&text, "sluicegate_pass_seconds_bucket{le=\"10\"}") <= inf);
+            }
+        });
+        let text = rendered(&metrics);
+        assert_eq!(value(&text, "sluicegate_pass_seconds_count"), 100_000.0);
+        assert_eq!(value(&text, "sluicegate_events_published_total{source=\"library\"}"), 100_000.0);
+    }
+
+    #[test]
+    fn it_is_a_collector_that_a_registry_takes() {
+        let registry = prometheus::Registry::new();
+        let metrics = Metrics::new(ShardCells::for_shards(1), Gauges::default());
+        registry.register(Box::new(metrics)).unwrap();
+        assert_eq!(registry.gather().len(), FAMILIES.len());
+    }
+
+    /// Skipped where there is no promtool, unless `SLUICEGATE_REQUIRE_TOOLS` is set.
+    #[test]
+    fn promtool_has_nothing_to_say() {
+        let spawned = Command::new("promtool")
+            .args(["check", "metrics"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn();
+        let mut child = match spawned {
+            Ok(child) => child,
+            Err(error) => {
+                assert!(std::env::var_os("SLUICEGATE_REQUIRE_TOOLS").is_none(), "promtool is needed: {error}");
+                return eprintln!("skipped: no promtool: {error}");
+            }
+        };
+        child.stdin.take().unwrap().write_all(&metrics(2).render()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+}

@@ -1,0 +1,23 @@
+//! What an operator meets: configuration, logs, metrics, limits, start and stop. Never the hot path.
+
+/// Counters that cost a plain load and a plain store.
+pub mod cells;
+/// The command line.
+pub mod cli;
+/// Settings: defaults, file, environment, flags.
+pub mod config;
+/// How many descriptors there are, and so how many streams.
+pub mod descriptors;
+/// Every bound, and the memory that they add up to.
+pub mod limits;
+/// Log lines: readable on a terminal, JSON elsewhere.
+pub mod logging;
+/// What Prometheus reads.
+pub mod metrics;
+/// Events on a timer, as configured.
+pub mod schedule;
+mod settings;
+/// SIGTERM and SIGINT.
+pub mod shutdown;
+/// Quantities with a unit, as written in configuration.
+pub mod units;

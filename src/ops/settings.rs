@@ -1,0 +1,109 @@
+//! The list of settings, and how each is read from a variable.
+//!
+//! The list is what the default configuration serializes to, so that no setting can be missing.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use toml::{Table, Value};
+
+use super::config::Config;
+
+/// What every variable of ours begins with.
+const PREFIX: &str = "SLUICEGATE_";
+/// Names the configuration file, as the flag `--config` does.
+pub(super) const FILE_VARIABLE: &str = "SLUICEGATE_CONFIG";
+/// Variables with our prefix that are no settings: for the tests, and for the build.
+const OTHER_VARIABLES: [&str; 2] = ["SLUICEGATE_REQUIRE_TOOLS", "SLUICEGATE_COMMIT"];
+
+/// The variables with our prefix.
+#[derive(Default)]
+pub(super) struct Variables {
+    /// The file that one of them may name.
+    pub(super) file: Option<PathBuf>,
+    /// Name and value of those that should be settings, sorted.
+    pub(super) settings: Vec<(String, OsString)>,
+}
+
+impl Variables {
+    pub(super) fn pick(all: impl IntoIterator<Item = (OsString, OsString)>) -> Variables {
+        let mut variables = Variables::default();
+        for (name, value) in all {
+            let Some(name) = name.to_str().filter(|name| name.starts_with(PREFIX)) else { continue };
+            if name == FILE_VARIABLE {
+                variables.file = Some(PathBuf::from(value));
+            } else if !OTHER_VARIABLES.contains(&name) {
+                variables.settings.push((name.to_owned(), value));
+            }
+        }
+        variables.settings.sort();
+        variables
+    }
+}
+
+/// A setting: a leaf of the default configuration.
+pub(super) struct Setting {
+    pub(super) path: Vec<String>,
+    pub(super) default: Value,
+}
+
+/// All settings, from what the default configuration serializes to.
+pub(super) fn settings() -> Vec<Setting> {
+    fn walk(table: Table, above: &[String], into: &mut Vec<Setting>) {
+        for (key, default) in table {
+            let path = [above, &[key]].concat();
+            match default {
+                Value::Table(table) => walk(table, &path, into),
+                default => into.push(Setting { path, default }),
+            }
+        }
+    }
+    let mut settings = Vec::new();
+    walk(Table::try_from(Config::default()).expect("Invariant: every setting has a TOML form"), &[], &mut settings);
+    settings
+}
+
+impl Setting {
+    /// The key as in the file: `limits.head_bytes`.
+    pub(super) fn key(&self) -> String {
+        self.path.join(".")
+    }
+
+    /// The variable: `SLUICEGATE_LIMITS_HEAD_BYTES`.
+    pub(super) fn variable(&self) -> String {
+        format!("{PREFIX}{}", self.path.join("_").to_uppercase())
+    }
+
+    /// Reads a variable's value as the TOML type of the default.
+    pub(super) fn read(&self, text: &str) -> Result<Value, String> {
+        match &self.default {
+            Value::String(_) => Ok(Value::String(text.to_owned())),
+            Value::Integer(_) => text.parse().map(Value::Integer).map_err(|e| format!("{text:?} is no integer: {e}")),
+            Value::Float(_) => text.parse().map(Value::Float).map_err(|e| format!("{text:?} is no number: {e}")),
+            Value::Boolean(_) => text.parse().map(Value::Boolean).map_err(|_| format!("{text:?} is not true or false")),
+            Value::Array(default) => match text.parse::<Value>() {
+                Ok(value @ Value::Array(_)) => Ok(value),
+                // Not TOML, such as `[::]:8080,[::1]:8081`: texts between commas.
+                _ if matches!(default.first(), Some(Value::String(_))) => {
+                    let parts = text.split(',').map(|part| Value::String(part.trim().to_owned()));
+                    Ok(Value::Array(parts.collect()))
+                }
+                Ok(value) => Err(format!("is a TOML {}, an array is needed", value.type_str())),
+                Err(e) => Err(format!("is no TOML array: {}", e.message())),
+            },
+            Value::Datetime(_) | Value::Table(_) => Err("can't be set by a variable".to_owned()),
+        }
+    }
+
+    /// Puts a value in the setting's place.
+    pub(super) fn put(&self, table: &mut Table, value: Value) {
+        let Some((key, above)) = self.path.split_last() else { return };
+        let mut table = table;
+        for section in above {
+            let section = table.entry(section.clone()).or_insert_with(|| Value::Table(Table::new()));
+            let Value::Table(section) = section else { return };
+            table = section;
+        }
+        table.insert(key.clone(), value);
+    }
+}
