@@ -1,12 +1,20 @@
 //! Sluicegate: an SSE gateway. Publishers hand it events, and it writes them to tens of thousands
 //! of open `text/event-stream` responses at once.
 //!
-//! The rooms, in reading order; arrows run one way: `hub` ← `exchange` ← `ops` ← `net`.
+//! As a library, [`Gateway::builder`] is the way in. The rooms below it, in reading order; arrows
+//! run one way: `hub` ← `exchange` ← `ops` ← `net` ← `gateway`.
 
 pub mod hub;
 pub mod exchange;
 pub mod ops;
+pub mod net;
+mod gateway;
 
+pub use gateway::{Builder, Gateway, Publisher, StartError};
 pub use hub::event::Event;
 pub use hub::fault::Fault;
+pub use hub::id::EventId;
 pub use hub::topic::{Pattern, Subscription, Topic};
+pub use net::reply::{Reply, Request};
+pub use ops::config::Config;
+pub use ops::schedule::Schedule;

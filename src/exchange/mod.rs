@@ -5,3 +5,4 @@ pub mod directory;
 pub mod inbox;
 pub mod log_cell;
 pub mod timers;
+pub mod bus;

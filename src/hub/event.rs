@@ -80,6 +80,11 @@ pub(crate) fn check(topics: &[Topic], event: &Event<'_>) -> Result<(), Fault> {
     if topics.len() > TOPICS_MAX {
         return Err(Fault::new("topics", format!("{} topics, at most {TOPICS_MAX} are allowed", topics.len())));
     }
+    check_fields(event)
+}
+
+/// Checks an event's own fields.
+pub(crate) fn check_fields(event: &Event<'_>) -> Result<(), Fault> {
     for (field, text) in [("id", &event.id), ("event", &event.event)] {
         let Some(text) = text else { continue };
         if text.len() > ID_BYTES_MAX {

@@ -19,7 +19,7 @@ use smallvec::SmallVec;
 
 use super::event::{self, Event};
 use super::fault::Fault;
-use super::id::{Epoch, ID_LEN, Parsed, patch_seq};
+use super::id::{Epoch, EventId, ID_LEN, Parsed, patch_seq};
 use super::topic::Topic;
 
 /// The topics of an event: nearly always one.
@@ -179,42 +179,11 @@ impl Draft {
         if own_id.is_some_and(|id| matches!(epoch.parse(id), Parsed::Here(_))) {
             return Err(Fault::new("id", "has the form of the ids that the log generates"));
         }
-        let retry = event.retry_ms.map(|ms| ms.to_string());
-        let id_len = match own_id {
-            Some(id) => Some(id.len()),
-            None if event.live_only => None,
-            None => Some(ID_LEN),
-        };
-        let line = |name: &str, value: Option<usize>| value.map_or(0, |len| name.len() + len + 1);
-        let body_len = line("event: ", event.event.as_ref().map(|name| name.len()))
-            + line("id: ", id_len)
-            + line("retry: ", retry.as_ref().map(String::len))
-            + lines(&event.data).map(|data| "data: \n".len() + data.len()).sum::<usize>()
-            + 1;
-
-        let mut chunk = ChunkWriter::new(body_len);
-        if let Some(name) = event.event.as_deref() {
-            chunk.field("event: ", name);
-        }
-        let mut id_at = None;
-        if let Some(id) = own_id {
-            chunk.field("id: ", id);
-        } else if !event.live_only {
-            id_at = Some(chunk.bytes.len() + "id: ".len());
-            chunk.field("id: ", epoch.id(0).as_str());
-        }
-        if let Some(retry) = &retry {
-            chunk.field("retry: ", retry);
-        }
-        for data in lines(&event.data) {
-            chunk.field("data: ", data);
-        }
-        chunk.bytes.push(b'\n');
-
+        let (chunk, id_at) = encode(event, (own_id.is_none() && !event.live_only).then(|| epoch.id(0)));
         let frame = Frame {
             seq: 0,
             published_ns: 0,
-            chunk: chunk.finish(),
+            chunk,
             topics,
             key: event.key.as_deref().map(Box::from),
             own_id: own_id.map(Box::from),
@@ -250,6 +219,47 @@ impl Draft {
     }
 }
 
+/// Encodes an event that is sent to one stream alone: it has no place in the log, and an id only if
+/// it has its own.
+///
+/// # Errors
+/// A [`Fault`] that names the field which the event stream format or a bound refuses.
+pub fn encode_alone(event: &Event<'_>) -> Result<Chunk, Fault> {
+    event::check_fields(event)?;
+    Ok(encode(event, None).0)
+}
+
+/// Writes an event's lines. If it is to have a generated id, says where in the chunk that stands.
+fn encode(event: &Event<'_>, generated_id: Option<EventId>) -> (Chunk, Option<usize>) {
+    let retry = event.retry_ms.map(|ms| ms.to_string());
+    let line = |name: &str, value: Option<usize>| value.map_or(0, |len| name.len() + len + 1);
+    let body_len = line("event: ", event.event.as_ref().map(|name| name.len()))
+        + line("id: ", event.id.as_ref().map(|id| id.len()).or(generated_id.map(|_| ID_LEN)))
+        + line("retry: ", retry.as_ref().map(String::len))
+        + lines(&event.data).map(|data| "data: \n".len() + data.len()).sum::<usize>()
+        + 1;
+
+    let mut chunk = ChunkWriter::new(body_len);
+    if let Some(name) = event.event.as_deref() {
+        chunk.field("event: ", name);
+    }
+    let mut id_at = None;
+    if let Some(id) = event.id.as_deref() {
+        chunk.field("id: ", id);
+    } else if let Some(id) = generated_id {
+        id_at = Some(chunk.bytes.len() + "id: ".len());
+        chunk.field("id: ", id.as_str());
+    }
+    if let Some(retry) = &retry {
+        chunk.field("retry: ", retry);
+    }
+    for data in lines(&event.data) {
+        chunk.field("data: ", data);
+    }
+    chunk.bytes.push(b'\n');
+    (chunk.finish(), id_at)
+}
+
 /// Splits data as an event stream does, on LF, CR and CRLF. Empty data is one empty line, since an
 /// event without a `data` line is never dispatched.
 fn lines(data: &str) -> impl Iterator<Item = &str> {
@@ -274,13 +284,13 @@ mod tests {
         Topics::from_elem(Topic::parse("t").unwrap(), 1)
     }
 
-    fn encode(event: &Event<'_>) -> Result<Arc<Frame>, Fault> {
+    fn placed(event: &Event<'_>) -> Result<Arc<Frame>, Fault> {
         Ok(Draft::encode(topics(), event, Epoch::new(1))?.place(42, 7))
     }
 
     #[track_caller]
     fn check(event: Event<'_>, expected: &str) {
-        let frame = encode(&event).unwrap();
+        let frame = placed(&event).unwrap();
         assert_eq!(std::str::from_utf8(frame.wire(Framing::Close)).unwrap(), expected);
         assert_eq!(
             std::str::from_utf8(frame.wire(Framing::Chunked)).unwrap(),
@@ -319,9 +329,9 @@ mod tests {
             (Event::new("").event("x".repeat(129)), "event"),
             (Event::new("").key("x".repeat(256)), "key"),
         ] {
-            assert_eq!(encode(&event).err().map(|fault| fault.field), Some(field));
+            assert_eq!(placed(&event).err().map(|fault| fault.field), Some(field));
         }
-        assert!(encode(&Event::new("").id("x".repeat(128))).is_ok());
+        assert!(placed(&Event::new("").id("x".repeat(128))).is_ok());
     }
 
     /// The EventSource grammar, written plainly: what a client makes of one frame.
@@ -350,7 +360,7 @@ mod tests {
             let mut event = Event::new(data.as_str()).keep(false);
             if let Some(name) = &name { event = event.event(name.as_str()); }
             if let Some(id) = &id { event = event.id(id.as_str()); }
-            let frame = encode(&event).unwrap();
+            let frame = placed(&event).unwrap();
             let newlines = data.replace("\r\n", "\n").replace('\r', "\n");
             prop_assert_eq!(decode(frame.wire(Framing::Close)), (newlines, name, id));
         }

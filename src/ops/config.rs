@@ -121,10 +121,6 @@ impl From<Listen> for Vec<SocketAddr> {
 pub struct Limits {
     /// How many streams may be open; 0 is as many as the descriptors allow. Default: 0.
     pub streams: Count<0, 0xffff_ffff>,
-    /// How many connections that are no streams may be open at once: requests being read,
-    /// publishers, scrapes. While there are so many, further ones wait in the listener's backlog.
-    /// Without this bound, heads and bodies would take memory and descriptors without one. Default: 1024.
-    pub connections: Count<1, 0xf_ffff>,
     /// The longest request head, in bytes. Default: 16 KiB: room for 128 topics of usual length.
     pub head_bytes: Size<HEAD_BYTES_MIN, HEAD_BYTES_MAX>,
     /// How long a client may take to send a request's head. Default: 10 seconds.
@@ -141,7 +137,6 @@ impl Default for Limits {
     fn default() -> Limits {
         Limits {
             streams: Count::new(0),
-            connections: Count::new(1024),
             head_bytes: Size::new(16 * KIB),
             head_deadline: Time::from_millis(10_000),
             body_bytes: Size::new(MIB),

@@ -5,10 +5,14 @@ use std::num::NonZero;
 use std::thread;
 
 use super::config::Config;
+use super::descriptors::Plan;
 use super::units::{Count, GIB, KIB, MIB};
+use crate::exchange::directory::SHARDS_MAX;
+use crate::exchange::inbox::INBOX_MESSAGES;
+use crate::hub::log::LIVE_ONLY_PART;
 
 /// The most shards, and the most acceptors: threads.
-pub const THREADS_MAX: u64 = 64;
+pub const THREADS_MAX: u64 = SHARDS_MAX as u64;
 /// The most addresses to listen on.
 pub const LISTEN_MAX: usize = 64;
 /// The most schedules. Each costs one timer and one topic lookup a tick.
@@ -28,14 +32,15 @@ pub const BODY_BYTES_MAX: u64 = GIB;
 
 /// Descriptors that are no client's: listeners, epoll, eventfds, the log, and room to spare.
 pub const DESCRIPTORS_RESERVED: u64 = 256;
+/// Sockets that are never streams, so that requests are answered, and clients sent away politely,
+/// when as many streams are open as may be.
+pub const CONNECTIONS_RESERVED: u64 = 512;
+/// Publish bodies that are held in memory at once; further ones wait their turn.
+pub const BODIES_MAX: usize = 64;
 
 /// User memory of an open stream, in bytes: its record, its place in a cohort, a heartbeat slot and
 /// the wheel, rounded up. The kernel's 3 to 4 KB a socket come on top.
 pub const STREAM_BYTES: u64 = KIB;
-/// Live-only events may take this part of `history.bytes` on top of it: a quarter.
-pub const LIVE_ONLY_DIVISOR: u64 = 4;
-/// Messages that may wait in a shard's inbox.
-pub const INBOX_MESSAGES: u64 = 4096;
 /// The size of a message in an inbox, in bytes, rounded up.
 pub const INBOX_MESSAGE_BYTES: u64 = 128;
 
@@ -69,30 +74,31 @@ pub struct MemoryTerm {
 }
 
 impl MemorySum {
-    /// Adds up the memory for this many streams, connections that are no streams, and shards.
-    pub fn new(config: &Config, streams: u64, connections: u64, shards: usize) -> MemorySum {
+    /// Adds up the memory for these descriptors and so many shards.
+    pub fn new(config: &Config, plan: &Plan, shards: usize) -> MemorySum {
+        let Plan { streams, sockets, .. } = *plan;
         let history = config.history.bytes.get();
         let head = config.limits.head_bytes;
         let body = config.limits.body_bytes;
         let term = |name, from: String, bytes| MemoryTerm { name, from, bytes };
         let terms = vec![
             term("history", format!("history.bytes = {}", config.history.bytes), history),
-            term("live-only events", format!("history.bytes / {LIVE_ONLY_DIVISOR}"), history / LIVE_ONLY_DIVISOR),
+            term("live-only events", format!("history.bytes / {LIVE_ONLY_PART}"), history / LIVE_ONLY_PART as u64),
             term("streams", format!("{streams} x {STREAM_BYTES} bytes"), streams.saturating_mul(STREAM_BYTES)),
             term(
                 "inboxes",
                 format!("{shards} shards x {INBOX_MESSAGES} messages x {INBOX_MESSAGE_BYTES} bytes"),
-                shards as u64 * INBOX_MESSAGES * INBOX_MESSAGE_BYTES,
+                (shards * INBOX_MESSAGES) as u64 * INBOX_MESSAGE_BYTES,
             ),
             term(
                 "request heads",
-                format!("{connections} connections x limits.head_bytes = {head}"),
-                connections.saturating_mul(head.get()),
+                format!("{sockets} sockets x limits.head_bytes = {head}"),
+                sockets.saturating_mul(head.get()),
             ),
             term(
                 "request bodies",
-                format!("{connections} connections x limits.body_bytes = {body}"),
-                connections.saturating_mul(body.get()),
+                format!("{BODIES_MAX} bodies x limits.body_bytes = {body}"),
+                (BODIES_MAX as u64).saturating_mul(body.get()),
             ),
         ];
         MemorySum { terms }

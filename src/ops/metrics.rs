@@ -18,6 +18,7 @@ use prometheus::{Encoder as _, TextEncoder};
 use super::cells::{BUCKETS_NANOS, HistogramSum};
 pub use super::cells::{Cell, Histogram, ShardCells};
 use super::cli::{REVISION, VERSION};
+use super::refusal::Refusal;
 use crate::hub::close::CloseReason;
 use crate::hub::gap::GapReason;
 
@@ -147,50 +148,6 @@ label! {
 }
 
 label! {
-    /// Why a publish request was refused.
-    PublishReject {
-        /// It needs a token and had none that is valid.
-        Unauthorized = "unauthorized",
-        /// The body or the query is not in the form it claims to be.
-        Malformed = "malformed",
-        /// An event's field breaks a rule.
-        InvalidEvent = "invalid_event",
-        /// The body is longer than `limits.body_bytes`.
-        BodyTooLarge = "body_too_large",
-        /// The body did not come within `limits.body_deadline`, or its client went.
-        BodyIncomplete = "body_incomplete",
-        /// The batch has more events than `limits.batch_events`.
-        BatchTooLarge = "batch_too_large",
-        /// The body's media type is none that is known.
-        MediaType = "media_type",
-        /// The gateway is shutting down.
-        Draining = "draining",
-    }
-}
-
-label! {
-    /// Why a request that was no publish was refused.
-    RequestReject {
-        /// It was no valid HTTP.
-        Malformed = "malformed",
-        /// Its head is longer than `limits.head_bytes`.
-        HeadTooLarge = "head_too_large",
-        /// Its head did not come within `limits.head_deadline`.
-        HeadDeadline = "head_deadline",
-        /// There is nothing at its path.
-        NotFound = "not_found",
-        /// What is at its path does not know its method.
-        Method = "method",
-        /// Its topics, patterns or other parameters are not valid.
-        InvalidSubscription = "invalid_subscription",
-        /// Its client does not accept an event stream.
-        NotAcceptable = "not_acceptable",
-        /// It needs a token and had none that is valid.
-        Unauthorized = "unauthorized",
-    }
-}
-
-label! {
     /// Why a stream was shed: answered with a `retry:` and closed.
     Shed {
         /// As many streams are open as may be.
@@ -238,8 +195,8 @@ pub struct Metrics {
     /// How late the wheel's entries expired. For the wheel's thread only.
     pub timer_late: Histogram,
     events_published: [AtomicU64; Source::ALL.len()],
-    publish_rejected: [AtomicU64; PublishReject::ALL.len()],
-    requests_rejected: [AtomicU64; RequestReject::ALL.len()],
+    publish_rejected: [AtomicU64; Refusal::ALL.len()],
+    requests_rejected: [AtomicU64; Refusal::ALL.len()],
     streams_shed: [AtomicU64; Shed::ALL.len()],
     connections: [AtomicU64; Listener::ALL.len()],
     accept_errors: AtomicU64,
@@ -279,12 +236,12 @@ impl Metrics {
     }
 
     /// Counts a publish request that was refused.
-    pub fn publish_rejected(&self, reason: PublishReject) {
+    pub fn publish_rejected(&self, reason: Refusal) {
         self.publish_rejected[reason as usize].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Counts a request, no publish, that was refused.
-    pub fn request_rejected(&self, reason: RequestReject) {
+    /// Counts a request that was refused, other than to publish.
+    pub fn request_rejected(&self, reason: Refusal) {
         self.requests_rejected[reason as usize].fetch_add(1, Ordering::Relaxed);
     }
 
@@ -298,6 +255,11 @@ impl Metrics {
     pub fn connection(self: &Arc<Self>, listener: Listener) -> ConnectionGuard {
         self.connections[listener as usize].fetch_add(1, Ordering::Relaxed);
         ConnectionGuard { metrics: Arc::clone(self), listener }
+    }
+
+    /// How many connections that are no streams are open.
+    pub fn connections(&self) -> u64 {
+        self.connections.iter().map(|count| count.load(Ordering::Relaxed)).sum()
     }
 
     /// Counts a failure to accept.
@@ -371,10 +333,9 @@ impl Collector for Metrics {
                 .values(CloseReason::ALL.iter().map(|r| (r.as_str(), self.sum(|shard| shard.streams_closed(*r))))),
             STREAMS_SHED.values(Shed::ALL.iter().map(|r| (r.as_str(), at(&self.streams_shed, *r as usize)))),
             EVENTS_PUBLISHED.values(Source::ALL.iter().map(|s| (s.as_str(), at(&self.events_published, *s as usize)))),
-            PUBLISH_REJECTED
-                .values(PublishReject::ALL.iter().map(|r| (r.as_str(), at(&self.publish_rejected, *r as usize)))),
+            PUBLISH_REJECTED.values(Refusal::ALL.iter().map(|r| (r.as_str(), at(&self.publish_rejected, *r as usize)))),
             REQUESTS_REJECTED
-                .values(RequestReject::ALL.iter().map(|r| (r.as_str(), at(&self.requests_rejected, *r as usize)))),
+                .values(Refusal::ALL.iter().map(|r| (r.as_str(), at(&self.requests_rejected, *r as usize)))),
             DELIVERIES.value(self.sum(|shard| &shard.deliveries)),
             BYTES_WRITTEN.value(self.sum(|shard| &shard.bytes_written)),
             WRITES.value(self.sum(|shard| &shard.writes)),
@@ -528,8 +489,8 @@ mod tests {
         GapReason::ALL.iter().for_each(|r| zero(&GAPS, r.as_str()));
         Shed::ALL.iter().for_each(|r| zero(&STREAMS_SHED, r.as_str()));
         Source::ALL.iter().for_each(|s| zero(&EVENTS_PUBLISHED, s.as_str()));
-        PublishReject::ALL.iter().for_each(|r| zero(&PUBLISH_REJECTED, r.as_str()));
-        RequestReject::ALL.iter().for_each(|r| zero(&REQUESTS_REJECTED, r.as_str()));
+        Refusal::ALL.iter().for_each(|r| zero(&PUBLISH_REJECTED, r.as_str()));
+        Refusal::ALL.iter().for_each(|r| zero(&REQUESTS_REJECTED, r.as_str()));
         Listener::ALL.iter().for_each(|l| zero(&CONNECTIONS, l.as_str()));
         let build = format!("sluicegate_build_info{{revision=\"{REVISION}\",version=\"{VERSION}\"}}");
         assert_eq!(value(&text, &build), 1.0);
@@ -547,8 +508,8 @@ mod tests {
             shard.gaps(GapReason::Expired).add(3);
         }
         metrics.events_published(Source::Schedule, 4);
-        metrics.publish_rejected(PublishReject::Malformed);
-        metrics.request_rejected(RequestReject::NotFound);
+        metrics.publish_rejected(Refusal::BadBody);
+        metrics.request_rejected(Refusal::NotFound);
         metrics.stream_shed(Shed::Full);
         metrics.accept_error();
         metrics.set_draining();

@@ -14,6 +14,8 @@ pub mod limits;
 pub mod logging;
 /// What Prometheus reads.
 pub mod metrics;
+/// Why requests are refused.
+pub mod refusal;
 /// Events on a timer, as configured.
 pub mod schedule;
 mod settings;

@@ -1,0 +1,149 @@
+//! Acceptors: each a thread with a runtime of its own, which accepts, reads requests, and gives
+//! streams to the least loaded shard.
+
+use std::io;
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+use tokio::task::LocalSet;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::hub::frame::Framing;
+use crate::ops::limits::BODIES_MAX;
+use crate::ops::metrics::{ConnectionGuard, Listener, Shed};
+
+use super::connection::{self, Answer, ConnectionLimits, HandedOff};
+use super::listener::accept_loop;
+use super::public::{self, Agreed};
+use super::shard::{Command, NewStream};
+use super::state::State;
+use super::{control, negotiation};
+
+/// Which door a listener is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Door {
+    /// Streams, for everyone.
+    Public,
+    /// The operator's.
+    Control,
+}
+
+/// Serves the listeners until `closing` is cancelled, and then the requests that are under way.
+///
+/// # Errors
+/// If the runtime can't be made, or a listener not be registered with it.
+pub fn run(
+    door: Door,
+    listeners: Vec<TcpListener>,
+    state: Arc<State>,
+    limits: ConnectionLimits,
+    closing: CancellationToken,
+) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let local = LocalSet::new();
+    let tasks = TaskTracker::new();
+    let limits = Arc::new(limits);
+    let bodies = Arc::new(Semaphore::new(BODIES_MAX));
+    local.block_on(&runtime, async {
+        let mut loops = Vec::new();
+        for listener in listeners {
+            let (tasks, state, limits) = (tasks.clone(), state.clone(), limits.clone());
+            let (bodies, token) = (bodies.clone(), closing.clone());
+            let errors = state.clone();
+            let room = state.clone();
+            loops.push(tokio::task::spawn_local(accept_loop(
+                listener,
+                closing.clone(),
+                // Streams and connections share the descriptors; when they are all in use, further
+                // clients wait in the backlog. The operator's door keeps the reserved ones.
+                move || door == Door::Control || room.sockets() < room.sockets_max,
+                move |socket, _peer| {
+                    let (state, limits) = (state.clone(), limits.clone());
+                    let (bodies, token) = (bodies.clone(), token.clone());
+                    tasks.spawn_local(async move {
+                        match door {
+                            Door::Public => public_connection(socket, &state, &limits, token).await,
+                            Door::Control => control_connection(socket, &state, &limits, &bodies, token).await,
+                        }
+                    });
+                },
+                move |_error| errors.metrics.accept_error(),
+            )));
+        }
+        let mut failed = Ok(());
+        for accepting in loops {
+            match accepting.await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => failed = Err(error),
+                Err(panic) => failed = Err(io::Error::other(panic)),
+            }
+        }
+        tasks.close();
+        tasks.wait().await;
+        failed
+    })
+}
+
+async fn public_connection(
+    socket: TcpStream,
+    state: &Arc<State>,
+    limits: &ConnectionLimits,
+    closing: CancellationToken,
+) {
+    let counted = state.metrics.connection(Listener::Public);
+    let handler = |request: http::Request<hyper::body::Incoming>| {
+        let (parts, _body) = request.into_parts();
+        std::future::ready(public::answer(state, &parts))
+    };
+    let refused = |refusal| state.metrics.request_rejected(refusal);
+    if let Some(handed_off) = connection::serve(socket, limits, closing, handler, refused).await {
+        open(handed_off, state, counted).await;
+    }
+}
+
+/// Gives a stream to the least loaded shard.
+async fn open(handed_off: HandedOff<Agreed>, state: &State, counted: ConnectionGuard) {
+    let HandedOff { socket, with: Agreed { opening, lasts, beat }, read_ahead: _ } = handed_off;
+    let inbox = state.bus.inbox(state.bus.least_loaded());
+    inbox.stream_comes();
+    drop(counted);
+    let stream = NewStream {
+        socket,
+        subscription: Arc::new(opening.subscription),
+        framing: opening.framing,
+        resume: opening.resume,
+        max_events: opening.max_events,
+        lasts,
+        beat,
+    };
+    if let Err(Command::Open(stream)) = inbox.push(Command::Open(Box::new(stream))) {
+        // The shard can't keep up with new streams: this one is sent away for a while.
+        inbox.stream_gone();
+        state.metrics.stream_shed(Shed::InboxFull);
+        let mut answer = negotiation::stream_head(Framing::Close, &httpdate::fmt_http_date(SystemTime::now()));
+        answer.extend_from_slice(public::come_back(state).as_bytes());
+        if let Ok(mut socket) = TcpStream::from_std(stream.socket) {
+            // Should it fail, the client is gone or finds the connection closed.
+            let _ = socket.write_all(&answer).await;
+            let _ = socket.shutdown().await;
+        }
+    }
+}
+
+async fn control_connection(
+    socket: TcpStream,
+    state: &Arc<State>,
+    limits: &ConnectionLimits,
+    bodies: &Semaphore,
+    closing: CancellationToken,
+) {
+    let _counted = state.metrics.connection(Listener::Control);
+    let handler = |request| async move { Answer::<()>::Respond(control::answer(state, bodies, request).await) };
+    let refused = |refusal| state.metrics.request_rejected(refusal);
+    connection::serve(socket, limits, closing, handler, refused).await;
+}

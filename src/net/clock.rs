@@ -1,0 +1,34 @@
+//! The gateway's monotonic clock. The rooms below get its readings as arguments.
+
+use std::time::{Duration, Instant};
+
+/// Counts from the gateway's start.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    origin: Instant,
+}
+
+impl Clock {
+    /// A clock that starts now.
+    pub fn start() -> Clock {
+        Clock { origin: Instant::now() }
+    }
+
+    /// Nanoseconds since the start.
+    pub fn now_ns(&self) -> u64 {
+        self.origin.elapsed().as_nanos() as u64
+    }
+
+    /// Whole milliseconds since the start: the ticks of the wheel.
+    pub fn now_ms(&self) -> u64 {
+        self.now_ns() / 1_000_000
+    }
+
+    /// When the clock will read this.
+    pub fn instant_of_ms(&self, ms: u64) -> Instant {
+        // A deadline too far for the platform's clock is as good as a day: the ticker looks again.
+        self.origin
+            .checked_add(Duration::from_millis(ms))
+            .unwrap_or_else(|| Instant::now() + Duration::from_secs(86_400))
+    }
+}

@@ -1,0 +1,128 @@
+//! The control listener's surface: publishing, metrics, health. It is the operator's door, open to
+//! whoever reaches it.
+
+use std::fmt::Write;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use tokio::sync::Semaphore;
+
+use crate::hub::event::Event;
+use crate::hub::frame::{Draft, Topics};
+use crate::hub::id::EventId;
+use crate::ops::metrics::{CONTENT_TYPE, Source};
+
+use super::negotiation;
+use super::problem::{Problem, Refusal};
+use super::publish;
+use super::state::State;
+
+const READ_METHODS: &str = "GET, HEAD";
+const PUBLISH_METHODS: &str = "POST";
+
+/// Answers a request on the control listener. `bodies` bounds how many bodies are held at once.
+pub async fn answer(state: &State, bodies: &Semaphore, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    let path = request.uri().path();
+    let publishes = path == "/events" || path.starts_with("/events/");
+    let answer = match (path, request.method()) {
+        ("/metrics", &Method::GET | &Method::HEAD) => Ok(with_type(state.metrics.render(), CONTENT_TYPE)),
+        ("/healthz", &Method::GET | &Method::HEAD) => Ok(with_type("ok\n", "text/plain; charset=utf-8")),
+        ("/readyz", &Method::GET | &Method::HEAD) => ready(state),
+        ("/metrics" | "/healthz" | "/readyz", _) => Err(Problem::method(READ_METHODS)),
+        (_, &Method::POST) if publishes => publish(state, bodies, request).await,
+        (_, _) if publishes => Err(Problem::method(PUBLISH_METHODS)),
+        _ => Err(Problem::not_found()),
+    };
+    answer.unwrap_or_else(|problem| {
+        if publishes {
+            state.metrics.publish_rejected(problem.reason());
+        } else {
+            state.metrics.request_rejected(problem.reason());
+        }
+        problem.into_response()
+    })
+}
+
+fn ready(state: &State) -> Result<Response<Full<Bytes>>, Problem> {
+    if state.draining.load(Ordering::Relaxed) {
+        return Err(Problem::new(Refusal::ShuttingDown, "the gateway is draining"));
+    }
+    Ok(with_type("ready\n", "text/plain; charset=utf-8"))
+}
+
+async fn publish(
+    state: &State,
+    bodies: &Semaphore,
+    request: Request<Incoming>,
+) -> Result<Response<Full<Bytes>>, Problem> {
+    // A page in the operator's browser could post here without asking. Browsers say where they
+    // come from; programs do not.
+    if request.headers().contains_key(header::ORIGIN) {
+        return Err(Problem::new(Refusal::Forbidden, "requests from web pages are refused: publish from a server"));
+    }
+    if state.closing.load(Ordering::Relaxed) {
+        return Err(Problem::new(Refusal::ShuttingDown, "the gateway is closing its streams"));
+    }
+    let topic = negotiation::path_topic(request.uri().path())?;
+    let (parts, body) = request.into_parts();
+    let _held = bodies.acquire().await;
+    let body = publish::read_body(body, state.body_bytes_max, state.body_deadline).await?;
+    let mut reply = String::new();
+    match topic {
+        Some(topic) => {
+            let event = publish::single(topic, parts.uri.query().unwrap_or_default(), &body)?;
+            reply.push_str("{\"id\":");
+            accept(state, &[event], &mut reply)?;
+            reply.push_str("}\n");
+        }
+        None => {
+            let events = publish::batch(parts.headers.get(header::CONTENT_TYPE), &body, state.batch_events_max)?;
+            reply.push_str("{\"ids\":[");
+            accept(state, &events, &mut reply)?;
+            reply.push_str("]}\n");
+        }
+    }
+    Ok(with_type(reply, "application/json"))
+}
+
+/// Publishes events, all or none, and writes their ids as a JSON list without its brackets: `null`
+/// for an event that is live only and has no id of its own.
+fn accept(state: &State, events: &[(Topics, Event<'_>)], ids: &mut String) -> Result<(), Problem> {
+    if events.is_empty() {
+        return Ok(());
+    }
+    let epoch = state.bus.log.epoch();
+    let drafts = events.iter().map(|(topics, event)| Draft::encode(topics.clone(), event, epoch));
+    let drafts = drafts.collect::<Result<Vec<_>, _>>()?;
+    let placed = state
+        .bus
+        .publish(drafts, state.clock.now_ns())
+        .map_err(|fault| Problem::new(Refusal::BatchTooLarge, format!("the {fault}")))?;
+    state.metrics.events_published(Source::Http, events.len() as u64);
+    for (index, (_, event)) in events.iter().enumerate() {
+        if index > 0 {
+            ids.push(',');
+        }
+        write_id(event, epoch.id(placed.first + index as u64), ids);
+    }
+    Ok(())
+}
+
+fn write_id(event: &Event<'_>, generated: EventId, ids: &mut String) {
+    // Writing to a string can't fail.
+    let _ = match event.id.as_deref() {
+        Some(id) => write!(ids, "{}", serde_json::Value::from(id)),
+        None if event.live_only => write!(ids, "null"),
+        None => write!(ids, "\"{generated}\""),
+    };
+}
+
+fn with_type(body: impl Into<Bytes>, content_type: &'static str) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body.into()));
+    *response.status_mut() = StatusCode::OK;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}

@@ -1,0 +1,23 @@
+//! Sockets, tasks, threads and time. What is decided about events is decided in `hub`; here it is
+//! carried out.
+
+// The time.
+pub mod clock;
+pub mod ticker;
+// Streams.
+pub mod wire;
+pub mod pace;
+pub mod shard;
+// Requests.
+pub mod listener;
+pub mod connection;
+pub mod problem;
+mod query;
+pub mod negotiation;
+pub mod publish;
+pub mod reply;
+pub mod state;
+// The two doors.
+pub mod public;
+pub mod control;
+pub mod acceptor;

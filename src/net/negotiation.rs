@@ -1,0 +1,363 @@
+//! What a subscriber asks for, and the heads of the answers.
+
+use std::num::NonZeroU32;
+
+use bytes::Bytes;
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::request::Parts;
+use http::{Response, StatusCode, Version};
+use http_body_util::Full;
+
+use super::problem::Problem;
+use super::query::{self, BAD_ESCAPE};
+use crate::hub::event::ID_BYTES_MAX;
+use crate::hub::frame::Framing;
+use crate::hub::log::Resume;
+use crate::hub::topic::{Pattern, Subscription, Topic};
+
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+const EVENT_STREAM: &str = "text/event-stream";
+const CACHE_CONTROL: &str = "no-cache, no-transform";
+const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+
+/// A subscribe request, understood.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Opening {
+    /// What to.
+    pub subscription: Subscription,
+    /// How the response is framed.
+    pub framing: Framing,
+    /// From where on.
+    pub resume: Resume,
+    /// The response ends properly after so many events.
+    pub max_events: Option<NonZeroU32>,
+    /// The response ends properly after so many seconds.
+    pub max_seconds: Option<NonZeroU32>,
+}
+
+/// The topic in a path: `None` at `/events`, the decoded rest of `/events/…`. An encoded slash is
+/// a slash like any other.
+///
+/// # Errors
+/// 404 at any other path, 400 if the rest is no topic.
+pub fn path_topic(path: &str) -> Result<Option<Topic>, Problem> {
+    let Some(rest) = path.strip_prefix("/events") else { return Err(Problem::not_found()) };
+    if rest.is_empty() {
+        return Ok(None);
+    }
+    let Some(topic) = rest.strip_prefix('/') else { return Err(Problem::not_found()) };
+    let topic = query::decode(topic, false).map_err(|reason| Problem::in_field("topic", reason))?;
+    Ok(Some(Topic::parse(&topic)?))
+}
+
+/// Reads a subscribe request. The stream carries the path's topic and also what the query names
+/// with `topic=` and `match=`, each as often as needed.
+///
+/// Parameters that mean nothing here are passed over, as polyfills and
+/// cache busters add some.
+///
+/// # Errors
+/// 400, naming the parameter.
+pub fn opening(parts: &Parts, path_topic: Option<Topic>) -> Result<Opening, Problem> {
+    let mut topics = Vec::from_iter(path_topic);
+    let mut patterns = Vec::new();
+    let (mut max_events, mut max_seconds) = (None, None);
+    for (name, value) in query::pairs(parts.uri.query().unwrap_or_default()) {
+        let Ok(name) = query::decode(name, true) else { continue };
+        let text = |field| query::decode(value, true).map_err(|reason| Problem::in_field(field, reason));
+        match &*name {
+            "topic" => topics.push(Topic::parse(&text("topic")?)?),
+            "match" => patterns.push(Pattern::parse(&text("match")?)?),
+            "max_events" => set_bound(&mut max_events, "max_events", &text("max_events")?)?,
+            "max_seconds" => set_bound(&mut max_seconds, "max_seconds", &text("max_seconds")?)?,
+            _ => {}
+        }
+    }
+    Ok(Opening {
+        subscription: Subscription::new(topics, patterns)?,
+        framing: framing(parts),
+        resume: resume(parts)?,
+        max_events,
+        max_seconds,
+    })
+}
+
+/// Where the client wants to go on. The header `Last-Event-ID` wins over `last_event_id=`, as it is
+/// what the client saw last; either is none if it is empty.
+///
+/// # Errors
+/// 400, naming the parameter, if its escapes are malformed.
+pub fn resume(parts: &Parts) -> Result<Resume, Problem> {
+    let from_header = Resume::from_header(&parts.headers);
+    if from_header != Resume::Now {
+        return Ok(from_header);
+    }
+    for (name, value) in query::pairs(parts.uri.query().unwrap_or_default()) {
+        if matches!(query::decode(name, true).as_deref(), Ok("last_event_id" | "lastEventId" | "lastEventID")) {
+            let value = query::decode_bytes(value, true).map_err(|_| Problem::in_field("last_event_id", BAD_ESCAPE))?;
+            let resume = Resume::after(&value);
+            if resume != Resume::Now {
+                return Ok(resume);
+            }
+        }
+    }
+    Ok(Resume::Now)
+}
+
+impl Resume {
+    fn after(id: &[u8]) -> Resume {
+        match std::str::from_utf8(id) {
+            Ok("") => Resume::Now,
+            Ok("earliest") => Resume::Earliest,
+            Ok(id) if id.len() <= ID_BYTES_MAX && !id.contains(['\r', '\n', '\0']) => Resume::After(id.into()),
+            _ => Resume::Unknown,
+        }
+    }
+
+    fn from_header(headers: &HeaderMap) -> Resume {
+        let mut values = headers.get_all(LAST_EVENT_ID).iter();
+        match (values.next(), values.next()) {
+            (None, _) => Resume::Now,
+            (Some(id), None) => Resume::after(id.as_bytes()),
+            (Some(_), Some(_)) => Resume::Unknown,
+        }
+    }
+}
+
+fn set_bound(bound: &mut Option<NonZeroU32>, field: &'static str, text: &str) -> Result<(), Problem> {
+    if bound.is_some() {
+        return Err(Problem::in_field(field, "is given twice"));
+    }
+    // `parse` would take a plus sign, too.
+    let number = if text.bytes().all(|b| b.is_ascii_digit()) { text.parse().ok() } else { None };
+    *bound = Some(number.ok_or_else(|| Problem::in_field(field, "isn't a whole number from 1 to 4294967295"))?);
+    Ok(())
+}
+
+pub fn framing(parts: &Parts) -> Framing {
+    let asked_to_close = || {
+        let values = parts.headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
+        values.flat_map(|value| value.split(',')).any(|option| option.trim().eq_ignore_ascii_case("close"))
+    };
+    if parts.version < Version::HTTP_11 || asked_to_close() { Framing::Close } else { Framing::Chunked }
+}
+
+/// Whether the client asks for an event stream by name: `*/*` alone, which everything sends,
+/// doesn't count.
+pub fn accepts_event_stream(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).any(|range| {
+        let mut parts = range.split(';').map(str::trim);
+        let named = parts.next().is_some_and(|name| name.eq_ignore_ascii_case(EVENT_STREAM));
+        named
+            && parts.filter_map(|part| part.split_once('=')).all(|(name, value)| {
+                !name.trim().eq_ignore_ascii_case("q") || value.trim().parse().is_ok_and(|q: f32| q > 0.0)
+            })
+    })
+}
+
+/// The head of a stream and its first comment, to be written to a raw socket at once. `date` is
+/// an HTTP date.
+pub fn stream_head(framing: Framing, date: &str) -> Vec<u8> {
+    let (encoding, comment) = match framing {
+        Framing::Chunked => ("transfer-encoding: chunked\r\n", "3\r\n:\n\n\r\n"),
+        Framing::Close => ("", ":\n\n"),
+    };
+    format!(
+        "HTTP/1.1 200 OK\r\n\
+         content-type: {EVENT_STREAM}\r\n\
+         cache-control: {CACHE_CONTROL}\r\n\
+         x-accel-buffering: no\r\n\
+         access-control-allow-origin: *\r\n\
+         date: {date}\r\n\
+         connection: close\r\n\
+         {encoding}\r\n\
+         {comment}"
+    )
+    .into_bytes()
+}
+
+/// The answer to HEAD: what the stream's head would say about its content.
+pub fn head_response() -> Response<Full<Bytes>> {
+    let mut response = Response::default();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(EVENT_STREAM));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(CACHE_CONTROL));
+    headers.insert(X_ACCEL_BUFFERING, HeaderValue::from_static("no"));
+    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    response
+}
+
+/// The answer to OPTIONS, a CORS preflight mostly. `methods` is a list such as `GET, HEAD, POST`.
+pub fn preflight(methods: &'static str) -> Response<Full<Bytes>> {
+    let mut response = Response::default();
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    let headers = response.headers_mut();
+    headers.insert(header::ALLOW, HeaderValue::from_static(methods));
+    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static(methods));
+    headers.insert(
+        header::ACCESS_CONTROL_ALLOW_HEADERS,
+        HeaderValue::from_static("last-event-id, authorization, cache-control, content-type"),
+    );
+    headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("86400"));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+
+    use super::*;
+    use crate::net::problem::Refusal;
+
+    fn open(uri: &str, headers: &[(&str, &str)]) -> Result<Opening, String> {
+        let mut request = Request::builder().uri(uri);
+        for (name, value) in headers {
+            request = request.header(*name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
+        }
+        let parts = request.body(()).unwrap().into_parts().0;
+        let text = |problem: Problem| {
+            let body = problem.into_response().into_body();
+            let bytes = body.into_inner().unwrap();
+            let document: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+            document["field"].as_str().unwrap_or("-").to_owned()
+        };
+        let topic = path_topic(parts.uri.path()).map_err(text)?;
+        opening(&parts, topic).map_err(text)
+    }
+
+    /// `uri` subscribes to these topics and patterns, joined by spaces.
+    #[track_caller]
+    fn check(uri: &str, expected: &str) {
+        let subscription = open(uri, &[]).unwrap().subscription;
+        let topics = subscription.topics().iter().map(Topic::as_str);
+        let all: Vec<_> = topics.chain(subscription.patterns().iter().map(Pattern::as_str)).collect();
+        assert_eq!(all.join(" "), expected, "{uri}");
+    }
+
+    #[track_caller]
+    fn check_refused(uri: &str, field: &str) {
+        assert_eq!(open(uri, &[]), Err(field.to_owned()), "{uri}");
+    }
+
+    #[test]
+    fn topics_come_from_path_and_query() {
+        check("/events/a", "a");
+        check("/events/a/b%2Fc%20d+e", "a/b/c d+e");
+        check("/events/%C3%A4", "ä");
+        check("/events//a", "/a");
+        check("/events/a/", "a/");
+        check("/events?topic=a&topic=b&match=prices/*", "a b prices/*");
+        check("/events/a?topic=b+c&match=%2A%2A&topic=a", "a b c **");
+        check("/events?to%70ic=a&_=50%&x", "a");
+        check("/events?topic=a%26b%3Dc", "a&b=c");
+    }
+
+    #[test]
+    fn malformed_requests_name_the_field() {
+        check_refused("/events", "topic");
+        check_refused("/events/", "topic");
+        check_refused("/events/50%", "topic");
+        check_refused("/events/%ff", "topic");
+        check_refused("/events/a%00", "topic");
+        check_refused("/events/a/*", "topic");
+        check_refused("/events?topic=%4", "topic");
+        check_refused("/events?topic=a&topic=", "topic");
+        check_refused("/events?match=%ff", "match");
+        check_refused("/events?match=a**", "match");
+        check_refused("/events/a?last_event_id=%zz", "last_event_id");
+        for bad in ["0", "-1", "+1", "1.5", "", "4294967296", "x", "%F0%9F"] {
+            check_refused(&format!("/events/a?max_events={bad}"), "max_events");
+            check_refused(&format!("/events/a?max_seconds={bad}"), "max_seconds");
+        }
+        check_refused("/events/a?max_events=1&max_events=1", "max_events");
+        assert_eq!(path_topic("/eventsa").unwrap_err().reason(), Refusal::NotFound);
+        assert_eq!(path_topic("/").unwrap_err().reason(), Refusal::NotFound);
+    }
+
+    #[test]
+    fn bounds_are_read() {
+        let opening = open("/events/a?max_events=4294967295&max_seconds=007", &[]).unwrap();
+        assert_eq!(opening.max_events, NonZeroU32::new(u32::MAX));
+        assert_eq!(opening.max_seconds, NonZeroU32::new(7));
+    }
+
+    #[track_caller]
+    fn check_resume(query: &str, header: Option<&str>, expected: Resume) {
+        let headers: Vec<_> = header.map(|id| ("last-event-id", id)).into_iter().collect();
+        assert_eq!(open(&format!("/events/a?{query}"), &headers).unwrap().resume, expected, "{query} {header:?}");
+    }
+
+    #[test]
+    fn the_header_wins_and_empty_is_none() {
+        let after = |id: &str| Resume::After(id.into());
+        check_resume("", None, Resume::Now);
+        check_resume("last_event_id=", Some(""), Resume::Now);
+        check_resume("last_event_id=a+b", None, after("a b"));
+        check_resume("lastEventId=x", None, after("x"));
+        check_resume("lastEventID=x", None, after("x"));
+        check_resume("last_event_id=&lastEventID=x", None, after("x"));
+        check_resume("last_event_id=x", Some("y"), after("y"));
+        check_resume("last_event_id=x", Some(""), after("x"));
+        check_resume("last_event_id=earliest", None, Resume::Earliest);
+        check_resume("", Some("earliest"), Resume::Earliest);
+        check_resume("", Some("ä"), after("ä"));
+        check_resume("", Some(&"x".repeat(128)), after(&"x".repeat(128)));
+        check_resume("last_event_id=x", Some(&"x".repeat(129)), Resume::Unknown);
+        check_resume("last_event_id=%ff", None, Resume::Unknown);
+        check_resume("last_event_id=a%0Ab", None, Resume::Unknown);
+        let twice = open("/events/a", &[("last-event-id", "1"), ("last-event-id", "2")]).unwrap();
+        assert_eq!(twice.resume, Resume::Unknown);
+        let mut headers = HeaderMap::new();
+        headers.insert(LAST_EVENT_ID, HeaderValue::from_bytes(b"\xff").unwrap());
+        assert_eq!(Resume::from_header(&headers), Resume::Unknown);
+    }
+
+    #[test]
+    fn framing_fits_the_client() {
+        let framed = |version, connection: &str| {
+            let request = Request::builder().version(version).header("connection", connection);
+            framing(&request.body(()).unwrap().into_parts().0)
+        };
+        assert_eq!(framed(Version::HTTP_11, "keep-alive"), Framing::Chunked);
+        assert_eq!(framed(Version::HTTP_11, "keep-alive, Close"), Framing::Close);
+        assert_eq!(framed(Version::HTTP_10, "keep-alive"), Framing::Close);
+    }
+
+    #[test]
+    fn an_event_stream_must_be_asked_for_by_name() {
+        let check = |accept: &'static str, expected| {
+            let headers = HeaderMap::from_iter([(header::ACCEPT, HeaderValue::from_static(accept))]);
+            assert_eq!(accepts_event_stream(&headers), expected, "{accept}");
+        };
+        check("text/event-stream", true);
+        check("text/html, Text/Event-Stream;q=0.1", true);
+        check("text/event-stream; charset=utf-8; Q=1", true);
+        check("text/event-stream;q=0.000", false);
+        check("text/event-stream;q=x", false);
+        check("*/*", false);
+        check("text/*", false);
+        check("text/event-streams", false);
+        check("", false);
+        assert!(!accepts_event_stream(&HeaderMap::new()));
+    }
+
+    #[test]
+    fn heads_are_exact() {
+        let date = "Thu, 01 Jan 1970 00:00:00 GMT";
+        let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncache-control: no-cache, no-transform\r\n\
+            x-accel-buffering: no\r\naccess-control-allow-origin: *\r\ndate: Thu, 01 Jan 1970 00:00:00 GMT\r\n\
+            connection: close\r\n";
+        assert_eq!(stream_head(Framing::Close, date), format!("{head}\r\n:\n\n").as_bytes());
+        assert_eq!(
+            stream_head(Framing::Chunked, date),
+            format!("{head}transfer-encoding: chunked\r\n\r\n3\r\n:\n\n\r\n").as_bytes()
+        );
+        for (name, value) in head_response().headers() {
+            assert!(head.contains(&format!("\r\n{name}: {}\r\n", value.to_str().unwrap())), "{name}");
+        }
+        assert_eq!(preflight("GET, HEAD").status(), 204);
+        assert_eq!(preflight("GET, HEAD").headers()["access-control-allow-methods"], "GET, HEAD");
+    }
+}

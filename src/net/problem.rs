@@ -1,0 +1,221 @@
+//! Refusals as RFC 9457 problem documents.
+
+use std::borrow::Cow;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use http::header::{self, HeaderName, HeaderValue};
+use http::{Response, StatusCode};
+use http_body_util::Full;
+use serde::Serialize;
+
+use crate::hub::fault::Fault;
+pub use crate::ops::refusal::Refusal;
+
+/// A refusal in words for the one who asked.
+///
+/// The type is `about:blank`, so the title is the status' own phrase; `reason` tells refusals of
+/// one status apart, `field` and `line` say where the fault is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    reason: Refusal,
+    detail: Cow<'static, str>,
+    field: Option<Cow<'static, str>>,
+    line: Option<usize>,
+    headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl Problem {
+    /// A refusal, and the sentence that explains it.
+    pub fn new(reason: Refusal, detail: impl Into<Cow<'static, str>>) -> Problem {
+        Problem { reason, detail: detail.into(), field: None, line: None, headers: Vec::new() }
+    }
+
+    /// A fault in one field of the request.
+    pub fn in_field(field: impl Into<Cow<'static, str>>, detail: impl Into<Cow<'static, str>>) -> Problem {
+        Problem { field: Some(field.into()), ..Problem::new(Refusal::BadField, detail) }
+    }
+
+    /// 404.
+    pub fn not_found() -> Problem {
+        Problem::new(Refusal::NotFound, "there is nothing at this path")
+    }
+
+    /// 405, with the methods that the path knows, such as `GET, HEAD, OPTIONS`.
+    pub fn method(allow: &'static str) -> Problem {
+        Problem::new(Refusal::Method, format!("this path knows {allow}"))
+            .with(header::ALLOW, HeaderValue::from_static(allow))
+    }
+
+    /// 401, with the challenge that RFC 9110 asks for.
+    pub fn unauthorized(detail: impl Into<Cow<'static, str>>) -> Problem {
+        Problem::new(Refusal::Unauthorized, detail).with(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
+    }
+
+    /// 503, with the seconds after which another try makes sense.
+    pub fn overloaded(detail: impl Into<Cow<'static, str>>, retry_after: u32) -> Problem {
+        Problem::new(Refusal::Overloaded, detail).with(header::RETRY_AFTER, HeaderValue::from(retry_after))
+    }
+
+    /// Names the 1-based line of the body that the fault is in.
+    pub fn line(mut self, line: usize) -> Problem {
+        self.line = Some(line);
+        self
+    }
+
+    /// Adds a header to the response.
+    pub fn with(mut self, name: HeaderName, value: HeaderValue) -> Problem {
+        self.headers.push((name, value));
+        self
+    }
+
+    /// Why it is refused.
+    pub fn reason(&self) -> Refusal {
+        self.reason
+    }
+
+    /// The document.
+    fn body(&self) -> Bytes {
+        #[derive(Serialize)]
+        struct Document<'a> {
+            r#type: &'static str,
+            title: &'a str,
+            status: u16,
+            detail: &'a str,
+            reason: &'static str,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            field: Option<&'a str>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            line: Option<usize>,
+        }
+        let status = status(self.reason);
+        let document = Document {
+            r#type: "about:blank",
+            title: status.canonical_reason().unwrap_or_default(),
+            status: status.as_u16(),
+            detail: &self.detail,
+            reason: self.reason.as_str(),
+            field: self.field.as_deref(),
+            line: self.line,
+        };
+        // Strings and numbers can't fail to serialize.
+        serde_json::to_vec(&document).unwrap_or_default().into()
+    }
+
+    /// The whole response as bytes, for a socket that no HTTP stack looks after any more.
+    pub(crate) fn into_bytes(self) -> Vec<u8> {
+        let response = self.into_response();
+        let (parts, body) = response.into_parts();
+        let body = body.into_inner().unwrap_or_default();
+        let mut bytes =
+            format!("HTTP/1.1 {} {}\r\n", parts.status.as_str(), parts.status.canonical_reason().unwrap_or_default())
+                .into_bytes();
+        for (name, value) in &parts.headers {
+            bytes.extend_from_slice(name.as_str().as_bytes());
+            bytes.extend_from_slice(b": ");
+            bytes.extend_from_slice(value.as_bytes());
+            bytes.extend_from_slice(b"\r\n");
+        }
+        let date = httpdate::fmt_http_date(SystemTime::now());
+        bytes.extend_from_slice(
+            format!("content-length: {}\r\nconnection: close\r\ndate: {date}\r\n\r\n", body.len()).as_bytes(),
+        );
+        bytes.extend_from_slice(&body);
+        bytes
+    }
+
+    /// The response.
+    pub fn into_response(self) -> Response<Full<Bytes>> {
+        let mut response = Response::new(Full::new(self.body()));
+        *response.status_mut() = status(self.reason);
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+        headers.extend(self.headers.into_iter().map(|(name, value)| (Some(name), value)));
+        response
+    }
+}
+
+impl From<Fault> for Problem {
+    fn from(fault: Fault) -> Problem {
+        Problem::in_field(fault.field, fault.reason)
+    }
+}
+
+impl From<Problem> for Response<Full<Bytes>> {
+    fn from(problem: Problem) -> Response<Full<Bytes>> {
+        problem.into_response()
+    }
+}
+
+/// The status that goes with a refusal.
+fn status(refusal: Refusal) -> StatusCode {
+    match refusal {
+        Refusal::BadHead | Refusal::BadField | Refusal::BadBody => StatusCode::BAD_REQUEST,
+        Refusal::UriTooLong => StatusCode::URI_TOO_LONG,
+        Refusal::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+        Refusal::HeadTooSlow | Refusal::BodyTooSlow => StatusCode::REQUEST_TIMEOUT,
+        Refusal::HttpVersion => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
+        Refusal::BodyTooLarge | Refusal::BatchTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        Refusal::MediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        Refusal::NotFound => StatusCode::NOT_FOUND,
+        Refusal::Method => StatusCode::METHOD_NOT_ALLOWED,
+        Refusal::NotAcceptable => StatusCode::NOT_ACCEPTABLE,
+        Refusal::Unauthorized => StatusCode::UNAUTHORIZED,
+        Refusal::Forbidden => StatusCode::FORBIDDEN,
+        Refusal::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
+        Refusal::Overloaded | Refusal::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
+        Refusal::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(problem: Problem, expected: &str) {
+        assert_eq!(std::str::from_utf8(&problem.body()).unwrap(), expected);
+    }
+
+    #[test]
+    fn documents_name_what_is_wrong_and_where() {
+        check(
+            Fault::new("topic", "is empty").into(),
+            r#"{"type":"about:blank","title":"Bad Request","status":400,"detail":"is empty","reason":"bad_field","field":"topic"}"#,
+        );
+        check(
+            Problem::new(Refusal::BodyTooLarge, "at most \"9\" bytes").line(3),
+            r#"{"type":"about:blank","title":"Payload Too Large","status":413,"detail":"at most \"9\" bytes","reason":"body_too_large","line":3}"#,
+        );
+    }
+
+    #[test]
+    fn responses_carry_what_their_status_asks_for() {
+        let response = Problem::method("GET, HEAD").into_response();
+        assert_eq!(response.status(), 405);
+        assert_eq!(response.headers()["allow"], "GET, HEAD");
+        assert_eq!(response.headers()["content-type"], "application/problem+json");
+        assert_eq!(response.headers()["cache-control"], "no-store");
+        assert_eq!(response.headers()["access-control-allow-origin"], "*");
+        assert_eq!(Problem::unauthorized("no").into_response().headers()["www-authenticate"], "Bearer");
+        assert_eq!(Problem::overloaded("full", 5).into_response().headers()["retry-after"], "5");
+
+        let bytes = String::from_utf8(Problem::not_found().into_bytes()).unwrap();
+        let (head, body) = bytes.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with("HTTP/1.1 404 Not Found\r\n"), "{head}");
+        assert!(head.contains(&format!("\r\ncontent-length: {}\r\n", body.len())), "{head}");
+        assert!(head.contains("\r\nconnection: close\r\n"), "{head}");
+    }
+
+    #[test]
+    fn reasons_are_distinct_labels() {
+        let mut labels: Vec<_> = Refusal::ALL.iter().map(|r| r.as_str()).collect();
+        labels.sort_unstable();
+        labels.dedup();
+        assert_eq!(labels.len(), Refusal::ALL.len());
+        assert!(labels.iter().all(|l| l.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')));
+        assert!(Refusal::ALL.iter().all(|r| r.status().as_u16() >= 400));
+    }
+}

@@ -1,0 +1,81 @@
+//! Query strings by the rules of `application/x-www-form-urlencoded`, but strict: a malformed
+//! escape is a fault, not text.
+
+use std::borrow::Cow;
+
+/// A reason why a text can't be decoded.
+pub(crate) const BAD_ESCAPE: &str = "holds a % that two hex digits don't follow";
+/// A reason why a text can't be decoded.
+pub(crate) const BAD_UTF8: &str = "isn't UTF-8 once decoded";
+
+/// The pairs of a query string, still encoded. A pair without `=` has an empty value.
+pub(crate) fn pairs(query: &str) -> impl Iterator<Item = (&str, &str)> {
+    query.split('&').filter(|pair| !pair.is_empty()).map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+}
+
+/// Decodes `%XX` to bytes, and `+` to a space if `plus` says so.
+pub(crate) fn decode_bytes(text: &str, plus: bool) -> Result<Cow<'_, [u8]>, &'static str> {
+    let bytes = text.as_bytes();
+    if !bytes.iter().any(|&b| b == b'%' || (plus && b == b'+')) {
+        return Ok(Cow::Borrowed(bytes));
+    }
+    let mut decoded = Vec::with_capacity(bytes.len());
+    let mut rest = bytes;
+    while let [first, tail @ ..] = rest {
+        rest = tail;
+        decoded.push(match first {
+            b'%' => {
+                let [high, low, tail @ ..] = tail else { return Err(BAD_ESCAPE) };
+                let (Some(high), Some(low)) = (hex(*high), hex(*low)) else { return Err(BAD_ESCAPE) };
+                rest = tail;
+                high << 4 | low
+            }
+            b'+' if plus => b' ',
+            byte => *byte,
+        });
+    }
+    Ok(Cow::Owned(decoded))
+}
+
+/// Decodes to text.
+pub(crate) fn decode(text: &str, plus: bool) -> Result<Cow<'_, str>, &'static str> {
+    match decode_bytes(text, plus)? {
+        Cow::Borrowed(_) => Ok(Cow::Borrowed(text)),
+        Cow::Owned(bytes) => String::from_utf8(bytes).map(Cow::Owned).map_err(|_| BAD_UTF8),
+    }
+}
+
+fn hex(digit: u8) -> Option<u8> {
+    char::from(digit).to_digit(16).map(|value| value as u8)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(text: &str, plus: bool, expected: Result<&str, &str>) {
+        assert_eq!(decode(text, plus).as_deref().map_err(|e| *e), expected, "{text}");
+    }
+
+    #[test]
+    fn decoding_is_strict() {
+        check("", true, Ok(""));
+        check("plain", true, Ok("plain"));
+        check("a+b%2Bc", true, Ok("a b+c"));
+        check("a+b%2Bc", false, Ok("a+b+c"));
+        check("%c3%A4%00", true, Ok("ä\0"));
+        check("50%", true, Err(BAD_ESCAPE));
+        check("%4", true, Err(BAD_ESCAPE));
+        check("%+4", true, Err(BAD_ESCAPE));
+        check("%zz", true, Err(BAD_ESCAPE));
+        check("%ff", true, Err(BAD_UTF8));
+        check("%2541", true, Ok("%41"));
+    }
+
+    #[test]
+    fn pairs_are_split_once() {
+        let all: Vec<_> = pairs("a=1&&b&c==2&=x&").collect();
+        assert_eq!(all, [("a", "1"), ("b", ""), ("c", "=2"), ("", "x")]);
+    }
+}

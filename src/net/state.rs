@@ -1,0 +1,65 @@
+//! What the doors know of the gateway as a whole.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::exchange::bus::Bus;
+use crate::hub::topic::Topic;
+use crate::ops::metrics::Metrics;
+
+use super::clock::Clock;
+use super::reply::{Reply, Request};
+use super::shard::Command;
+
+/// A library user's answer to requests on the public listener.
+pub type Handler = Arc<dyn Fn(&Request<'_>) -> Reply + Send + Sync>;
+
+/// Shared by the doors of one gateway.
+pub struct State {
+    /// The log, the directory and the shards.
+    pub bus: Arc<Bus<Command>>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// The time.
+    pub clock: Clock,
+    /// The topic of `/`.
+    pub default_topic: Topic,
+    /// How many streams may be open.
+    pub streams_max: usize,
+    /// How many sockets may be open, streams and connections together.
+    pub sockets_max: usize,
+    /// The oldest a stream may get, and the part of that which is taken off at random.
+    pub max_age: Option<(Duration, f64)>,
+    /// The mean of the `retry:` that a stream is shed with.
+    pub retry: Duration,
+    /// The longest request body, in bytes.
+    pub body_bytes_max: usize,
+    /// How long a body may take.
+    pub body_deadline: Duration,
+    /// The most events of a batch.
+    pub batch_events_max: usize,
+    /// A library user's handler.
+    pub handler: Option<Handler>,
+    /// Readiness fails: the gateway is about to stop.
+    pub draining: AtomicBool,
+    /// Nothing new is taken in.
+    pub closing: AtomicBool,
+    /// For jitter.
+    pub random: AtomicU64,
+}
+
+impl State {
+    /// How many sockets are open, streams and connections together.
+    pub fn sockets(&self) -> usize {
+        self.bus.streams() + self.metrics.connections() as usize
+    }
+
+    /// Random bits, good enough for jitter.
+    pub fn random(&self) -> u64 {
+        let mut bits = self.random.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed) | 1;
+        bits ^= bits >> 30;
+        bits = bits.wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        bits ^ (bits >> 27)
+    }
+}

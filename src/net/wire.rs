@@ -1,0 +1,53 @@
+//! A stream's socket: plain `send(2)`, without waiting and without signals.
+
+use std::net::{Shutdown, TcpStream};
+
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendFlags, recv, send};
+
+use crate::hub::stream::{Sent, Socket};
+
+/// A raw TCP socket. Dropping it closes it, which also takes it out of its shard's epoll set.
+#[derive(Debug)]
+pub struct Wire(pub TcpStream);
+
+impl Socket for Wire {
+    fn send(&mut self, bytes: &[u8]) -> Sent {
+        loop {
+            return match send(&self.0, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+                Ok(0) => Sent::Full,
+                Ok(len) => Sent::Wrote(len),
+                Err(Errno::INTR) => continue,
+                Err(Errno::AGAIN) => Sent::Full,
+                // The kernel gave the peer up, or the peer us.
+                Err(Errno::PIPE | Errno::CONNRESET | Errno::NOTCONN | Errno::TIMEDOUT) => Sent::Gone,
+                Err(_) => Sent::Failed,
+            };
+        }
+    }
+}
+
+impl Wire {
+    /// Reads and drops what the client sent, up to `max` bytes. `None` if it has closed.
+    pub fn discard(&self, scratch: &mut [u8], max: usize) -> Option<usize> {
+        let mut dropped = 0;
+        while dropped < max {
+            match recv(&self.0, &mut *scratch, RecvFlags::DONTWAIT) {
+                Ok((_, 0)) => return None,
+                Ok((_, len)) => dropped += len,
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => break,
+                Err(_) => return None,
+            }
+        }
+        Some(dropped)
+    }
+
+    /// Closes the writing side after the last bytes, and reads what is left, since a socket that is
+    /// closed with unread input resets the connection and may destroy what it has just sent.
+    pub fn close_properly(self, scratch: &mut [u8]) {
+        // Either fails only if the peer has gone first.
+        let _ = self.0.shutdown(Shutdown::Write);
+        let _ = self.discard(scratch, scratch.len());
+    }
+}
