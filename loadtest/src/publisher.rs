@@ -15,8 +15,12 @@ use std::{
 
 use crate::{
     Result,
+    args::Kind,
     clock::{Clock, Schedule},
-    http, streams,
+    http,
+    payload::{Event, Layout},
+    server::Server,
+    streams,
 };
 
 /// Requests without a reply, at most; beyond it the publisher waits, and the stamps tell.
@@ -94,6 +98,28 @@ impl Publisher {
             schedule.count
         });
         Ok(Self { shared, connection, writer: Some(writer), reader })
+    }
+
+    /// Starts to publish one event after another to one topic, the first with the number `first`.
+    pub(crate) fn of_events(
+        server: &Server,
+        clock: Clock,
+        schedule: Schedule,
+        topic: &str,
+        layout: Layout,
+        first: u32,
+    ) -> Result<Self> {
+        let path = format!("/events/{topic}");
+        let event = move |k, due_ns| Event { number: first + k, due_ns, key: 0 };
+        match server.kind {
+            Kind::Gateway => Self::start(server.control, clock, schedule, Replies::Http, move |k, due_ns, bytes| {
+                post(&path, "text/plain", bytes, |body| layout.write(event(k, due_ns), body));
+            }),
+            Kind::Floor => Self::start(server.control, clock, schedule, Replies::None, move |k, due_ns, bytes| {
+                layout.write(event(k, due_ns), bytes);
+                bytes.push(b'\n');
+            }),
+        }
     }
 
     /// The first thing that went wrong, if anything did.

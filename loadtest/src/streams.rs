@@ -65,6 +65,13 @@ pub(crate) struct Plan {
     pub(crate) resume_after: Vec<Vec<u8>>,
 }
 
+impl Plan {
+    /// Streams that start with what is published from now on.
+    pub(crate) fn fresh(server: SocketAddr, topic: Topic) -> Self {
+        Self { server, topic, in_flight: 256, keep_ids: false, resume_after: Vec::new() }
+    }
+}
+
 struct Stream {
     socket: Option<OwnedFd>,
     requested: bool,
@@ -134,14 +141,6 @@ impl Streams {
         };
         this.open_all()?;
         Ok(this)
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.streams.len()
-    }
-
-    pub(crate) fn ids(&self) -> &[Vec<u8>] {
-        &self.ids
     }
 
     /// Reads until `done` or the deadline, whichever is first. An error if every stream is gone.

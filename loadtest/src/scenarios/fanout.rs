@@ -2,24 +2,20 @@
 
 use serde::Serialize;
 
-use super::fresh_topic;
+use super::{
+    fresh_topic,
+    window::{PAUSE_NS, Window},
+};
 use crate::{
     Result,
     args::{FanoutArgs, Kind, Load, ServerArgs},
     checker::{Checker, Faults, Keys},
     clock::{Clock, Schedule},
-    payload::Event,
-    process::{Cpu, Process},
-    publisher::{self, Publisher, Replies},
+    publisher::Publisher,
     report::{Quantiles, grouped},
     server::Server,
-    streams::{self, Plan, Streams, Topic},
+    streams::{Plan, Streams, Topic},
 };
-
-/// From the last stream's head to the first event, so that neither disturbs the other.
-const PAUSE_NS: u64 = 500_000_000;
-/// How long a delivery may be late once the last event was due.
-const DRAIN_NS: u64 = 15_000_000_000;
 
 /// What one run measured.
 #[derive(Clone, Debug, Serialize)]
@@ -63,71 +59,19 @@ pub(crate) fn measure(kind: Kind, load: &Load, server: &ServerArgs) -> Result<Fi
     let clock = Clock::start();
     let topic = fresh_topic("fanout");
     let count = load.streams as usize;
-    let plan = Plan {
-        server: server.streams,
-        topic: Topic::Shared(topic.clone()),
-        in_flight: 256,
-        keep_ids: false,
-        resume_after: Vec::new(),
-    };
+    let plan = Plan::fresh(server.streams, Topic::Shared(topic.clone()));
     let mut streams = Streams::open(plan, clock, Checker::new(count, load.size, Keys::Shared), count)?;
 
     let events = |seconds: u32| (f64::from(seconds) * load.rate).round() as u32;
     let (warm, measured) = (events(load.warmup), events(load.seconds).max(1));
     let schedule = Schedule { first_ns: clock.now_ns() + PAUSE_NS, per_second: load.rate, count: warm + measured };
-    let from_ns = schedule.due_ns(warm);
-    streams.checker.measure_from(from_ns);
+    streams.checker.measure_from(schedule.due_ns(warm));
     let layout = streams.checker.layout().clone();
-    let replies = if kind == Kind::Floor { Replies::None } else { Replies::Http };
-    let publisher = Publisher::start(server.control, clock, schedule, replies, move |number, due_ns, bytes| {
-        let event = Event { number, due_ns, key: 0 };
-        match replies {
-            Replies::None => {
-                layout.write(event, bytes);
-                bytes.push(b'\n');
-            }
-            Replies::Http => {
-                publisher::post(&format!("/events/{topic}"), "text/plain", bytes, |body| layout.write(event, body));
-            }
-        }
-    })?;
+    let publisher = Publisher::of_events(&server, clock, schedule, &topic, layout, 0)?;
+    let expected = u64::from(schedule.count) * count as u64;
+    let window = Window::take(&server, &mut streams, clock, schedule, warm, expected, publisher)?;
 
-    let bar = streams::bar(u64::from(schedule.count), "events");
-    let all = u64::from(schedule.count) * count as u64;
-    let read_until = |streams: &mut Streams, deadline_ns| {
-        streams.read_until(deadline_ns, |streams| {
-            bar.set_position(streams.checker.delivered() / count as u64);
-            publisher.has_failed() || streams.checker.delivered() >= all
-        })?;
-        publisher.check()
-    };
-    let used = || -> Result<(Cpu, Cpu)> {
-        Ok((server.process.map_or(Ok(Cpu::default()), Process::cpu)?, Process::own().cpu()?))
-    };
-    let mut read = || -> Result<_> {
-        read_until(&mut streams, from_ns)?;
-        let before = (used()?, streams.checker.delivered());
-        read_until(&mut streams, schedule.end_ns())?;
-        // With all delivered the window is still the whole one.
-        clock.sleep_until(schedule.end_ns());
-        let after = (used()?, streams.checker.delivered());
-        read_until(&mut streams, schedule.end_ns() + DRAIN_NS)?;
-        Ok((before, after))
-    };
-    let read = read();
-    bar.finish_and_clear();
-    let ((cpu_before, delivered_before), (cpu_after, delivered_after)) = match read {
-        Ok(read) => read,
-        // If the streams were lost, that is the problem to name, rather than what followed from it.
-        Err(problem) => return Err(streams.all_still_open().err().unwrap_or(problem)),
-    };
-    publisher.finish()?;
-
-    let deliveries = delivered_after - delivered_before;
-    let cpu = cpu_after.0.since(cpu_before.0);
-    let micros = |seconds: f64| seconds * 1e6 / deliveries.max(1) as f64;
-    let of_server = |value: f64| server.process.map(|_| value);
-    let seconds = (schedule.end_ns() - from_ns) as f64 / 1e9;
+    let micros = |seconds: f64| window.micros(seconds);
     Ok(Figures {
         server: kind,
         streams: load.streams,
@@ -135,15 +79,15 @@ pub(crate) fn measure(kind: Kind, load: &Load, server: &ServerArgs) -> Result<Fi
         seconds: load.seconds,
         size: load.size,
         delivered: streams.checker.delivered(),
-        expected: all,
-        deliveries_per_second: deliveries as f64 / seconds,
+        expected,
+        deliveries_per_second: window.deliveries as f64 / window.seconds,
         latency: Quantiles::of(streams.checker.latency()),
         to_last: Quantiles::of(&streams.checker.time_to_last()),
-        cpu_us: of_server(micros(cpu.total())),
-        user_us: of_server(micros(cpu.user)),
-        system_us: of_server(micros(cpu.system)),
-        cpu_percent: of_server(cpu.total() * 100.0 / seconds),
-        client_us: micros(cpu_after.1.since(cpu_before.1).total()),
+        cpu_us: window.server.map(|cpu| micros(cpu.total())),
+        user_us: window.server.map(|cpu| micros(cpu.user)),
+        system_us: window.server.map(|cpu| micros(cpu.system)),
+        cpu_percent: window.server.map(|cpu| cpu.total() * 100.0 / window.seconds),
+        client_us: micros(window.client.total()),
         faults: streams.checker.faults(|_| schedule.count),
         closed: streams.all_still_open(),
     })
