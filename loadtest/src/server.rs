@@ -2,6 +2,7 @@
 
 use std::{
     fs::{self, File},
+    io::{Read, Seek, SeekFrom},
     net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs},
     os::unix::process::CommandExt,
     path::PathBuf,
@@ -27,7 +28,8 @@ pub(crate) struct Server {
     pub(crate) streams: SocketAddr,
     pub(crate) control: SocketAddr,
     pub(crate) process: Option<Process>,
-    child: Option<(Child, PathBuf)>,
+    /// Our child, and what it has printed.
+    child: Option<(Child, File)>,
 }
 
 impl Server {
@@ -67,10 +69,7 @@ impl Server {
     fn spawn(kind: Kind, program: PathBuf, words: Vec<String>) -> Result<Self> {
         streams::raise_descriptor_limit()?;
         let (streams, control) = (free_port()?, free_port()?);
-        let log =
-            std::env::temp_dir().join(format!("sluicegate-loadtest-{}-{}.log", std::process::id(), streams.port()));
-        let sink = File::create(&log).map_err(|error| format!("cannot write {}: {error}", log.display()))?;
-        let errors = sink.try_clone().map_err(|error| format!("cannot write {}: {error}", log.display()))?;
+        let (log, sink, errors) = nameless_file().map_err(|error| format!("no file for the server's log: {error}"))?;
         // Through `launch`, so that the kernel ends it when we end, however we do.
         let child = Command::new(own_program()?)
             .arg("launch")
@@ -93,7 +92,8 @@ impl Server {
         while [self.streams, self.control].iter().any(|address| TcpStream::connect(address).is_err()) {
             let (child, log) = self.child.as_mut().expect("only a child is waited for");
             if let Ok(Some(status)) = child.try_wait() {
-                let said = fs::read_to_string(log).unwrap_or_default();
+                let mut said = String::new();
+                let _ = log.seek(SeekFrom::Start(0)).and_then(|_| log.read_to_string(&mut said));
                 let last = said.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("and said nothing");
                 return Err(format!("the server ended at once ({status}): {last}"));
             }
@@ -108,12 +108,19 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        if let Some((child, log)) = &mut self.child {
+        if let Some((child, _)) = &mut self.child {
             let _ = child.kill();
             let _ = child.wait();
-            let _ = fs::remove_file(log);
         }
     }
+}
+
+/// A file that goes away with its last handle: one to read, two to write.
+fn nameless_file() -> std::io::Result<(File, File, File)> {
+    let path = std::env::temp_dir().join(format!("sluicegate-loadtest-{}.log", std::process::id()));
+    let file = File::options().read(true).append(true).create_new(true).open(&path)?;
+    fs::remove_file(path)?;
+    Ok((file.try_clone()?, file.try_clone()?, file))
 }
 
 /// Becomes another program that dies with our parent.

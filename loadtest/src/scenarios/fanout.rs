@@ -25,6 +25,7 @@ pub(crate) struct Figures {
     pub(crate) rate: f64,
     pub(crate) seconds: u32,
     pub(crate) size: usize,
+    pub(crate) opened_per_second: f64,
     pub(crate) delivered: u64,
     pub(crate) expected: u64,
     pub(crate) deliveries_per_second: f64,
@@ -78,6 +79,7 @@ pub(crate) fn measure(kind: Kind, load: &Load, server: &ServerArgs) -> Result<Fi
         rate: load.rate,
         seconds: load.seconds,
         size: load.size,
+        opened_per_second: f64::from(load.streams) / streams.opened_in.as_secs_f64(),
         delivered: streams.checker.delivered(),
         expected,
         deliveries_per_second: window.deliveries as f64 / window.seconds,
@@ -106,6 +108,7 @@ impl Figures {
             self.size,
             self.seconds
         );
+        println!("  opened        {} streams/s", grouped(self.opened_per_second as u64));
         println!(
             "  deliveries    {} of {}, {}/s",
             grouped(self.delivered),
