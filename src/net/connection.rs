@@ -84,6 +84,7 @@ where
     F: Future<Output = Answer<T>>,
 {
     let slot = Cell::new(None);
+    let unstuck = Cell::new(false);
     let service = service_fn(|request| {
         let answer = handler(request);
         let slot = &slot;
@@ -105,7 +106,7 @@ where
         .keep_alive(true)
         // A client that shuts its writing side after the request (`nc -N`) still gets its answer.
         .half_close(true)
-        .serve_connection(Io::new(socket), service);
+        .serve_connection(Io::new(socket, &unstuck), service);
 
     // `poll_without_shutdown` would report the end while an answer to a half-read request is
     // still in hyper's buffer; `poll` flushes first, and what it shuts down is only our `Io`.
@@ -120,7 +121,14 @@ where
         match (polled, slot.take()) {
             (Poll::Ready(ended), _) => Poll::Ready((ended, None)),
             (Poll::Pending, Some(with)) => Poll::Ready((Ok(()), Some(with))),
-            (Poll::Pending, None) => Poll::Pending,
+            (Poll::Pending, None) => {
+                if unstuck.take() {
+                    // While an earlier answer is stuck hyper doesn't poll the handler of a
+                    // pipelined request, and 1.12 forgets to once the socket has taken it all.
+                    cx.waker().wake_by_ref();
+                }
+                Poll::Pending
+            }
         }
     })
     .await;
@@ -150,7 +158,7 @@ where
 }
 
 /// Why the request under way is refused, if it is and the client can be told.
-fn refusal(error: &hyper::Error, io: &Io, unread: &[u8]) -> Option<Refusal> {
+fn refusal(error: &hyper::Error, io: &Io<'_>, unread: &[u8]) -> Option<Refusal> {
     if io.stuck {
         return None;
     }
@@ -184,7 +192,7 @@ fn explain(reason: Refusal, limits: &ConnectionLimits, error: &hyper::Error) -> 
 
 /// Writes the last words, and closes without a reset: closing a socket that has unread input
 /// makes the kernel send one, and it would take the answer from under the client's eyes.
-async fn close(io: Io, last_words: Option<Problem>) {
+async fn close(io: Io<'_>, last_words: Option<Problem>) {
     let mut socket = io.socket.into_inner();
     let linger = async {
         if let Some(problem) = last_words {
@@ -207,21 +215,27 @@ async fn close(io: Io, last_words: Option<Problem>) {
 
 /// The socket as hyper sees it. It takes the empty answers that hyper gives by itself out of the
 /// stream, and leaves shutting down to us.
-struct Io {
+struct Io<'a> {
     socket: TokioIo<TcpStream>,
     /// The status of hyper's own answer.
     refused: Option<u16>,
     /// The socket didn't take all of hyper's last write.
     stuck: bool,
+    /// Set when the socket has taken the rest.
+    unstuck: &'a Cell<bool>,
 }
 
-impl Io {
-    fn new(socket: TcpStream) -> Io {
-        Io { socket: TokioIo::new(socket), refused: None, stuck: false }
+impl<'a> Io<'a> {
+    fn new(socket: TcpStream, unstuck: &'a Cell<bool>) -> Io<'a> {
+        Io { socket: TokioIo::new(socket), refused: None, stuck: false, unstuck }
     }
 
     fn wrote(&mut self, offered: usize, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        self.stuck = !matches!(written, Poll::Ready(Ok(count)) if count == offered);
+        let stuck = !matches!(written, Poll::Ready(Ok(count)) if count == offered);
+        if self.stuck && !stuck {
+            self.unstuck.set(true);
+        }
+        self.stuck = stuck;
         written
     }
 }
@@ -239,13 +253,13 @@ fn hypers_own(bytes: &[u8]) -> Option<u16> {
     (head_only && memchr::memmem::find(bytes, b"\r\ncontent-type:").is_none()).then_some(status)
 }
 
-impl Read for Io {
+impl Read for Io<'_> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.socket).poll_read(cx, buf)
     }
 }
 
-impl Write for Io {
+impl Write for Io<'_> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         if let Some(status) = hypers_own(buf) {
             self.refused = Some(status);
@@ -490,6 +504,7 @@ mod tests {
     fn an_answer_that_is_read_late_is_whole_before_the_hand_off() {
         let requests = "POST /early HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n\
             GET /events/a HTTP/1.1\r\n\r\n";
+        let start = Instant::now();
         let (outcome, read) = with_client(LIMITS, async |mut socket, _| {
             say(&mut socket, requests).await;
             tokio::time::sleep(Duration::from_millis(100)).await;
@@ -497,6 +512,7 @@ mod tests {
             socket.read_exact(&mut read).await.unwrap();
             (read, socket)
         });
+        assert!(start.elapsed() < Duration::from_secs(5), "the second request was forgotten");
         assert!(read.0.starts_with(b"HTTP/1.1 200 OK"));
         let head = memchr::memmem::find(&read.0, b"\r\n\r\n").unwrap() + 4;
         drop(outcome.handed_off.expect("handed off"));

@@ -134,6 +134,7 @@ fn set_bound(bound: &mut Option<NonZeroU32>, field: &'static str, text: &str) ->
     Ok(())
 }
 
+/// How the response must mark its end, by what the client speaks and asked for.
 pub fn framing(parts: &Parts) -> Framing {
     let asked_to_close = || {
         let values = parts.headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());

@@ -216,6 +216,6 @@ mod tests {
         labels.dedup();
         assert_eq!(labels.len(), Refusal::ALL.len());
         assert!(labels.iter().all(|l| l.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')));
-        assert!(Refusal::ALL.iter().all(|r| r.status().as_u16() >= 400));
+        assert!(Refusal::ALL.iter().all(|r| status(*r).as_u16() >= 400));
     }
 }

@@ -25,6 +25,7 @@ use crate::hub::registry::{Effect, Observer, Opening, Registry, StreamKey};
 use crate::hub::stream::StreamTimer;
 use crate::hub::topic::Subscription;
 use crate::ops::cells::ShardCells;
+use crate::ops::limits::INBOX_MESSAGE_BYTES;
 use crate::ops::metrics::Metrics;
 
 use super::clock::Clock;
@@ -48,6 +49,8 @@ pub enum Command {
     /// Close what is left and end the thread.
     Stop,
 }
+
+const _: () = assert!(size_of::<Command>() <= INBOX_MESSAGE_BYTES as usize);
 
 /// A stream on its way to its shard. Nothing of its response has been written yet.
 pub struct NewStream {

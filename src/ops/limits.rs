@@ -42,7 +42,7 @@ pub const BODIES_MAX: usize = 64;
 /// the wheel, rounded up. The kernel's 3 to 4 KB a socket come on top.
 pub const STREAM_BYTES: u64 = KIB;
 /// The size of a message in an inbox, in bytes, rounded up.
-pub const INBOX_MESSAGE_BYTES: u64 = 128;
+pub const INBOX_MESSAGE_BYTES: u64 = 64;
 
 impl Count<0, THREADS_MAX> {
     /// This many threads, or one per core where the count is 0.
@@ -140,15 +140,16 @@ mod tests {
 
     #[test]
     fn the_memory_sum_has_a_term_for_each_bound() {
-        let sum = MemorySum::new(&Config::default(), 20_000, 1000, 2);
+        let config = Config::default();
+        let sum = MemorySum::new(&config, &Plan::new(20_768, &config.limits), 2);
         let bytes: Vec<_> = sum.terms.iter().map(|term| (term.name, term.bytes)).collect();
         let expected = [
             ("history", 64 * MIB),
             ("live-only events", 16 * MIB),
             ("streams", 20_000 * KIB),
             ("inboxes", MIB),
-            ("request heads", 1000 * 16 * KIB),
-            ("request bodies", 1000 * MIB),
+            ("request heads", 20_512 * 16 * KIB),
+            ("request bodies", 64 * MIB),
         ];
         assert_eq!(bytes, expected);
         assert_eq!(sum.bytes(), expected.iter().map(|(_, bytes)| bytes).sum::<u64>());

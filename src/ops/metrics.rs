@@ -523,7 +523,7 @@ mod tests {
             ("sluicegate_streams_closed_total{reason=\"lagged\"}", 4.0),
             ("sluicegate_gaps_total{reason=\"expired\"}", 6.0),
             ("sluicegate_events_published_total{source=\"schedule\"}", 4.0),
-            ("sluicegate_publish_rejected_total{reason=\"malformed\"}", 1.0),
+            ("sluicegate_publish_rejected_total{reason=\"bad_body\"}", 1.0),
             ("sluicegate_requests_rejected_total{reason=\"not_found\"}", 1.0),
             ("sluicegate_streams_shed_total{reason=\"full\"}", 1.0),
             ("sluicegate_accept_errors_total", 1.0),
