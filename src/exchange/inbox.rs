@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
 /// How many messages an inbox holds.
-pub const INBOX_MESSAGES: usize = 8192;
+pub const INBOX_MESSAGES: usize = 4096;
 
 /// The end of an inbox that other threads hold, with what they must know of the shard.
 pub struct Inbox<M> {

@@ -1,8 +1,10 @@
 //! Acceptors: each a thread with a runtime of its own, which accepts, reads requests, and gives
 //! streams to the least loaded shard.
 
+use std::cell::RefCell;
 use std::io;
 use std::net::TcpListener;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -14,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::hub::frame::Framing;
+use crate::hub::topic::Subscription;
 use crate::ops::limits::BODIES_MAX;
 use crate::ops::metrics::{ConnectionGuard, Listener, Shed};
 
@@ -49,11 +52,12 @@ pub fn run(
     let tasks = TaskTracker::new();
     let limits = Arc::new(limits);
     let bodies = Arc::new(Semaphore::new(BODIES_MAX));
+    let shared = Rc::new(LastSubscription::default());
     local.block_on(&runtime, async {
         let mut loops = Vec::new();
         for listener in listeners {
             let (tasks, state, limits) = (tasks.clone(), state.clone(), limits.clone());
-            let (bodies, token) = (bodies.clone(), closing.clone());
+            let (bodies, shared, token) = (bodies.clone(), shared.clone(), closing.clone());
             let errors = state.clone();
             let room = state.clone();
             loops.push(tokio::task::spawn_local(accept_loop(
@@ -64,10 +68,10 @@ pub fn run(
                 move || door == Door::Control || room.sockets() < room.sockets_max,
                 move |socket, _peer| {
                     let (state, limits) = (state.clone(), limits.clone());
-                    let (bodies, token) = (bodies.clone(), token.clone());
+                    let (bodies, shared, token) = (bodies.clone(), shared.clone(), token.clone());
                     tasks.spawn_local(async move {
                         match door {
-                            Door::Public => public_connection(socket, &state, &limits, token).await,
+                            Door::Public => public_connection(socket, &state, &limits, &shared, token).await,
                             Door::Control => control_connection(socket, &state, &limits, &bodies, token).await,
                         }
                     });
@@ -93,6 +97,7 @@ async fn public_connection(
     socket: TcpStream,
     state: &Arc<State>,
     limits: &ConnectionLimits,
+    shared: &LastSubscription,
     closing: CancellationToken,
 ) {
     let counted = state.metrics.connection(Listener::Public);
@@ -102,26 +107,41 @@ async fn public_connection(
     };
     let refused = |refusal| state.metrics.request_rejected(refusal);
     if let Some(handed_off) = connection::serve(socket, limits, closing, handler, refused).await {
-        open(handed_off, state, counted).await;
+        open(handed_off, state, shared, counted).await;
+    }
+}
+
+/// The subscription of the last stream. In a storm most streams ask for the same, and then share one
+/// copy: what this thread allocated, it also frees, and its heap keeps nothing for other threads.
+#[derive(Default)]
+struct LastSubscription(RefCell<Option<Arc<Subscription>>>);
+
+impl LastSubscription {
+    fn share(&self, subscription: Subscription) -> Arc<Subscription> {
+        let mut last = self.0.borrow_mut();
+        match &*last {
+            Some(last) if **last == subscription => last.clone(),
+            _ => last.insert(Arc::new(subscription)).clone(),
+        }
     }
 }
 
 /// Gives a stream to the least loaded shard.
-async fn open(handed_off: HandedOff<Agreed>, state: &State, counted: ConnectionGuard) {
+async fn open(handed_off: HandedOff<Agreed>, state: &State, shared: &LastSubscription, counted: ConnectionGuard) {
     let HandedOff { socket, with: Agreed { opening, lasts, beat }, read_ahead: _ } = handed_off;
     let inbox = state.bus.inbox(state.bus.least_loaded());
     inbox.stream_comes();
     drop(counted);
     let stream = NewStream {
         socket,
-        subscription: Arc::new(opening.subscription),
+        subscription: shared.share(opening.subscription),
         framing: opening.framing,
         resume: opening.resume,
         max_events: opening.max_events,
         lasts,
         beat,
     };
-    if let Err(Command::Open(stream)) = inbox.push(Command::Open(Box::new(stream))) {
+    if let Err(Command::Open(stream)) = inbox.push(Command::Open(stream)) {
         // The shard can't keep up with new streams: this one is sent away for a while.
         inbox.stream_gone();
         state.metrics.stream_shed(Shed::InboxFull);

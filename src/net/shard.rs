@@ -34,9 +34,14 @@ use super::ticker::{ShardTimer, Timer};
 use super::wire::Wire;
 
 /// What a shard can be told.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "by value: a box made on one thread and freed on another is memory that \
+                                              the first thread's heap keeps until it allocates again"
+)]
 pub enum Command {
     /// A new stream.
-    Open(Box<NewStream>),
+    Open(NewStream),
     /// Something expired.
     Timer(ShardTimer),
     /// End all streams, spread over `window`, each told to come back after about `retry`.
@@ -249,7 +254,7 @@ impl Shard {
 
     fn command(&mut self, command: Command) {
         match command {
-            Command::Open(stream) => self.open(*stream),
+            Command::Open(stream) => self.open(stream),
             Command::Timer(timer) => self.timer(timer),
             Command::Drain { window, retry } => self.start_drain(window, retry),
             Command::Stop => self.stopping = true,

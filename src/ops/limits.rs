@@ -42,7 +42,7 @@ pub const BODIES_MAX: usize = 64;
 /// the wheel, rounded up. The kernel's 3 to 4 KB a socket come on top.
 pub const STREAM_BYTES: u64 = KIB;
 /// The size of a message in an inbox, in bytes, rounded up.
-pub const INBOX_MESSAGE_BYTES: u64 = 64;
+pub const INBOX_MESSAGE_BYTES: u64 = 128;
 
 impl Count<0, THREADS_MAX> {
     /// This many threads, or one per core where the count is 0.
