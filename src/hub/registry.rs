@@ -611,7 +611,18 @@ impl<S: Socket> Registry<S> {
                 Read::Through(through) => through,
                 Read::Lost { .. } if slow == SlowPolicy::Disconnect => {
                     self.read = frames;
-                    return self.close(key, CloseReason::Lagged);
+                    // Who was lapped before it was opened still gets its response head: without
+                    // one, a proxy would make it a 502, and a browser gives up on that for ever.
+                    behind.then = Then::Close(CloseReason::Lagged);
+                    if prelude.is_empty() {
+                        continue;
+                    }
+                    let head = Rest { source: RestSource::Bytes(prelude.into()), offset: 0 };
+                    if !self.write_or_hold(key, head, now_ms) {
+                        return;
+                    }
+                    prelude = Vec::new();
+                    continue;
                 }
                 Read::Lost { kept_through, live_through } => {
                     self.read = frames;
