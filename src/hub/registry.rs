@@ -145,7 +145,7 @@ pub struct Registry<S> {
     heartbeat: Arc<Chunk>,
     /// Streams that are behind and can be served.
     ready: VecDeque<StreamKey>,
-    /// Streams opened at a head that the shard has yet to reach.
+    /// Streams opened at a head that the shard has yet to reach: they have what it has, and wait.
     ahead: Vec<StreamKey>,
     effects: Vec<Effect<S>>,
     tally: Tally,
@@ -726,7 +726,8 @@ impl<S: Socket> Registry<S> {
     fn caught_up(&mut self, key: StreamKey, now_ms: u64) {
         let stream = self.streams.at(key.index());
         let Some(behind) = stream.behind.as_mut() else { return };
-        if behind.cursor > self.position {
+        // The pass that follows has live-only events of before it was opened: those aren't its own.
+        if behind.cursor.max(behind.opened_at) > self.position {
             return self.ahead.push(key);
         }
         match std::mem::replace(&mut behind.then, Then::Live) {
