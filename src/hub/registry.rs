@@ -465,7 +465,11 @@ impl<S: Socket> Registry<S> {
                     count_down(&mut stream.remaining, taken);
                     self.tally.deliveries += u64::from(taken);
                     self.tally.wrote(len);
-                    unobserved += 1;
+                    if taken == events {
+                        unobserved += 1;
+                    } else {
+                        observer.delivered(&run.published_ns[..taken as usize], 1);
+                    }
                     (stream.remaining == 0).then_some(Leave::Finish)
                 }
                 Sent::Wrote(_) | Sent::Full => {
