@@ -676,11 +676,12 @@ impl<S: Socket> Registry<S> {
         let mut run = std::mem::take(&mut self.run);
         run.start(prelude);
         let mut taken = 0;
-        while taken < frames.len() && taken < stream.remaining as usize && run.len() < READ_BYTES {
+        // At least one, however long the prelude is.
+        while taken < frames.len() && taken < stream.remaining as usize && (taken == 0 || run.len() < READ_BYTES) {
             run.add(&frames[taken], framing);
             taken += 1;
         }
-        let through = if taken == frames.len() { through } else { frames[taken.max(1) - 1].seq() };
+        let through = if taken == frames.len() { through } else { frames[taken - 1].seq() };
         let bytes = run.first(taken);
         if bytes.is_empty() {
             behind.cursor = through;
