@@ -1552,9 +1552,10 @@ mod tests {
             room.registry.heartbeat(step * 100);
         }
         assert_eq!(room.registry.behind(), 1);
-        room.say(&["1"]);
+        room.publish(&["a"], Event::new("live").keep(false));
+        room.say(&["2"]);
         room.pass();
         room.takes(&peer, usize::MAX);
-        peer.gets(&["head\n", ":\n\n", &event(1, "1")]);
+        peer.gets(&["head\n", ":\n\n", "data: live\n\n", &event(2, "2")]);
     }
 }

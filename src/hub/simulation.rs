@@ -552,7 +552,12 @@ impl World {
                 *self.stray.entry(at).or_default() += bytes;
                 registry.stray(key, bytes);
             }
-            _ => registry.push(key, &Arc::new(Chunk::new(OWN)), now_ms),
+            _ => {
+                if self.random.chance(50) {
+                    connection.wire.borrow_mut().room = self.random.below(OWN.len() + 10);
+                }
+                registry.push(key, &Arc::new(Chunk::new(OWN)), now_ms);
+            }
         }
     }
 
