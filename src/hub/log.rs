@@ -273,7 +273,7 @@ impl Log {
             };
         }
         let through = through.min(self.live_only.examined_through(live_after));
-        let live = self.live_only.after(live_after).filter(|frame| subscription.covers(frame.topics()));
+        let live = self.live_only.between(live_after, through).filter(|frame| subscription.covers(frame.topics()));
         if subscription.patterns().is_empty() {
             let lists = subscription.topics().iter().filter_map(|topic| self.by_topic.get(topic));
             let seqs = Union { lists: lists.map(|index| index.after(after).peekable()).collect() };
@@ -281,14 +281,14 @@ impl Log {
             take(merge(kept, live), through, budget_bytes, out)
         } else {
             let through = through.min(self.kept.examined_through(after));
-            let kept = self.kept.after(after).filter(|frame| subscription.covers(frame.topics()));
+            let kept = self.kept.between(after, through).filter(|frame| subscription.covers(frame.topics()));
             take(merge(kept, live), through, budget_bytes, out)
         }
     }
 
-    /// Whether kept events of the subscription after this place have been evicted. It may say so
-    /// for topics of which nothing is kept any more, or for patterns, where other topics' events
-    /// were evicted; it never misses a loss.
+    /// Whether kept events of the subscription after this place have been evicted. It never misses
+    /// a loss. It may say so where only other topics' events were evicted: for patterns, and for
+    /// topics of which nothing was kept at some time since.
     fn lost_after(&self, after: u64, subscription: &Subscription) -> bool {
         if after >= self.kept.evicted_through {
             return false;
@@ -401,6 +401,11 @@ impl Ring {
         self.slots.range(self.index_after(after)..).map(|(_, frame)| frame)
     }
 
+    /// Those after one place, up to another and with it: a filter on them looks no further.
+    fn between(&self, after: u64, through: u64) -> impl Iterator<Item = &Arc<Frame>> {
+        self.after(after).take_while(move |frame| frame.seq() <= through)
+    }
+
     fn get(&self, seq: u64) -> Option<&Arc<Frame>> {
         // Without live-only events between them, places have no holes and the guess is right.
         let guess = usize::try_from(seq.checked_sub(self.slots.front()?.0)?).ok()?;
@@ -466,4 +471,454 @@ fn take<'a>(
         }
     }
     Read::Through(through)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hub::event::Event;
+    use crate::hub::frame::Topics;
+    use crate::hub::topic::Pattern;
+    use proptest::prelude::*;
+
+    const TOPICS: [&str; 4] = ["a", "b", "c/x", "c/y"];
+    const NO_BOUNDS: LogLimits = LogLimits { events: 1 << 20, bytes: 1 << 40, age_ns: u64::MAX };
+
+    fn epoch() -> Epoch {
+        Epoch::new(1)
+    }
+
+    fn topic(text: &str) -> Topic {
+        Topic::parse(text).unwrap()
+    }
+
+    fn to(topics: &[&str], patterns: &[&str]) -> Subscription {
+        let patterns = patterns.iter().map(|text| Pattern::parse(text).unwrap()).collect();
+        Subscription::new(topics.iter().map(|text| topic(text)).collect(), patterns).unwrap()
+    }
+
+    fn draft(topics: &[&str], event: Event<'_>) -> Draft {
+        let topics: Topics = topics.iter().map(|text| topic(text)).collect();
+        Draft::encode(topics, &event, epoch()).unwrap()
+    }
+
+    fn kept(on: &str) -> Draft {
+        draft(&[on], Event::new("x"))
+    }
+
+    fn live(on: &str) -> Draft {
+        draft(&[on], Event::new("x").keep(false))
+    }
+
+    fn append(log: &mut Log, drafts: impl IntoIterator<Item = Draft>) -> Placed {
+        log.append(drafts, 0, &mut Vec::new())
+    }
+
+    fn one_by_one(log: &mut Log, count: u64, make: fn(&str) -> Draft) {
+        for _ in 0..count {
+            append(log, [make("a")]);
+        }
+    }
+
+    fn seqs(frames: &[Arc<Frame>]) -> Vec<u64> {
+        frames.iter().map(|frame| frame.seq()).collect()
+    }
+
+    fn tail(log: &Log, after: u64) -> Option<Vec<u64>> {
+        let mut out = Vec::new();
+        log.tail(after, usize::MAX, &mut out).map(|_| seqs(&out))
+    }
+
+    fn read(log: &Log, subscription: &Subscription, after: u64, opened_at: u64) -> (Read, Vec<u64>) {
+        let mut out = Vec::new();
+        let window = Window { subscription, after, through: log.head(), opened_at };
+        let read = log.read(&window, usize::MAX, &mut out);
+        (read, seqs(&out))
+    }
+
+    // ===== the bounds, at n-1, n and n+1 =====
+
+    #[test]
+    fn the_bound_of_events_is_met_exactly() {
+        for (count, oldest) in [(2, 1), (3, 1), (4, 2)] {
+            let mut log = Log::new(epoch(), LogLimits { events: 3, ..NO_BOUNDS });
+            one_by_one(&mut log, count, kept);
+            assert_eq!(tail(&log, oldest - 1), Some((oldest..=count).collect()), "{count}");
+            assert_eq!(oldest == 1, tail(&log, 0).is_some(), "{count}");
+        }
+    }
+
+    #[test]
+    fn the_bound_of_bytes_is_met_exactly() {
+        let three = 3 * kept("a").cost_bytes();
+        for (bytes, events) in [(three - 1, 2), (three, 3), (three + 1, 3)] {
+            let mut log = Log::new(epoch(), LogLimits { bytes, ..NO_BOUNDS });
+            one_by_one(&mut log, 4, kept);
+            assert_eq!((log.events(), log.bytes()), (events, events * three / 3), "{bytes}");
+        }
+    }
+
+    #[test]
+    fn the_bound_of_age_is_met_exactly() {
+        for (now_ns, left) in [(109, 2), (110, 2), (111, 1)] {
+            let mut log = Log::new(epoch(), LogLimits { age_ns: 10, ..NO_BOUNDS });
+            let mut evicted = Vec::new();
+            log.append([kept("a"), live("a")], 100, &mut evicted);
+            log.append([kept("a"), live("a")], 105, &mut evicted);
+            log.evict(now_ns, &mut evicted);
+            assert_eq!((log.events(), evicted.len()), (2 * left, 4 - 2 * left), "{now_ns}");
+        }
+    }
+
+    #[test]
+    fn what_a_call_may_bring_is_bounded_exactly() {
+        #[track_caller]
+        fn check(limits: LogLimits, drafts: &[Draft], expected: Result<(), &str>) {
+            let found = limits.admit(drafts);
+            match expected {
+                Ok(()) => assert!(found.is_ok(), "{found:?}"),
+                Err(words) => assert!(format!("{:?}", found.unwrap_err()).contains(words)),
+            }
+        }
+        let many = |count, make: fn(&str) -> Draft| (0..count).map(|_| make("a")).collect::<Vec<_>>();
+        let eight = LogLimits { events: 8, ..NO_BOUNDS };
+        check(eight, &many(7, kept), Ok(()));
+        check(eight, &many(8, kept), Ok(()));
+        check(eight, &many(9, kept), Err("9 kept events"));
+        check(eight, &many(2, live), Ok(()));
+        check(eight, &many(3, live), Err("3 live-only events"));
+        // Both kinds at their bounds.
+        check(eight, &many(8, kept).into_iter().chain(many(2, live)).collect::<Vec<_>>(), Ok(()));
+        let cost = kept("a").cost_bytes();
+        for (bytes, count) in [(3 * cost - 1, 2), (3 * cost, 3), (3 * cost + 1, 3)] {
+            let limits = LogLimits { bytes, ..NO_BOUNDS };
+            check(limits, &many(count, kept), Ok(()));
+            check(limits, &many(count + 1, kept), Err("bytes in memory"));
+        }
+    }
+
+    #[test]
+    fn a_read_examines_a_bounded_number_of_events() {
+        let mut log = Log::new(epoch(), NO_BOUNDS);
+        let part = EXAMINED_MAX as u64;
+        one_by_one(&mut log, 3 * part, kept);
+        for (after, through) in [(0, part + 1), (1, part + 2), (2 * part - 1, 3 * part), (2 * part, 3 * part)] {
+            // None of it matches, so that only what was examined is told.
+            assert_eq!(read(&log, &to(&[], &["b/*"]), after, 0), (Read::Through(through), vec![]), "{after}");
+            assert!(log.kept.between(after, log.kept.examined_through(after)).count() <= EXAMINED_MAX + 1);
+        }
+        // Exact topics are looked up, not searched for.
+        assert_eq!(read(&log, &to(&["b"], &[]), 0, 0), (Read::Through(3 * part), vec![]));
+    }
+
+    // ===== what must not happen =====
+
+    #[test]
+    fn a_flood_of_live_only_events_evicts_no_kept_one() {
+        let mut log = Log::new(epoch(), LogLimits { events: 8, ..NO_BOUNDS });
+        append(&mut log, (0..8).map(|_| kept("a")));
+        one_by_one(&mut log, 100, live);
+        assert_eq!(log.events(), 8 + 2);
+        assert_eq!(read(&log, &to(&["a"], &[]), 0, log.head()).1, (1..=8).collect::<Vec<_>>());
+        assert_eq!(log.start(&Resume::Earliest, &to(&["a"], &[])), Start { after: 0, gap: None });
+    }
+
+    #[test]
+    fn where_own_ids_are_the_same_a_stream_resumes_after_the_earliest_that_is_kept() {
+        let mut log = Log::new(epoch(), LogLimits { events: 4, ..NO_BOUNDS });
+        let own = || draft(&["a"], Event::new("x").id("same"));
+        append(&mut log, [kept("a"), own(), own(), kept("a")]);
+        let start = |log: &Log| log.start(&Resume::After("same".into()), &to(&["a"], &[]));
+        assert_eq!(start(&log), Start { after: 2, gap: None });
+        append(&mut log, [kept("a"), kept("a")]);
+        assert_eq!(start(&log), Start { after: 3, gap: None });
+        append(&mut log, [kept("a")]);
+        assert_eq!(start(&log), Start { after: 3, gap: Some(GapReason::UnknownId) });
+        assert!(log.by_id.is_empty());
+    }
+
+    #[test]
+    fn an_event_that_names_a_topic_twice_counts_once() {
+        let mut log = Log::new(epoch(), LogLimits { events: 2, ..NO_BOUNDS });
+        append(&mut log, [draft(&["a", "b", "a"], Event::new("x")), kept("b")]);
+        assert_eq!(read(&log, &to(&["a", "b"], &[]), 0, 0), (Read::Through(2), vec![1, 2]));
+        append(&mut log, [kept("b")]);
+        let mut topics: Vec<_> = log.topics().map(|(topic, count)| (topic.as_str().to_owned(), count)).collect();
+        topics.sort();
+        assert_eq!(topics, [("b".to_owned(), 2)]);
+    }
+
+    #[test]
+    fn a_loss_is_precise_for_a_topic_of_which_something_was_kept_throughout() {
+        let mut log = Log::new(epoch(), LogLimits { events: 4, ..NO_BOUNDS });
+        append(&mut log, [kept("a"), kept("b"), kept("b"), kept("a")]);
+        append(&mut log, [kept("b"), kept("b")]);
+        // 1 and 2 are gone.
+        let lost = Read::Lost { kept_through: 2, live_through: 0 };
+        assert_eq!(read(&log, &to(&["a"], &[]), 0, 0).0, lost);
+        assert_eq!(read(&log, &to(&["a"], &[]), 1, 0), (Read::Through(6), vec![4]));
+        assert_eq!(read(&log, &to(&["b"], &[]), 1, 0).0, lost);
+        assert_eq!(read(&log, &to(&["b"], &[]), 2, 0), (Read::Through(6), vec![3, 5, 6]));
+        assert_eq!(read(&log, &to(&["a", "b"], &[]), 1, 0).0, lost);
+        assert_eq!(read(&log, &to(&[], &["a"]), 1, 0).0, lost, "a pattern is told of others' losses");
+        // All of a's go; then it is not known whether there were more.
+        append(&mut log, [kept("b"), kept("b")]);
+        assert_eq!(read(&log, &to(&["a"], &[]), 3, 0).0, Read::Lost { kept_through: 4, live_through: 0 });
+        assert_eq!(read(&log, &to(&["a"], &[]), 4, 0), (Read::Through(8), vec![]));
+    }
+
+    #[test]
+    fn halfway_is_the_later_of_both_rings() {
+        let mut log = Log::new(epoch(), NO_BOUNDS);
+        assert_eq!(append(&mut log, [kept("a")]), Placed { first: 1, last: 1, halfway: 1 });
+        assert_eq!(append(&mut log, [kept("a"), kept("a"), kept("a")]).halfway, 3);
+        assert_eq!(append(&mut log, [live("a"), live("a")]).halfway, 6);
+    }
+
+    // ===== the log equals a list with a window =====
+
+    /// An event as the plain list knows it.
+    #[derive(Clone, Debug)]
+    struct Plain {
+        seq: u64,
+        topics: Vec<&'static str>,
+        own_id: Option<String>,
+        live_only: bool,
+        cost: usize,
+        wire: usize,
+        at_ns: u64,
+        gone: bool,
+    }
+
+    /// The list, and nothing but.
+    struct Model {
+        limits: LogLimits,
+        events: Vec<Plain>,
+        /// For each topic of which something is kept: the newest evicted place when that began.
+        since: HashMap<&'static str, u64>,
+    }
+
+    impl Model {
+        fn all(&self, live_only: bool) -> impl Iterator<Item = &Plain> {
+            self.events.iter().filter(move |event| event.live_only == live_only)
+        }
+
+        fn evicted_through(&self, live_only: bool) -> u64 {
+            self.all(live_only).filter(|event| event.gone).map(|event| event.seq).max().unwrap_or(0)
+        }
+
+        fn append(&mut self, new: Vec<Plain>, now_ns: u64) {
+            let evicted_through = self.evicted_through(false);
+            for event in new {
+                if !event.live_only {
+                    for topic in &event.topics {
+                        self.since.entry(topic).or_insert(evicted_through);
+                    }
+                }
+                self.events.push(event);
+            }
+            self.evict(now_ns);
+        }
+
+        fn evict(&mut self, now_ns: u64) {
+            for live_only in [false, true] {
+                let part = if live_only { LIVE_ONLY_PART } else { 1 };
+                let (events, bytes) = ((self.limits.events / part).max(1), (self.limits.bytes / part).max(1));
+                loop {
+                    let held = || self.all(live_only).filter(|event| !event.gone);
+                    let Some(oldest) = held().next() else { break };
+                    let over = held().count() > events || held().map(|event| event.cost).sum::<usize>() > bytes;
+                    if !over && now_ns - oldest.at_ns <= self.limits.age_ns {
+                        break;
+                    }
+                    let at = oldest.seq as usize - 1;
+                    self.events[at].gone = true;
+                }
+            }
+            let events = &self.events;
+            self.since.retain(|topic, _| {
+                events.iter().any(|event| !event.live_only && !event.gone && event.topics.contains(topic))
+            });
+        }
+
+        fn covers(&self, subscription: &Subscription, event: &Plain) -> bool {
+            subscription.covers(&event.topics.iter().map(|text| topic(text)).collect::<Vec<_>>())
+        }
+
+        /// Whether kept events were lost, and whether the log may say that they were.
+        fn lost(&self, after: u64, subscription: &Subscription) -> (bool, bool) {
+            let gone = || self.all(false).filter(|event| event.gone && event.seq > after);
+            let is_lost = gone().any(|event| self.covers(subscription, event));
+            let may_be_said = !subscription.patterns().is_empty() && gone().next().is_some()
+                || subscription.topics().iter().any(|topic| {
+                    let since = self.since.get(topic.as_str()).copied();
+                    since.unwrap_or(self.evicted_through(false)) > after
+                });
+            (is_lost, is_lost || may_be_said)
+        }
+    }
+
+    #[derive(Clone, Debug)]
+    enum Op {
+        Append(Vec<(Vec<&'static str>, bool, Option<u8>, usize)>),
+        Wait(u64),
+    }
+
+    fn op() -> impl Strategy<Value = Op> {
+        let topics = prop::collection::vec(prop::sample::select(&TOPICS[..]), 1..4);
+        let event = (topics, prop::bool::weighted(0.3), prop::option::weighted(0.3, 0..3u8), 0..200usize);
+        prop_oneof![
+            6 => prop::collection::vec(event, 1..5).prop_map(Op::Append),
+            1 => (0..30u64).prop_map(Op::Wait),
+        ]
+    }
+
+    fn limits() -> impl Strategy<Value = LogLimits> {
+        let age_ns = prop_oneof![Just(u64::MAX), 0..40u64];
+        (1..16usize, prop_oneof![Just(1 << 30), 500..6000usize], age_ns).prop_map(|(events, bytes, age_ns)| LogLimits {
+            events,
+            bytes,
+            age_ns,
+        })
+    }
+
+    fn compare(log: &Log, model: &Model, subscriptions: &[Subscription]) {
+        let head = model.events.len() as u64;
+        let held = || model.events.iter().filter(|event| !event.gone);
+        assert_eq!(log.head(), head);
+        assert_eq!((log.events(), log.bytes()), (held().count(), held().map(|event| event.cost).sum()));
+        let [kept_through, live_through] = [false, true].map(|live_only| model.evicted_through(live_only));
+        for (topic, count) in log.topics() {
+            let names = |event: &&Plain| !event.live_only && event.topics.contains(&topic.as_str());
+            assert_eq!(held().filter(names).count(), count);
+        }
+        for after in 0..=head {
+            for max in [1, 3, usize::MAX] {
+                let mut out = Vec::new();
+                let through = log.tail(after, max, &mut out);
+                let all: Vec<u64> = held().map(|event| event.seq).filter(|&seq| seq > after).take(max).collect();
+                let expected = if all.len() < max { head } else { all[max - 1] };
+                assert_eq!(through, (after >= kept_through.max(live_through)).then_some(expected));
+                assert_eq!(seqs(&out), if through.is_some() { all } else { vec![] });
+            }
+        }
+        for subscription in subscriptions {
+            for after in 0..=head {
+                for (through, opened_at, budget) in
+                    [(head, 0, usize::MAX), (head - head / 4, head, 1), (head, after + 2, 150)]
+                {
+                    let mut out = Vec::new();
+                    let found = log.read(&Window { subscription, after, through, opened_at }, budget, &mut out);
+                    let live_after = after.max(opened_at);
+                    let (is_lost, may_be_said) = model.lost(after, subscription);
+                    if let Read::Lost { .. } = found {
+                        assert!(may_be_said || live_through > live_after, "a loss that isn't one after {after}");
+                        assert_eq!(found, Read::Lost { kept_through, live_through });
+                        assert!(out.is_empty());
+                        continue;
+                    }
+                    let live_lost =
+                        |event: &Plain| event.gone && event.seq > live_after && model.covers(subscription, event);
+                    assert!(!is_lost && !model.all(true).any(live_lost), "a loss after {after} was missed");
+                    let (mut expected, mut bytes, mut expected_through) = (Vec::new(), 0, through);
+                    for event in held() {
+                        let since = if event.live_only { live_after } else { after };
+                        if event.seq <= since || event.seq > through || !model.covers(subscription, event) {
+                            continue;
+                        }
+                        expected.push(event.seq);
+                        bytes += event.wire;
+                        if bytes >= budget {
+                            expected_through = event.seq;
+                            break;
+                        }
+                    }
+                    assert_eq!((found, seqs(&out)), (Read::Through(expected_through), expected));
+                }
+            }
+            compare_starts(log, model, subscription);
+        }
+    }
+
+    fn compare_starts(log: &Log, model: &Model, subscription: &Subscription) {
+        let (head, tail) = (log.head(), model.evicted_through(false));
+        let check = |resume: Resume, after, gap| {
+            assert_eq!(log.start(&resume, subscription), Start { after, gap }, "{resume:?}");
+        };
+        check(Resume::Now, head, None);
+        check(Resume::Earliest, tail, None);
+        check(Resume::Unknown, tail, Some(GapReason::UnknownId));
+        check(Resume::After("nobody's".into()), tail, Some(GapReason::UnknownId));
+        check(Resume::After(epoch().id(head + 1).as_str().into()), tail, Some(GapReason::UnknownId));
+        check(Resume::After(Epoch::new(2).id(1).as_str().into()), tail, Some(GapReason::ForeignEpoch));
+        for own_id in 0..3 {
+            let own_id = format!("own {own_id}");
+            let earliest = model.all(false).find(|event| !event.gone && event.own_id.as_ref() == Some(&own_id));
+            let gap = earliest.is_none().then_some(GapReason::UnknownId);
+            check(Resume::After(own_id.into()), earliest.map_or(tail, |event| event.seq), gap);
+        }
+        for after in 0..=head {
+            let resume = Resume::After(epoch().id(after).as_str().into());
+            let (is_lost, may_be_said) = model.lost(after, subscription);
+            if log.start(&resume, subscription).gap.is_some() {
+                assert!(may_be_said);
+                check(resume, tail, Some(GapReason::Expired));
+            } else {
+                assert!(!is_lost);
+                check(resume, after, None);
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_log_equals_a_list_with_a_window(limits in limits(), ops in prop::collection::vec(op(), 1..14)) {
+            let subscriptions = [
+                to(&["a"], &[]),
+                to(&["c/x"], &[]),
+                to(&["a", "b", "c/y"], &[]),
+                to(&[], &["c/*"]),
+                to(&["a"], &["c/*", "**"]),
+                Subscription::nothing(),
+            ];
+            let mut log = Log::new(epoch(), limits);
+            let mut model = Model { limits, events: Vec::new(), since: HashMap::new() };
+            let mut now_ns = 0;
+            for op in ops {
+                let mut evicted = Vec::new();
+                match op {
+                    Op::Wait(ns) => {
+                        now_ns += ns;
+                        log.evict(now_ns, &mut evicted);
+                        model.evict(now_ns);
+                    }
+                    Op::Append(events) => {
+                        let (mut drafts, mut plain) = (Vec::new(), Vec::new());
+                        for (topics, live_only, own_id, len) in events {
+                            let own_id = own_id.map(|own_id| format!("own {own_id}"));
+                            let event = Event::new("x".repeat(len)).keep(!live_only);
+                            let event = own_id.iter().fold(event, |event, id| event.id(id.clone()));
+                            let draft = draft(&topics, event);
+                            let cost = draft.cost_bytes();
+                            let seq = model.events.len() as u64 + plain.len() as u64 + 1;
+                            plain.push(Plain { seq, topics, own_id, live_only, cost, wire: 0, at_ns: now_ns, gone: false });
+                            drafts.push(draft);
+                        }
+                        if limits.admit(&drafts).is_err() {
+                            continue;
+                        }
+                        let mut placed = Vec::new();
+                        log.append(drafts, now_ns, &mut evicted);
+                        log.tail(plain[0].seq - 1, usize::MAX, &mut placed);
+                        for (plain, frame) in plain.iter_mut().zip(&placed) {
+                            plain.wire = frame.wire(Framing::Chunked).len();
+                        }
+                        prop_assert_eq!(placed.len(), plain.len(), "what a call brings is not evicted by it");
+                        model.append(plain, now_ns);
+                    }
+                }
+                compare(&log, &model, &subscriptions);
+            }
+        }
+    }
 }

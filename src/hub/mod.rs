@@ -20,3 +20,6 @@ pub mod slab;
 pub mod stream;
 // When.
 pub mod wheel;
+// And all of it together.
+#[cfg(test)]
+mod simulation;

@@ -145,7 +145,7 @@ pub struct Registry<S> {
     heartbeat: Arc<Chunk>,
     /// Streams that are behind and can be served.
     ready: VecDeque<StreamKey>,
-    /// Streams opened at a head that the shard has yet to reach.
+    /// Streams opened at a head that the shard has yet to reach: they have what it has, and wait.
     ahead: Vec<StreamKey>,
     effects: Vec<Effect<S>>,
     tally: Tally,
@@ -465,7 +465,11 @@ impl<S: Socket> Registry<S> {
                     count_down(&mut stream.remaining, taken);
                     self.tally.deliveries += u64::from(taken);
                     self.tally.wrote(len);
-                    unobserved += 1;
+                    if taken == events {
+                        unobserved += 1;
+                    } else {
+                        observer.delivered(&run.published_ns[..taken as usize], 1);
+                    }
                     (stream.remaining == 0).then_some(Leave::Finish)
                 }
                 Sent::Wrote(_) | Sent::Full => {
@@ -611,7 +615,18 @@ impl<S: Socket> Registry<S> {
                 Read::Through(through) => through,
                 Read::Lost { .. } if slow == SlowPolicy::Disconnect => {
                     self.read = frames;
-                    return self.close(key, CloseReason::Lagged);
+                    // Who was lapped before it was opened still gets its response head: without
+                    // one, a proxy would make it a 502, and a browser gives up on that for ever.
+                    behind.then = Then::Close(CloseReason::Lagged);
+                    if prelude.is_empty() {
+                        continue;
+                    }
+                    let head = Rest { source: RestSource::Bytes(prelude.into()), offset: 0 };
+                    if !self.write_or_hold(key, head, now_ms) {
+                        return;
+                    }
+                    prelude = Vec::new();
+                    continue;
                 }
                 Read::Lost { kept_through, live_through } => {
                     self.read = frames;
@@ -661,11 +676,12 @@ impl<S: Socket> Registry<S> {
         let mut run = std::mem::take(&mut self.run);
         run.start(prelude);
         let mut taken = 0;
-        while taken < frames.len() && taken < stream.remaining as usize && run.len() < READ_BYTES {
+        // At least one, however long the prelude is.
+        while taken < frames.len() && taken < stream.remaining as usize && (taken == 0 || run.len() < READ_BYTES) {
             run.add(&frames[taken], framing);
             taken += 1;
         }
-        let through = if taken == frames.len() { through } else { frames[taken.max(1) - 1].seq() };
+        let through = if taken == frames.len() { through } else { frames[taken - 1].seq() };
         let bytes = run.first(taken);
         if bytes.is_empty() {
             behind.cursor = through;
@@ -715,7 +731,8 @@ impl<S: Socket> Registry<S> {
     fn caught_up(&mut self, key: StreamKey, now_ms: u64) {
         let stream = self.streams.at(key.index());
         let Some(behind) = stream.behind.as_mut() else { return };
-        if behind.cursor > self.position {
+        // The pass that follows has live-only events of before it was opened: those aren't its own.
+        if behind.cursor.max(behind.opened_at) > self.position {
             return self.ahead.push(key);
         }
         match std::mem::replace(&mut behind.then, Then::Live) {
@@ -983,4 +1000,562 @@ fn conflate(frames: &mut Vec<Arc<Frame>>) -> bool {
     let mut keep = keep.into_iter().rev();
     frames.retain(|_| keep.next().unwrap_or(true));
     frames.len() < before
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::event::Event;
+    use super::super::frame::{Draft, Topics};
+    use super::super::id::Epoch;
+    use super::super::log::{Log, LogLimits, Resume};
+    use super::super::simulation::{Counted, Mock, Shared, Wire};
+    use super::super::topic::Pattern;
+    use super::*;
+    use std::cell::{Cell, RefCell};
+    use std::rc::Rc;
+
+    /// A log of four events and one shard, to talk with.
+    struct Room {
+        log: Shared,
+        registry: Registry<Mock>,
+        now_ms: Rc<Cell<u64>>,
+        counted: Counted,
+    }
+
+    /// A client of it.
+    #[derive(Clone)]
+    struct Peer {
+        key: StreamKey,
+        wire: Rc<RefCell<Wire>>,
+    }
+
+    /// What a client asks for; the tests change what matters to them.
+    struct Asks {
+        topics: &'static [&'static str],
+        patterns: &'static [&'static str],
+        framing: Framing,
+        slow: SlowPolicy,
+        resume: Resume,
+        max_events: u32,
+        head: String,
+        room: usize,
+    }
+
+    impl Default for Asks {
+        fn default() -> Asks {
+            Asks {
+                topics: &["a"],
+                patterns: &[],
+                framing: Framing::Close,
+                slow: SlowPolicy::Skip,
+                resume: Resume::Now,
+                max_events: 0,
+                head: "head\n".to_owned(),
+                room: usize::MAX,
+            }
+        }
+    }
+
+    fn epoch() -> Epoch {
+        Epoch::new(1)
+    }
+
+    impl Room {
+        fn new() -> Room {
+            Room::with(LogLimits { events: 4, bytes: 1 << 30, age_ns: u64::MAX })
+        }
+
+        fn with(limits: LogLimits) -> Room {
+            Room {
+                log: Shared(RefCell::new(Log::new(epoch(), limits))),
+                registry: Registry::new(0, 6400, 1),
+                now_ms: Rc::default(),
+                counted: Counted::default(),
+            }
+        }
+
+        fn publish(&self, topics: &[&str], event: Event<'_>) {
+            let topics: Topics = topics.iter().map(|topic| Topic::parse(topic).unwrap()).collect();
+            let draft = Draft::encode(topics, &event, epoch()).unwrap();
+            self.log.0.borrow_mut().append([draft], 0, &mut Vec::new());
+        }
+
+        /// Publishes these data to `a`, each of them in an event of its own.
+        fn say(&self, data: &[&str]) {
+            data.iter().for_each(|data| self.publish(&["a"], Event::new(*data)));
+        }
+
+        fn open(&mut self, asks: Asks) -> Peer {
+            let ahead = self.ask(&asks);
+            self.admit(asks, ahead)
+        }
+
+        /// Where the log says that it starts, and the head then.
+        fn ask(&self, asks: &Asks) -> (Start, u64) {
+            let log = self.log.0.borrow();
+            (log.start(&asks.resume, &subscription(asks)), log.head())
+        }
+
+        fn admit(&mut self, asks: Asks, (start, head): (Start, u64)) -> Peer {
+            let wire = Wire::with_room(asks.room);
+            let asked_for = if let Resume::After(id) = &asks.resume { Some(&**id) } else { None };
+            let opening = Opening {
+                socket: Mock { wire: wire.clone(), now_ms: self.now_ms.clone() },
+                subscription: subscription(&asks),
+                framing: asks.framing,
+                slow: asks.slow,
+                start,
+                asked_for,
+                head,
+                max_events: NonZeroU32::new(asks.max_events),
+                response_head: asks.head.as_bytes(),
+            };
+            let key = self.registry.open(opening, &self.log, self.now_ms.get(), &mut self.counted);
+            Peer { key, wire }
+        }
+
+        fn pass(&mut self) {
+            let log = self.log.0.borrow();
+            let mut frames = Vec::new();
+            match log.tail(self.registry.position(), usize::MAX, &mut frames) {
+                Some(through) => self.registry.pass(&frames, through, self.now_ms.get(), &mut self.counted),
+                None => self.registry.overrun(log.head(), self.now_ms.get()),
+            }
+        }
+
+        fn serve(&mut self) {
+            while self.registry.has_ready() {
+                self.registry.serve_ready(1, &self.log, self.now_ms.get(), &mut self.counted);
+            }
+        }
+
+        /// The peer takes so many bytes more, and all that can be served is.
+        fn takes(&mut self, peer: &Peer, bytes: usize) {
+            peer.wire.borrow_mut().room = bytes;
+            if std::mem::take(&mut peer.wire.borrow_mut().waiting) {
+                self.registry.writable(peer.key);
+            }
+            self.serve();
+        }
+
+        /// Who was closed, and why, since the last call.
+        fn closed(&mut self) -> Vec<(StreamKey, CloseReason)> {
+            let effects = std::iter::from_fn(|| self.registry.take_effect());
+            effects
+                .filter_map(|effect| match effect {
+                    Effect::Closed { key, reason, .. } => Some((key, reason)),
+                    _ => None,
+                })
+                .collect()
+        }
+    }
+
+    fn subscription(asks: &Asks) -> Arc<Subscription> {
+        let topics = asks.topics.iter().map(|topic| Topic::parse(topic).unwrap()).collect();
+        let patterns = asks.patterns.iter().map(|pattern| Pattern::parse(pattern).unwrap()).collect();
+        Arc::new(Subscription::new(topics, patterns).unwrap())
+    }
+
+    impl Peer {
+        /// What it has got since the last call.
+        fn got(&self) -> String {
+            String::from_utf8(std::mem::take(&mut self.wire.borrow_mut().got)).unwrap()
+        }
+
+        #[track_caller]
+        fn gets(&self, expected: &[&str]) {
+            assert_eq!(self.got(), expected.concat());
+        }
+    }
+
+    fn id(seq: u64) -> String {
+        epoch().id(seq).to_string()
+    }
+
+    fn event(seq: u64, data: &str) -> String {
+        format!("id: {}\ndata: {data}\n\n", id(seq))
+    }
+
+    fn gap_event(from: u64, to: u64, reason: GapReason) -> String {
+        let moves = reason != GapReason::Conflated;
+        let gap = gap::gap(Some(&id(from)), epoch().id(to), reason, moves);
+        String::from_utf8(gap.wire(Framing::Close).to_vec()).unwrap()
+    }
+
+    // ===== streams that are slow =====
+
+    #[test]
+    fn a_frame_that_was_cut_is_finished_before_the_gap() {
+        let mut room = Room::new();
+        let peer = room.open(Asks { room: 5 + 7, ..Asks::default() });
+        room.say(&["one"]);
+        room.pass();
+        peer.gets(&["head\n", &event(1, "one")[..7]]);
+        room.say(&["2", "3", "4", "5", "6"]);
+        room.pass();
+        // The cut frame itself has left the log by now.
+        room.takes(&peer, usize::MAX);
+        peer.gets(&[&event(1, "one")[7..], &gap_event(1, 6, GapReason::Lagged)]);
+        assert_eq!(room.registry.behind(), 0);
+        room.say(&["7"]);
+        room.pass();
+        peer.gets(&[&event(7, "7")]);
+        assert_eq!(room.counted.0, 2);
+    }
+
+    #[test]
+    fn each_byte_at_a_time_makes_the_same_stream() {
+        for slow in SlowPolicy::ALL {
+            let mut room = Room::new();
+            let peer = room.open(Asks { slow, room: 0, resume: Resume::Unknown, max_events: 3, ..Asks::default() });
+            room.say(&["one", "two", "three", "four"]);
+            room.pass();
+            let mut all = String::new();
+            for _ in 0..1000 {
+                room.takes(&peer, 1);
+                all += &peer.got();
+            }
+            assert_eq!(room.closed(), [(peer.key, CloseReason::MaxEvents)]);
+            let start = gap::gap(None, epoch().id(0), GapReason::UnknownId, true);
+            let start = std::str::from_utf8(start.wire(Framing::Close)).unwrap().to_owned();
+            assert_eq!(all, "head\n".to_owned() + &start + &event(1, "one") + &event(2, "two") + &event(3, "three"));
+            assert_eq!(room.counted.0, 3);
+        }
+    }
+
+    fn conflating() -> (Room, Peer) {
+        let mut room = Room::with(LogLimits { events: 8, bytes: 1 << 30, age_ns: u64::MAX });
+        let asks = Asks { topics: &["a", "b"], slow: SlowPolicy::Conflate, room: 5, ..Asks::default() };
+        let peer = room.open(asks);
+        peer.gets(&["head\n"]);
+        (room, peer)
+    }
+
+    #[test]
+    fn a_slow_stream_gets_the_newest_of_each_key_and_all_without_one() {
+        let (mut room, peer) = conflating();
+        for (topic, key, data) in [
+            ("a", Some("k"), "k1"),
+            ("a", None, "plain"),
+            ("a", Some("l"), "l1"),
+            ("b", Some("k"), "b's k"),
+            ("a", Some("k"), "k2"),
+            ("a", None, "plain"),
+            ("a", Some("k"), "k3"),
+        ] {
+            let event = Event::new(data);
+            room.publish(&[topic], key.into_iter().fold(event, |event, key| event.key(key)));
+            room.pass();
+        }
+        room.takes(&peer, usize::MAX);
+        let expected =
+            [event(2, "plain"), event(3, "l1"), event(4, "b's k"), event(6, "plain"), event(7, "k3")].concat();
+        peer.gets(&[&gap_event(0, 7, GapReason::Conflated), &expected]);
+        assert_eq!(room.registry.behind(), 0);
+        // It is live again: nothing is conflated.
+        for data in ["k4", "k5"] {
+            room.publish(&["a"], Event::new(data).key("k"));
+        }
+        room.pass();
+        peer.gets(&[&event(8, "k4"), &event(9, "k5")]);
+    }
+
+    #[test]
+    fn nothing_conflated_is_no_gap() {
+        let (mut room, peer) = conflating();
+        room.publish(&["a"], Event::new("k").key("k"));
+        room.publish(&["b"], Event::new("k").key("k"));
+        room.publish(&["a"], Event::new("l").key("l"));
+        room.pass();
+        room.takes(&peer, usize::MAX);
+        peer.gets(&[&event(1, "k"), &event(2, "k"), &event(3, "l")]);
+    }
+
+    #[test]
+    fn a_conflating_stream_that_is_lapped_goes_on_with_the_oldest_that_is_kept() {
+        let (mut room, peer) = conflating();
+        for n in 1..=11 {
+            room.publish(&["a"], Event::new(n.to_string()).key((n % 3).to_string()));
+        }
+        room.pass();
+        room.takes(&peer, usize::MAX);
+        let expected = [event(9, "9"), event(10, "10"), event(11, "11")].concat();
+        peer.gets(&[&gap_event(0, 3, GapReason::Lagged), &gap_event(3, 11, GapReason::Conflated), &expected]);
+    }
+
+    #[test]
+    fn beats_that_are_missed_merge_into_one_and_follow_the_catch_up() {
+        let mut room = Room::new();
+        let peer = room.open(Asks { room: 5, ..Asks::default() });
+        room.say(&["1"]);
+        room.pass();
+        for n in 1..=3 {
+            room.registry.push(peer.key, &Arc::new(Chunk::new(&format!("data: beat {n}\n\n"))), 0);
+        }
+        room.takes(&peer, usize::MAX);
+        peer.gets(&["head\n", &event(1, "1"), "data: beat 3\n\n"]);
+    }
+
+    #[test]
+    fn the_write_deadline_counts_from_the_last_byte_that_was_taken() {
+        let mut room = Room::new();
+        let peer = room.open(Asks { room: 0, ..Asks::default() });
+        room.now_ms.set(50);
+        room.takes(&peer, 1);
+        assert_eq!(room.registry.progress_due(peer.key, 100, 149), Some(150));
+        assert_eq!(room.registry.progress_due(peer.key, 100, 150), None);
+        assert_eq!(room.closed(), [(peer.key, CloseReason::WriteDeadline)]);
+
+        // One that is not full makes progress.
+        let peer = room.open(Asks::default());
+        assert_eq!(room.registry.progress_due(peer.key, 100, 1000), None);
+        assert_eq!(room.closed(), []);
+    }
+
+    // ===== streams that are lapped =====
+
+    #[test]
+    fn an_overrun_is_each_streams_own_business() {
+        let mut room = Room::new();
+        let quiet = room.open(Asks { topics: &["q"], slow: SlowPolicy::Disconnect, ..Asks::default() });
+        room.publish(&["q"], Event::new("quiet"));
+        room.pass();
+        quiet.gets(&["head\n", &event(1, "quiet")]);
+        let strict = room.open(Asks { topics: &["a", "x"], slow: SlowPolicy::Disconnect, ..Asks::default() });
+        let skipping = room.open(Asks::default());
+        let mild = room.open(Asks { topics: &["a", "y"], slow: SlowPolicy::Conflate, ..Asks::default() });
+        room.say(&["2", "3"]);
+        room.publish(&["q"], Event::new("4"));
+        room.say(&["5", "6", "7"]);
+        // 2 and 3 are gone, and q has had something in the log all the while.
+        room.pass();
+        assert_eq!((room.registry.behind(), room.registry.position()), (4, 7));
+        room.serve();
+        assert_eq!(room.closed(), [(strict.key, CloseReason::Lagged)]);
+        skipping.gets(&["head\n", &gap_event(1, 7, GapReason::Lagged)]);
+        mild.gets(&["head\n", &gap_event(1, 3, GapReason::Lagged), &event(5, "5"), &event(6, "6"), &event(7, "7")]);
+        let found = quiet.got();
+        assert!(found.is_empty() || found == event(4, "4"), "{found}");
+        assert_eq!(room.registry.behind(), 0);
+    }
+
+    /// The simulation found it: the socket was closed before the response had begun.
+    #[test]
+    fn a_stream_that_is_lapped_before_it_is_opened_gets_its_response_head() {
+        for takes in [usize::MAX, 2] {
+            let mut room = Room::new();
+            let asks = Asks { slow: SlowPolicy::Disconnect, room: takes, ..Asks::default() };
+            let asked = room.ask(&asks);
+            room.say(&["1", "2", "3", "4", "5"]);
+            room.pass();
+            let peer = room.admit(asks, asked);
+            room.takes(&peer, usize::MAX);
+            peer.gets(&["head\n"]);
+            assert_eq!(room.closed(), [(peer.key, CloseReason::Lagged)]);
+        }
+    }
+
+    // ===== streams that are ahead =====
+
+    #[test]
+    fn a_stream_that_is_ahead_of_its_shard_gets_no_older_event() {
+        let mut room = Room::new();
+        room.say(&["old"]);
+        let peer = room.open(Asks::default());
+        room.say(&["new"]);
+        assert_eq!(room.registry.behind(), 1);
+        room.pass();
+        room.serve();
+        peer.gets(&["head\n", &event(2, "new")]);
+        assert_eq!(room.registry.behind(), 0);
+    }
+
+    /// The simulation found it: such a stream went live at once, and was given what it was too late for.
+    #[test]
+    fn a_stream_that_resumes_behind_a_late_shard_gets_no_live_only_event_of_before_it_was_opened() {
+        let mut room = Room::new();
+        room.say(&["one", "two"]);
+        room.publish(&["a"], Event::new("before").keep(false));
+        let peer = room.open(Asks { resume: Resume::After(id(1).into()), ..Asks::default() });
+        room.publish(&["a"], Event::new("after").keep(false));
+        room.pass();
+        room.serve();
+        peer.gets(&["head\n", &event(2, "two"), "data: after\n\n"]);
+        assert_eq!(room.registry.behind(), 0);
+    }
+
+    // ===== ends =====
+
+    fn bye() -> Arc<Chunk> {
+        Arc::new(Chunk::new("data: bye\n\n"))
+    }
+
+    #[test]
+    fn a_live_stream_is_ended_at_once_with_its_farewell() {
+        for (framing, expected) in
+            [(Framing::Chunked, "b\r\ndata: bye\n\n\r\n0\r\n\r\n"), (Framing::Close, "data: bye\n\n")]
+        {
+            let mut room = Room::new();
+            let peer = room.open(Asks { framing, ..Asks::default() });
+            room.registry.end(peer.key, CloseReason::Drained, Some(&bye()), 0);
+            peer.gets(&["head\n", expected]);
+            assert_eq!(room.closed(), [(peer.key, CloseReason::Drained)]);
+        }
+    }
+
+    #[test]
+    fn a_stream_that_is_behind_is_ended_when_it_has_caught_up() {
+        for cut in [0, 1, 20] {
+            let mut room = Room::new();
+            let peer = room.open(Asks { room: 5, framing: Framing::Chunked, ..Asks::default() });
+            room.say(&["1"]);
+            room.pass();
+            room.registry.end(peer.key, CloseReason::Rotated, Some(&bye()), 0);
+            // What comes before it has caught up is still its own, and no second end is.
+            room.say(&["2"]);
+            room.pass();
+            room.registry.end(peer.key, CloseReason::Drained, None, 0);
+            room.takes(&peer, cut);
+            assert_eq!(room.closed(), []);
+            room.takes(&peer, usize::MAX);
+            let frames = [1, 2].map(|seq| {
+                let event = event(seq, &seq.to_string());
+                format!("{:x}\r\n{event}\r\n", event.len())
+            });
+            peer.gets(&["head\n", &frames.concat(), "b\r\ndata: bye\n\n\r\n0\r\n\r\n"]);
+            assert_eq!(room.closed(), [(peer.key, CloseReason::Rotated)]);
+        }
+    }
+
+    #[test]
+    fn an_end_that_is_cut_is_finished_and_nothing_follows_it() {
+        let mut room = Room::new();
+        let peer = room.open(Asks { framing: Framing::Chunked, ..Asks::default() });
+        peer.wire.borrow_mut().room = 2;
+        room.registry.end(peer.key, CloseReason::Drained, None, 0);
+        room.say(&["late"]);
+        room.pass();
+        room.registry.push(peer.key, &bye(), 0);
+        room.takes(&peer, 1);
+        assert_eq!(room.closed(), []);
+        room.takes(&peer, 2);
+        peer.gets(&["head\n", "0\r\n\r\n"]);
+        assert_eq!(room.closed(), [(peer.key, CloseReason::Drained)]);
+    }
+
+    #[test]
+    fn the_last_event_of_max_events_may_fall_anywhere() {
+        for (replayed, passed) in [(0, 4), (2, 2), (4, 0)] {
+            for max_events in [1, 2, 3, 4] {
+                let mut room = Room::new();
+                (0..replayed).for_each(|_| room.say(&["x"]));
+                room.pass();
+                let asks = Asks { resume: Resume::Earliest, max_events, framing: Framing::Chunked, ..Asks::default() };
+                let peer = room.open(asks);
+                (0..passed).for_each(|_| room.say(&["x"]));
+                room.pass();
+                let got = peer.got();
+                assert_eq!(got.matches("data: x\n").count(), max_events as usize);
+                assert!(got.ends_with("\r\n0\r\n\r\n"));
+                assert_eq!(room.closed(), [(peer.key, CloseReason::MaxEvents)]);
+                // The simulation found it: all events of the run were observed.
+                assert_eq!(room.counted.0, u64::from(max_events));
+                assert_eq!(room.registry.take_tally().deliveries, u64::from(max_events));
+            }
+        }
+    }
+
+    #[test]
+    fn stray_bytes_are_borne_up_to_the_bound() {
+        for (bytes, closes) in [(STRAY_BYTES_MAX - 1, false), (STRAY_BYTES_MAX, false), (STRAY_BYTES_MAX + 1, true)] {
+            for parts in [&[bytes as usize][..], &[10, bytes as usize - 10]] {
+                let mut room = Room::new();
+                let peer = room.open(Asks::default());
+                parts.iter().for_each(|&part| room.registry.stray(peer.key, part));
+                let expected: &[_] = if closes { &[(peer.key, CloseReason::ClientData)] } else { &[] };
+                assert_eq!(room.closed(), expected, "{bytes}");
+            }
+        }
+        let mut room = Room::new();
+        let peer = room.open(Asks::default());
+        (0..2).for_each(|_| room.registry.stray(peer.key, usize::MAX));
+        assert_eq!(room.closed().len(), 1);
+    }
+
+    // ===== bounds =====
+
+    #[test]
+    fn a_long_run_is_sent_in_parts_and_one_that_falls_behind_in_any_part_loses_nothing() {
+        let frame = event(1, &"x".repeat(10_000)).len();
+        for parts in [0, 1, 25, 26, 30, 50] {
+            let mut room = Room::with(LogLimits { events: 100, bytes: 1 << 30, age_ns: u64::MAX });
+            let (fast, slow) =
+                (room.open(Asks::default()), room.open(Asks { room: 5 + frame * parts, ..Asks::default() }));
+            let data = "x".repeat(10_000);
+            (0..60).for_each(|_| room.say(&[&data]));
+            room.pass();
+            let expected: String = (1..=60).map(|seq| event(seq, &data)).collect();
+            assert!(fast.got() == "head\n".to_owned() + &expected);
+            assert_eq!(room.registry.behind(), 1);
+            room.takes(&slow, usize::MAX);
+            assert!(slow.got() == "head\n".to_owned() + &expected, "{parts}");
+        }
+    }
+
+    #[test]
+    fn no_event_is_lost_behind_a_response_head_of_any_length() {
+        for len in [READ_BYTES - 1, READ_BYTES, READ_BYTES + 1] {
+            let mut room = Room::new();
+            room.say(&["1", "2"]);
+            room.pass();
+            let head = "h".repeat(len);
+            let peer = room.open(Asks { resume: Resume::Earliest, head: head.clone(), ..Asks::default() });
+            assert!(peer.got() == head + &event(1, "1") + &event(2, "2"));
+        }
+    }
+
+    // ===== heartbeats =====
+
+    #[test]
+    fn a_stream_is_never_silent_for_longer_than_an_interval() {
+        let mut room = Room::new();
+        let (busy, idle) = (room.open(Asks::default()), room.open(Asks { topics: &["b"], ..Asks::default() }));
+        let (mut beats, mut last_ms) = (0, 0);
+        let step_ms = room.registry.heartbeat_step_ms();
+        busy.got();
+        idle.got();
+        for now_ms in (0..10 * 6400).step_by(step_ms as usize) {
+            room.now_ms.set(now_ms);
+            room.registry.heartbeat(now_ms);
+            if now_ms % 3000 == 0 {
+                room.say(&["x"]);
+                room.pass();
+            }
+            assert!(!busy.got().contains(":\n\n"), "one that is written to needs none");
+            match &*idle.got() {
+                "" => assert!(now_ms - last_ms <= 6400, "silent since {last_ms} at {now_ms}"),
+                ":\n\n" => {
+                    assert!(now_ms - last_ms >= 6400 / 2, "too early: {} ms", now_ms - last_ms);
+                    (beats, last_ms) = (beats + 1, now_ms);
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        assert!((10..=13).contains(&beats), "{beats}");
+    }
+
+    #[test]
+    fn a_heartbeat_that_meets_a_full_socket_makes_the_stream_wait_like_any_write() {
+        let mut room = Room::new();
+        let peer = room.open(Asks { room: 5 + 1, ..Asks::default() });
+        for step in 0..70 {
+            room.registry.heartbeat(step * 100);
+        }
+        assert_eq!(room.registry.behind(), 1);
+        room.publish(&["a"], Event::new("live").keep(false));
+        room.say(&["2"]);
+        room.pass();
+        room.takes(&peer, usize::MAX);
+        peer.gets(&["head\n", ":\n\n", "data: live\n\n", &event(2, "2")]);
+    }
 }

@@ -1,0 +1,161 @@
+//! What both benches of the core set up: logs, routes, and registries full of streams.
+
+use sluicegate::hub::event::Event;
+use sluicegate::hub::frame::{Draft, Frame, Framing, Topics};
+use sluicegate::hub::id::{Epoch, EventId};
+use sluicegate::hub::log::{Log, LogLimits, Read, Start, Window};
+use sluicegate::hub::policy::SlowPolicy;
+use sluicegate::hub::registry::{History, Observer, Opening, Registry};
+use sluicegate::hub::routes::Routes;
+use sluicegate::hub::stream::{Sent, Socket};
+use sluicegate::hub::topic::{Pattern, Subscription, Topic};
+use std::hint::black_box;
+use std::sync::Arc;
+
+/// The streams of one shard.
+pub(crate) const STREAMS: usize = 10_000;
+/// How many events a full log holds.
+pub(crate) const KEPT: usize = 100_000;
+
+/// A fixed scramble of 0‥2^64, for choices in no order.
+pub(crate) fn scramble(n: u64) -> u64 {
+    let n = (n ^ n >> 31).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    n ^ n >> 29
+}
+
+/// The topic of this number; `a/<n>/b`, so that patterns can name it too.
+pub(crate) fn topic(n: usize) -> Topic {
+    Topic::parse(&format!("a/{n}/b")).expect("a topic")
+}
+
+pub(crate) fn epoch() -> Epoch {
+    Epoch::new(1)
+}
+
+/// 100 bytes in one line.
+pub(crate) fn short_event() -> Event<'static> {
+    Event::new("x".repeat(100))
+}
+
+/// 1 KiB in 16 lines.
+pub(crate) fn long_event() -> Event<'static> {
+    Event::new(vec!["x".repeat(63); 16].join("\n") + "\n").event("message")
+}
+
+pub(crate) fn draft(n: usize) -> Draft {
+    Draft::encode(Topics::from_elem(topic(n), 1), &short_event(), epoch()).expect("a good event")
+}
+
+/// A log that is full, so that each event that comes pushes one out: the event of place `n` is on
+/// topic `n % topics`.
+pub(crate) fn full_log(topics: usize) -> Log {
+    let mut log = Log::new(epoch(), LogLimits { events: KEPT, bytes: 1 << 40, age_ns: u64::MAX });
+    let drafts = (1..=KEPT).map(|n| draft(n % topics));
+    log.append(drafts, 0, &mut Vec::new());
+    log
+}
+
+/// Reads all that a stream of this subscription missed since the log began.
+pub(crate) fn replay(log: &Log, subscription: &Subscription, out: &mut Vec<Arc<Frame>>) {
+    let mut window = Window { subscription, after: 0, through: log.head(), opened_at: log.head() };
+    while window.after < window.through {
+        match log.read(&window, usize::MAX, out) {
+            Read::Through(through) => window.after = through,
+            lost => panic!("{lost:?}"),
+        }
+    }
+}
+
+/// Routes to one cohort for each topic, by its name or by a pattern.
+pub(crate) fn routes(cohorts: usize, by_pattern: bool) -> Routes {
+    let mut routes = Routes::default();
+    for n in 0..cohorts {
+        let subscription = if by_pattern {
+            Subscription::new(vec![], vec![Pattern::parse(&format!("a/{n}/*")).expect("a pattern")])
+        } else {
+            Ok(Subscription::to(topic(n)))
+        };
+        routes.add(&subscription.expect("a subscription"), n as u32);
+    }
+    routes
+}
+
+/// Resolves these topics, each of which one cohort subscribes to.
+pub(crate) fn resolve(routes: &Routes, topics: &[Topic]) {
+    let mut found = 0;
+    topics.iter().for_each(|topic| routes.resolve(topic, |cohort| found += usize::from(black_box(cohort) < u32::MAX)));
+    assert_eq!(found, topics.len());
+}
+
+/// Takes everything at once.
+pub(crate) struct Sink;
+
+impl Socket for Sink {
+    fn send(&mut self, bytes: &[u8]) -> Sent {
+        Sent::Wrote(black_box(bytes).len())
+    }
+}
+
+struct Nothing;
+
+impl History for Nothing {
+    fn read(&self, window: &Window<'_>, _: usize, _: &mut Vec<Arc<Frame>>) -> Read {
+        Read::Through(window.through)
+    }
+
+    fn id(&self, seq: u64) -> EventId {
+        epoch().id(seq)
+    }
+}
+
+struct Unobserved;
+
+impl Observer for Unobserved {
+    fn delivered(&mut self, published_ns: &[u64], streams: u64) {
+        black_box((published_ns, streams));
+    }
+}
+
+/// A shard whose stream `n` is in cohort `n % cohorts`, and what a pass brings it.
+pub(crate) struct Shard {
+    registry: Registry<Sink>,
+    frames: Vec<Arc<Frame>>,
+}
+
+/// A shard and as many events, on topics of its cohorts in no order.
+pub(crate) fn shard(cohorts: usize, events: usize) -> Shard {
+    let mut registry = Registry::new(0, 15_000, 1);
+    let subscriptions: Vec<_> = (0..cohorts).map(|n| Arc::new(Subscription::to(topic(n)))).collect();
+    for n in 0..STREAMS {
+        let opening = Opening {
+            socket: Sink,
+            subscription: subscriptions[n % cohorts].clone(),
+            framing: Framing::Chunked,
+            slow: SlowPolicy::Disconnect,
+            start: Start { after: 0, gap: None },
+            asked_for: None,
+            head: 0,
+            max_events: None,
+            response_head: b"head",
+        };
+        registry.open(opening, &Nothing, 0, &mut Unobserved);
+    }
+    assert_eq!(registry.behind(), 0, "all are live");
+    let mut log = Log::new(epoch(), LogLimits { events: KEPT, bytes: 1 << 40, age_ns: u64::MAX });
+    log.append((0..events).map(|n| draft(scramble(n as u64) as usize % cohorts)), 0, &mut Vec::new());
+    let mut frames = Vec::new();
+    log.tail(0, usize::MAX, &mut frames);
+    let mut shard = Shard { registry, frames };
+    // Scratch memory grows in the first pass.
+    shard.pass();
+    shard
+}
+
+impl Shard {
+    /// Writes the events to whoever subscribes to them. The same ones may come again: streams that
+    /// keep up have no cursor to tell.
+    pub(crate) fn pass(&mut self) -> u64 {
+        self.registry.pass(black_box(&self.frames), self.frames.len() as u64, 0, &mut Unobserved);
+        self.registry.take_tally().deliveries
+    }
+}
