@@ -643,7 +643,7 @@ impl<S: Socket> Registry<S> {
                     continue;
                 }
             };
-            if conflates && conflate(&mut frames) {
+            if conflates && conflate(&mut frames, opened_at) {
                 // The client's cursor stays: should the stream break now, it resumes in full.
                 let (from, to) = (history.id(cursor), history.id(through));
                 let gap = gap::gap(Some(from.as_str()), to, GapReason::Conflated, false);
@@ -977,7 +977,7 @@ impl Run {
 /// Reads a whole window, for conflation, which must know the newest of each key.
 fn read_all(history: &impl History, mut window: Window<'_>, frames: &mut Vec<Arc<Frame>>) -> Read {
     loop {
-        match history.read(&window, usize::MAX, frames) {
+        match history.read(&window, READ_BYTES, frames) {
             Read::Through(place) if place < window.through => window.after = place,
             Read::Through(place) => return Read::Through(place),
             lost => {
@@ -988,14 +988,18 @@ fn read_all(history: &impl History, mut window: Window<'_>, frames: &mut Vec<Arc
     }
 }
 
-/// Keeps, of the frames with a key, only the newest of each key and topic. Says whether any went.
-fn conflate(frames: &mut Vec<Arc<Frame>>) -> bool {
+/// Keeps, of the frames with a key that were published after the stream was opened, only the newest
+/// of each key and topic: what it asked to be replayed is never thinned out. Says whether any went.
+fn conflate(frames: &mut Vec<Arc<Frame>>, opened_at: u64) -> bool {
     let before = frames.len();
     let mut seen = HashSet::new();
     let keep: Vec<bool> = frames
         .iter()
         .rev()
-        .map(|frame| frame.key().is_none_or(|key| seen.insert((frame.topics()[0].clone(), key.to_owned()))))
+        .map(|frame| match frame.key() {
+            Some(key) if frame.seq() > opened_at => seen.insert((frame.topics()[0].clone(), key.to_owned())),
+            _ => true,
+        })
         .collect();
     let mut keep = keep.into_iter().rev();
     frames.retain(|_| keep.next().unwrap_or(true));
