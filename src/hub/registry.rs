@@ -244,7 +244,12 @@ impl<S: Socket> Registry<S> {
         self.effects.pop()
     }
 
-    /// What has happened since the last call.
+    /// What has happened since it was last taken.
+    pub fn tally(&self) -> Tally {
+        self.tally
+    }
+
+    /// Takes what has happened since the last call.
     pub fn take_tally(&mut self) -> Tally {
         std::mem::take(&mut self.tally)
     }

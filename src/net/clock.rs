@@ -32,3 +32,9 @@ impl Clock {
             .unwrap_or_else(|| Instant::now() + Duration::from_secs(86_400))
     }
 }
+
+/// The processor time that this thread has used, in nanoseconds.
+pub fn thread_cpu_ns() -> u64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}

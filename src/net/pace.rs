@@ -2,27 +2,49 @@
 //!
 //! The first event after quiet goes out at once. While events keep coming, a shard rests after each
 //! pass, so that the next one carries more events for the same number of sends, and accepting,
-//! publishing and the other shards get their share of the machine.
+//! publishing and the other shards get their share of the machine. How long depends on what resting
+//! gains: where a send carried one event, a short rest; the more events a send carried, the longer,
+//! up to a bound. It is a multiple of the processor time that the pass took and not of its length,
+//! which a crowded machine would stretch. `docs/adr/0002-pacing.md` has the measurements.
 
 use std::time::Duration;
 
 /// A rest shorter than this is not worth a timer, whose ticks are 1 ms.
 const REST_NS_MIN: u64 = 500_000;
+/// The rest after a pass whose sends carried one event each, as a multiple of its processor time,
+const REST_FIRST: f64 = 0.5;
+/// and what each further event a send adds to it.
+const REST_EACH: f64 = 0.25;
 
 /// A shard's pace.
 #[derive(Debug)]
 pub struct Pace {
-    /// Rest, as a multiple of the pass before.
-    rest: f64,
+    /// The longest rest, as a multiple of the processor time of the pass before.
+    rest_max: f64,
     /// The least time from one pass to the next.
     interval_min_ns: u64,
     rests: bool,
 }
 
+/// What a pass was like.
+#[derive(Clone, Copy, Debug)]
+pub struct Passed {
+    /// When it began.
+    pub started_ns: u64,
+    /// When it ended.
+    pub ended_ns: u64,
+    /// The processor time it took.
+    pub cpu_ns: u64,
+    /// How many events it handed to sockets, one for each stream,
+    pub deliveries: u64,
+    /// with how many writes.
+    pub writes: u64,
+}
+
 impl Pace {
     /// A pace.
-    pub fn new(rest: f64, interval_min: Duration) -> Pace {
-        Pace { rest, interval_min_ns: interval_min.as_nanos() as u64, rests: false }
+    pub fn new(rest_max: f64, interval_min: Duration) -> Pace {
+        Pace { rest_max, interval_min_ns: interval_min.as_nanos() as u64, rests: false }
     }
 
     /// Whether the shard rests.
@@ -36,11 +58,13 @@ impl Pace {
     }
 
     /// A pass has ended. If it is followed by a rest, says until when, in milliseconds.
-    pub fn passed(&mut self, started_ns: u64, ended_ns: u64) -> Option<u64> {
-        let length_ns = ended_ns.saturating_sub(started_ns);
-        let rest_ns = ((length_ns as f64 * self.rest) as u64).max(self.interval_min_ns.saturating_sub(length_ns));
+    pub fn passed(&mut self, passed: Passed) -> Option<u64> {
+        let length_ns = passed.ended_ns.saturating_sub(passed.started_ns);
+        let events_a_write = passed.deliveries as f64 / passed.writes.max(1) as f64;
+        let rest = (REST_FIRST + REST_EACH * (events_a_write - 1.0).max(0.0)).min(self.rest_max);
+        let rest_ns = ((passed.cpu_ns as f64 * rest) as u64).max(self.interval_min_ns.saturating_sub(length_ns));
         self.rests = rest_ns >= REST_NS_MIN;
-        self.rests.then(|| (ended_ns + rest_ns).div_ceil(1_000_000))
+        self.rests.then(|| (passed.ended_ns + rest_ns).div_ceil(1_000_000))
     }
 }
 
@@ -48,21 +72,41 @@ impl Pace {
 mod tests {
     use super::*;
 
+    /// A pass that began at 1 ms and took `pass_us`, all of it on the processor.
+    fn passed(pass_us: u64, events_a_write: u64) -> Passed {
+        let ended_ns = 1_000_000 + pass_us * 1000;
+        let cpu_ns = pass_us * 1000;
+        Passed { started_ns: 1_000_000, ended_ns, cpu_ns, deliveries: events_a_write * 100, writes: 100 }
+    }
+
     #[track_caller]
-    fn check(rest: f64, interval_min_ms: u64, pass_us: u64, expected_ms: Option<u64>) {
-        let mut pace = Pace::new(rest, Duration::from_millis(interval_min_ms));
-        assert_eq!(pace.passed(1_000_000, 1_000_000 + pass_us * 1000), expected_ms);
+    fn check(rest_max: f64, interval_min_ms: u64, passed: Passed, expected_ms: Option<u64>) {
+        let mut pace = Pace::new(rest_max, Duration::from_millis(interval_min_ms));
+        assert_eq!(pace.passed(passed), expected_ms);
         assert_eq!(pace.rests(), expected_ms.is_some());
     }
 
     #[test]
-    fn rests_follow_the_pass() {
-        check(1.0, 0, 40_000, Some(81));
-        check(0.5, 0, 40_000, Some(61));
-        check(1.0, 0, 499, None);
-        check(1.0, 0, 500, Some(2));
-        check(0.0, 0, 40_000, None);
-        check(1.0, 100, 10_000, Some(101));
-        check(0.0, 100, 120_000, None);
+    fn the_rest_grows_with_what_a_write_carries() {
+        check(2.0, 0, passed(40_000, 1), Some(61));
+        check(2.0, 0, passed(40_000, 3), Some(81));
+        check(2.0, 0, passed(40_000, 7), Some(121));
+        check(2.0, 0, passed(40_000, 70), Some(121));
+        check(2.0, 0, passed(40_000, 0), Some(61));
+        check(0.25, 0, passed(40_000, 7), Some(51));
+    }
+
+    #[test]
+    fn waiting_for_the_processor_does_not_lengthen_the_rest() {
+        check(2.0, 0, Passed { cpu_ns: 10_000_000, ..passed(40_000, 3) }, Some(51));
+    }
+
+    #[test]
+    fn short_rests_are_left_out_and_the_interval_is_kept() {
+        check(2.0, 0, passed(999, 1), None);
+        check(2.0, 0, passed(1000, 1), Some(3));
+        check(0.0, 0, passed(40_000, 7), None);
+        check(2.0, 100, passed(10_000, 1), Some(101));
+        check(0.0, 100, passed(120_000, 1), None);
     }
 }

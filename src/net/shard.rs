@@ -28,8 +28,8 @@ use crate::ops::cells::ShardCells;
 use crate::ops::limits::INBOX_MESSAGE_BYTES;
 use crate::ops::metrics::Metrics;
 
-use super::clock::Clock;
-use super::pace::Pace;
+use super::clock::{Clock, thread_cpu_ns};
+use super::pace::{Pace, Passed};
 use super::ticker::{ShardTimer, Timer};
 use super::wire::Wire;
 
@@ -368,6 +368,7 @@ impl Shard {
     fn pass(&mut self) {
         let started_ns = self.clock.now_ns();
         let now_ms = started_ns / 1_000_000;
+        let (before, cpu_before_ns) = (self.registry.tally(), thread_cpu_ns());
         let head = self.bus.log.head();
         let mut frames = std::mem::take(&mut self.frames);
         while self.registry.position() < head {
@@ -385,8 +386,16 @@ impl Shard {
         self.inbox().set_position(self.registry.position());
         let now_ns = self.clock.now_ns();
         self.cells().pass.observe(now_ns - started_ns);
+        let after = self.registry.tally();
+        let passed = Passed {
+            started_ns,
+            ended_ns: now_ns,
+            cpu_ns: thread_cpu_ns() - cpu_before_ns,
+            deliveries: after.deliveries - before.deliveries,
+            writes: after.writes - before.writes,
+        };
         if !self.pace.rests()
-            && let Some(until_ms) = self.pace.passed(started_ns, now_ns)
+            && let Some(until_ms) = self.pace.passed(passed)
         {
             self.inbox().listen(false);
             self.timers.arm(until_ms, Timer::Shard(self.index, ShardTimer::Rest));

@@ -202,8 +202,10 @@ impl Default for Stream {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Pass {
-    /// How long to rest after a pass, as a multiple of the pass's length: 0 to 100, 0 is not at
-    /// all. Default: 1.0, so that a shard is busy for half of the time at most.
+    /// The longest rest after a pass, as a multiple of the processor time that the pass took: 0 to
+    /// 100, 0 is no rest. A shard rests half as long after a pass whose writes carried one event
+    /// each, and longer the more they carried. Default: 3, so that a busy shard takes a quarter of
+    /// its core.
     pub rest: Ratio<100>,
     /// The least time from one pass's start to the next. Default: `0s`.
     pub interval_min: Time,
@@ -211,7 +213,7 @@ pub struct Pass {
 
 impl Default for Pass {
     fn default() -> Pass {
-        Pass { rest: Ratio::new(1.0), interval_min: Time::from_millis(0) }
+        Pass { rest: Ratio::new(3.0), interval_min: Time::from_millis(0) }
     }
 }
 
