@@ -7,3 +7,4 @@ mod library;
 mod metrics;
 mod support;
 mod surface;
+mod tidy;
