@@ -82,13 +82,11 @@ fn arrows(path: &str, code: &[Line<'_>]) -> Vec<(usize, String)> {
     let depth = path.split('/').count() - usize::from(path.ends_with("/mod.rs"));
     let from_root = "super::".repeat(depth);
     let mut found = Vec::new();
-    let mut open: Option<(usize, usize)> = None;
+    // How many braces of a list are open that goes on over lines: `use crate::{`.
+    let mut open = 0;
     for &(number, line) in code {
-        // A list that goes on over lines: `use crate::{`.
-        if let Some((braces, began)) = open {
-            let mut depth = braces;
-            found.extend(heads(line, &mut depth).into_iter().map(|name| (number, name)));
-            open = (depth > 0).then_some((depth, began));
+        if open > 0 {
+            found.extend(heads(line, &mut open).into_iter().map(|name| (number, name)));
             continue;
         }
         for root in ["crate::", &from_root] {
@@ -99,9 +97,8 @@ fn arrows(path: &str, code: &[Line<'_>]) -> Vec<(usize, String)> {
                 }
                 let rest = &line[at + root.len()..];
                 if let Some(list) = rest.strip_prefix('{') {
-                    let mut depth = 1;
-                    found.extend(heads(list, &mut depth).into_iter().map(|name| (number, name)));
-                    open = (depth > 0).then_some((depth, number));
+                    open = 1;
+                    found.extend(heads(list, &mut open).into_iter().map(|name| (number, name)));
                 } else if !rest.starts_with("super::") {
                     let name = rest.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or_default();
                     found.push((number, name.to_owned()));
@@ -126,7 +123,7 @@ fn heads(list: &str, depth: &mut usize) -> Vec<String> {
             ':' | ';' if *depth <= 1 => at_start = false,
             _ => {}
         }
-        if !name.is_empty() && !(c.is_alphanumeric() || c == '_') {
+        if !name.is_empty() && !c.is_alphanumeric() && c != '_' {
             names.push(std::mem::take(&mut name));
             at_start = c == ',';
         }
