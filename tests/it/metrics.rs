@@ -178,12 +178,15 @@ fn schedules_timers_and_their_lateness_are_counted() {
     for n in 1..=5 {
         stream.expect_data(&(first + n).to_string());
     }
-    let metrics = server.metrics();
-    assert!(metrics.get("sluicegate_events_published_total{source=\"schedule\"}") >= 6.0);
-    assert!(metrics.get("sluicegate_timer_late_seconds_count") >= 6.0);
-    // The schedule, the shard's heartbeats, retention.
-    assert!(metrics.get("sluicegate_timer_entries") >= 2.0, "{}", metrics.get("sluicegate_timer_entries"));
-    assert!(metrics.get("sluicegate_deliveries_total") >= 6.0);
+    // The schedule, the shard's heartbeats, retention: one of them may just be off the wheel.
+    let at_least = [
+        ("sluicegate_events_published_total{source=\"schedule\"}", 6.0),
+        ("sluicegate_timer_late_seconds_count", 6.0),
+        ("sluicegate_timer_entries", 2.0),
+        ("sluicegate_deliveries_total", 6.0),
+    ];
+    let reached = |metrics: &Metrics| at_least.iter().all(|(sample, least)| metrics.get(sample) >= *least);
+    assert!(within(SOON, || reached(&server.metrics())), "{}", server.metrics().text);
 }
 
 #[test]
