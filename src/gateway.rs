@@ -3,9 +3,9 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::event::{EventfdFlags, eventfd};
 use tokio_util::sync::CancellationToken;
@@ -16,6 +16,7 @@ use crate::exchange::log_cell::LogCell;
 use crate::exchange::timers::Timers;
 use crate::hub::event::Event;
 use crate::hub::fault::Fault;
+use crate::hub::frame::{Draft, Topics};
 use crate::hub::id::{Epoch, EventId};
 use crate::hub::log::LogLimits;
 use crate::hub::topic::Topic;
@@ -167,14 +168,16 @@ pub struct Publisher {
 
 impl Publisher {
     /// Publishes an event to a topic. It has its place in the log when this returns; no reader is
-    /// waited for. Answers the id that the log gave it: none if it is live only.
+    /// waited for. Answers the id that the log gave it: none if it is live only or has its own.
     ///
     /// # Errors
-    /// A [`Fault`] that names the field that can't be published.
+    /// A [`Fault`] that names the field that can't be published, or `gateway` if that is closing.
     pub fn publish(&self, topic: &Topic, event: &Event<'_>) -> Result<Option<EventId>, Fault> {
-        let id = self.state.bus.publish_one(topic, event, self.state.clock.now_ns())?;
+        let epoch = self.state.bus.log.epoch();
+        let draft = Draft::encode(Topics::from_elem(topic.clone(), 1), event, epoch)?;
+        let placed = self.state.publish(vec![draft], self.state.clock.now_ns())?;
         self.state.metrics.events_published(Source::Library, 1);
-        Ok(id)
+        Ok((!event.live_only && event.id.is_none()).then(|| epoch.id(placed.first)))
     }
 }
 
@@ -213,12 +216,12 @@ impl Gateway {
         self.state.draining.store(true, Ordering::Relaxed);
         self.state.metrics.set_draining();
         thread::sleep(self.drain_delay);
-        self.state.closing.store(true, Ordering::Relaxed);
+        self.state.close();
         self.public_closing.cancel();
         let (window, retry) = (self.drain_window, self.state.retry);
         self.tell_shards(|| Command::Drain { window, retry });
-        let gives_up = Instant::now() + window + DRAIN_GRACE;
-        while self.state.bus.streams() > 0 && Instant::now() < gives_up {
+        let gives_up_ms = self.state.clock.now_ms() + (window + DRAIN_GRACE).as_millis() as u64;
+        while self.state.bus.streams() > 0 && self.state.clock.now_ms() < gives_up_ms {
             thread::sleep(DRAIN_POLL);
         }
         self.stop();
@@ -291,6 +294,7 @@ impl Gateway {
             handler,
             draining: AtomicBool::new(false),
             closing: AtomicBool::new(false),
+            publishing: AtomicUsize::new(0),
             random: AtomicU64::new(seed),
         });
 
@@ -374,7 +378,7 @@ impl Gateway {
 
     /// Ends all threads, the doors first, so that no stream comes to a shard that is gone.
     fn stop(&mut self) {
-        self.state.closing.store(true, Ordering::Relaxed);
+        self.state.close();
         self.public_closing.cancel();
         self.control_closing.cancel();
         let join = |thread: JoinHandle<()>| drop(thread.join());

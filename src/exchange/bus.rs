@@ -5,10 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use smallvec::SmallVec;
 
-use crate::hub::event::Event;
 use crate::hub::fault::Fault;
-use crate::hub::frame::{Draft, Topics};
-use crate::hub::id::EventId;
+use crate::hub::frame::Draft;
 use crate::hub::log::Placed;
 use crate::hub::topic::Topic;
 
@@ -69,16 +67,6 @@ impl<M> Bus<M> {
     /// Whether the shards are ending.
     pub fn is_stopped(&self) -> bool {
         self.stopped.load(Ordering::SeqCst)
-    }
-
-    /// Publishes one event. Its id, unless it is live only or has one of its own.
-    ///
-    /// # Errors
-    /// A [`Fault`] that names the field.
-    pub fn publish_one(&self, topic: &Topic, event: &Event<'_>, now_ns: u64) -> Result<Option<EventId>, Fault> {
-        let draft = Draft::encode(Topics::from_elem(topic.clone(), 1), event, self.log.epoch())?;
-        let placed = self.publish(vec![draft], now_ns)?;
-        Ok((!event.live_only).then(|| self.log.epoch().id(placed.first)))
     }
 
     /// Gives the drafts their places in the log, all or none, and wakes the shards that may have

@@ -18,6 +18,7 @@ pub mod registry;
 pub mod routes;
 pub mod slab;
 pub mod stream;
+mod run;
 // When.
 pub mod wheel;
 // And all of it together.

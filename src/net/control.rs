@@ -64,7 +64,7 @@ async fn publish(
         return Err(Problem::new(Refusal::Forbidden, "requests from web pages are refused: publish from a server"));
     }
     if state.closing.load(Ordering::Relaxed) {
-        return Err(Problem::new(Refusal::ShuttingDown, "the gateway is closing its streams"));
+        return Err(closing());
     }
     let topic = negotiation::path_topic(request.uri().path())?;
     let (parts, body) = request.into_parts();
@@ -88,6 +88,10 @@ async fn publish(
     Ok(with_type(reply, "application/json"))
 }
 
+fn closing() -> Problem {
+    Problem::new(Refusal::ShuttingDown, "the gateway is closing its streams")
+}
+
 /// Publishes events, all or none, and writes their ids as a JSON list without its brackets: `null`
 /// for an event that is live only and has no id of its own.
 fn accept(state: &State, events: &[(Topics, Event<'_>)], ids: &mut String) -> Result<(), Problem> {
@@ -97,10 +101,10 @@ fn accept(state: &State, events: &[(Topics, Event<'_>)], ids: &mut String) -> Re
     let epoch = state.bus.log.epoch();
     let drafts = events.iter().map(|(topics, event)| Draft::encode(topics.clone(), event, epoch));
     let drafts = drafts.collect::<Result<Vec<_>, _>>()?;
-    let placed = state
-        .bus
-        .publish(drafts, state.clock.now_ns())
-        .map_err(|fault| Problem::new(Refusal::BatchTooLarge, format!("the {fault}")))?;
+    let placed = state.publish(drafts, state.clock.now_ns()).map_err(|fault| match fault.field {
+        "gateway" => closing(),
+        _ => Problem::new(Refusal::BatchTooLarge, format!("the {fault}")),
+    })?;
     state.metrics.events_published(Source::Http, events.len() as u64);
     for (index, (_, event)) in events.iter().enumerate() {
         if index > 0 {

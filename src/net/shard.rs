@@ -21,7 +21,7 @@ use crate::hub::frame::{Chunk, Frame, Framing};
 use crate::hub::gap::GapReason;
 use crate::hub::log::Resume;
 use crate::hub::policy::Policies;
-use crate::hub::registry::{Effect, Observer, Opening, Registry, StreamKey};
+use crate::hub::registry::{Effect, Observer, Opening, Registry, STRAY_BYTES_MAX, StreamKey};
 use crate::hub::stream::StreamTimer;
 use crate::hub::topic::Subscription;
 use crate::ops::cells::ShardCells;
@@ -242,7 +242,7 @@ impl Shard {
         }
         if flags.contains(EventFlags::IN) {
             let Some(wire) = self.registry.socket_mut(key) else { return };
-            match wire.discard(&mut self.scratch, usize::MAX >> 1) {
+            match wire.discard(&mut self.scratch, STRAY_BYTES_MAX as usize + 1) {
                 Some(bytes) => self.registry.stray(key, bytes),
                 None => return self.registry.close(key, CloseReason::ClientGone),
             }
@@ -414,9 +414,7 @@ impl Shard {
                     for timer in timers.into_iter().flatten() {
                         self.timers.cancel(timer);
                     }
-                    if timers[StreamTimer::Beat as usize].is_some() {
-                        self.beats.remove(&key);
-                    }
+                    self.beats.remove(&key);
                     tracing::trace!(shard = self.index, reason = reason.as_str(), "stream closed");
                     match reason {
                         CloseReason::MaxEvents

@@ -1,10 +1,13 @@
 //! What the doors know of the gateway as a whole.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::exchange::bus::Bus;
+use crate::hub::fault::Fault;
+use crate::hub::frame::Draft;
+use crate::hub::log::Placed;
 use crate::hub::topic::Topic;
 use crate::ops::metrics::Metrics;
 
@@ -45,6 +48,8 @@ pub struct State {
     pub draining: AtomicBool,
     /// Nothing new is taken in.
     pub closing: AtomicBool,
+    /// How many publishes are under way.
+    pub publishing: AtomicUsize,
     /// For jitter.
     pub random: AtomicU64,
 }
@@ -53,6 +58,31 @@ impl State {
     /// How many sockets are open, streams and connections together.
     pub fn sockets(&self) -> usize {
         self.bus.streams() + self.metrics.connections() as usize
+    }
+
+    /// Publishes, unless the gateway is closing.
+    ///
+    /// # Errors
+    /// A [`Fault`] if the drafts do not fit into the log together, or the gateway is closing.
+    pub fn publish(&self, drafts: Vec<Draft>, now_ns: u64) -> Result<Placed, Fault> {
+        // Counted before it is looked: so whoever closes and then finds none under way knows that
+        // no event will be accepted after that.
+        self.publishing.fetch_add(1, Ordering::SeqCst);
+        let placed = if self.closing.load(Ordering::SeqCst) {
+            Err(Fault::new("gateway", "is closing its streams"))
+        } else {
+            self.bus.publish(drafts, now_ns)
+        };
+        self.publishing.fetch_sub(1, Ordering::SeqCst);
+        placed
+    }
+
+    /// Takes nothing new in from now on, and returns when what was under way has its place.
+    pub fn close(&self) {
+        self.closing.store(true, Ordering::SeqCst);
+        while self.publishing.load(Ordering::SeqCst) > 0 {
+            std::thread::yield_now();
+        }
     }
 
     /// Random bits, good enough for jitter.

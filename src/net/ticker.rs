@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use crate::exchange::bus::Bus;
 use crate::exchange::timers::Timers;
 use crate::hub::close::CloseReason;
+use crate::hub::frame::{Draft, Topics};
 use crate::hub::registry::StreamKey;
 use crate::hub::topic::Topic;
 use crate::ops::metrics::{Metrics, Source};
@@ -86,7 +87,8 @@ pub fn run(timers: &Timers<Timer>, clock: Clock, bus: &Bus<Command>, metrics: &A
                     let Running { schedule, topic } = &schedules[index];
                     counts[index] += 1;
                     let event = schedule.event(SystemTime::now(), counts[index]);
-                    match bus.publish_one(topic, &event, now_ns) {
+                    let draft = Draft::encode(Topics::from_elem(topic.clone(), 1), &event, bus.log.epoch());
+                    match draft.and_then(|draft| bus.publish(vec![draft], now_ns)) {
                         Ok(_) => metrics.events_published(Source::Schedule, 1),
                         Err(fault) => tracing::error!(topic = topic.as_str(), %fault, "schedule not published"),
                     }

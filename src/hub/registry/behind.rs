@@ -1,0 +1,267 @@
+//! Serving streams that are behind: each finishes what was begun, then reads the log from its own
+//! cursor until it has caught up. Replay is this code too.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use crate::hub::close::CloseReason;
+use crate::hub::frame::Frame;
+use crate::hub::gap::{self, GapReason};
+use crate::hub::log::{Read, Window};
+use crate::hub::policy::SlowPolicy;
+use crate::hub::stream::{Rest, RestSource, Sent, Socket, Then};
+
+use super::{History, Observer, Registry, StreamKey, count_down};
+
+/// How much a stream that is behind is served in one read of the log, in bytes,
+pub(super) const READ_BYTES: usize = 64 * 1024;
+/// and how often, before it is others' turn.
+const READS_A_TURN: usize = 4;
+
+impl<S: Socket> Registry<S> {
+    /// Serves up to `turns` streams that are behind and whose sockets can take bytes.
+    pub fn serve_ready(&mut self, turns: usize, history: &impl History, now_ms: u64, observer: &mut impl Observer) {
+        for _ in 0..turns {
+            let Some(key) = self.ready.pop_front() else {
+                // A storm of resumes must not hold its memory for ever.
+                self.ready.shrink_to(1024);
+                return;
+            };
+            self.serve(key, Vec::new(), history, now_ms, observer);
+        }
+    }
+
+    /// Serves a stream that is behind: finishes what was begun, then reads the log from its cursor.
+    /// `prelude` goes before what is read.
+    pub(super) fn serve(
+        &mut self,
+        key: StreamKey,
+        mut prelude: Vec<u8>,
+        history: &impl History,
+        now_ms: u64,
+        observer: &mut impl Observer,
+    ) {
+        let Some(stream) = self.streams.get(key) else { return };
+        let cohort = self.cohorts.at(stream.cohort);
+        let (framing, slow, subscription) = (cohort.framing, cohort.slow, cohort.subscription.clone());
+        let mut reads = 0;
+        loop {
+            let position = self.position;
+            let Some(stream) = self.streams.get_mut(key) else { return };
+            let Some(behind) = stream.behind.as_mut().filter(|behind| !behind.full) else { return };
+            if let Some(rest) = behind.rest.take() {
+                let begun = match &rest.source {
+                    RestSource::Frame(frame) => Some(frame.published_ns()),
+                    _ => None,
+                };
+                if !self.write_or_hold(key, rest, now_ms) {
+                    return;
+                }
+                if let Some(published_ns) = begun {
+                    self.tally.deliveries += 1;
+                    observer.delivered(&[published_ns], 1);
+                }
+                continue;
+            }
+            if let Then::Close(reason) = behind.then {
+                return self.close(key, reason);
+            }
+            if stream.remaining == 0 {
+                return self.finish(key, CloseReason::MaxEvents, None, now_ms);
+            }
+            if prelude.is_empty() {
+                if behind.cursor >= position {
+                    return self.caught_up(key, now_ms);
+                }
+                if reads == READS_A_TURN {
+                    return self.ready.push_back(key);
+                }
+            }
+            reads += 1;
+
+            let mut frames = std::mem::take(&mut self.read);
+            frames.clear();
+            let conflates = slow == SlowPolicy::Conflate && behind.slow;
+            let (cursor, opened_at) = (behind.cursor, behind.opened_at);
+            let window = Window { subscription: &subscription, after: cursor, through: position, opened_at };
+            let found = if cursor >= position {
+                Read::Through(cursor)
+            } else if conflates {
+                read_all(history, window, &mut frames)
+            } else {
+                history.read(&window, READ_BYTES, &mut frames)
+            };
+            let through = match found {
+                Read::Through(through) => through,
+                Read::Lost { .. } if slow == SlowPolicy::Disconnect => {
+                    self.read = frames;
+                    // Who was lapped before it was opened still gets its response head: without
+                    // one, a proxy would make it a 502, and a browser gives up on that for ever.
+                    behind.then = Then::Close(CloseReason::Lagged);
+                    if prelude.is_empty() {
+                        continue;
+                    }
+                    let head = Rest { source: RestSource::Bytes(prelude.into()), offset: 0 };
+                    if !self.write_or_hold(key, head, now_ms) {
+                        return;
+                    }
+                    prelude = Vec::new();
+                    continue;
+                }
+                Read::Lost { kept_through, live_through } => {
+                    self.read = frames;
+                    let goes_on_after = match slow {
+                        SlowPolicy::Conflate => kept_through.max(cursor),
+                        SlowPolicy::Skip | SlowPolicy::Disconnect => position,
+                    };
+                    behind.cursor = goes_on_after;
+                    behind.opened_at = opened_at.max(live_through);
+                    let (from, to) = (history.id(cursor), history.id(goes_on_after));
+                    let gap = gap::gap(Some(from.as_str()), to, GapReason::Lagged, true);
+                    prelude.extend_from_slice(gap.wire(framing));
+                    self.tally.gaps[GapReason::Lagged as usize] += 1;
+                    continue;
+                }
+            };
+            if conflates && conflate(&mut frames, opened_at) {
+                // The client's cursor stays: should the stream break now, it resumes in full.
+                let (from, to) = (history.id(cursor), history.id(through));
+                let gap = gap::gap(Some(from.as_str()), to, GapReason::Conflated, false);
+                prelude.extend_from_slice(gap.wire(framing));
+                self.tally.gaps[GapReason::Conflated as usize] += 1;
+            }
+            let goes_on = self.write_read(key, &prelude, &frames, through, now_ms, observer);
+            prelude.clear();
+            frames.clear();
+            self.read = frames;
+            if !goes_on {
+                return;
+            }
+        }
+    }
+
+    /// Writes `prelude` and what was read to a stream that is behind. Says whether to go on with it.
+    fn write_read(
+        &mut self,
+        key: StreamKey,
+        prelude: &[u8],
+        frames: &[Arc<Frame>],
+        through: u64,
+        now_ms: u64,
+        observer: &mut impl Observer,
+    ) -> bool {
+        let stream = self.streams.at(key.index());
+        let framing = self.cohorts.at(stream.cohort).framing;
+        let Some(behind) = stream.behind.as_mut() else { return false };
+        let mut run = std::mem::take(&mut self.run);
+        run.start(prelude);
+        let mut taken = 0;
+        // At least one, however long the prelude is.
+        while taken < frames.len() && taken < stream.remaining as usize && (taken == 0 || run.len() < READ_BYTES) {
+            run.add(&frames[taken], framing);
+            taken += 1;
+        }
+        let through = if taken == frames.len() { through } else { frames[taken - 1].seq() };
+        let bytes = run.first(taken);
+        if bytes.is_empty() {
+            behind.cursor = through;
+            self.run = run;
+            return true;
+        }
+        let sent = stream.socket.send(bytes);
+        let (all, len) = match sent {
+            Sent::Wrote(len) => (len == bytes.len(), len),
+            Sent::Full => (false, 0),
+            Sent::Gone | Sent::Failed => {
+                self.run = run;
+                self.close(key, if sent == Sent::Gone { CloseReason::ClientGone } else { CloseReason::WriteError });
+                return false;
+            }
+        };
+        let cut = run.cut(len);
+        if all {
+            behind.cursor = through;
+        } else if len < prelude.len() {
+            behind.rest = Some(Rest { source: RestSource::Bytes(prelude[len..].into()), offset: 0 });
+        } else if cut.frames_begun > 0 {
+            let begun = &frames[cut.frames_begun - 1];
+            behind.cursor = begun.seq();
+            behind.rest = cut.offset.map(|offset| Rest { source: RestSource::Frame(begun.clone()), offset });
+        }
+        if len > 0 {
+            stream.written_ms = now_ms;
+            behind.progress_ms = now_ms;
+            count_down(&mut stream.remaining, cut.frames_begun as u32);
+            self.tally.wrote(len);
+            self.tally.deliveries += cut.frames_whole() as u64;
+            observer.delivered(&run.published_ns[..cut.frames_whole()], 1);
+        }
+        if !all {
+            behind.full = true;
+            behind.slow = true;
+            self.await_socket(key);
+        }
+        // A run of the pass is small; one of a replay must not hold its memory for ever.
+        run.shrink();
+        self.run = run;
+        all
+    }
+
+    /// A stream that was behind has everything up to `position`.
+    fn caught_up(&mut self, key: StreamKey, now_ms: u64) {
+        let stream = self.streams.at(key.index());
+        let Some(behind) = stream.behind.as_mut() else { return };
+        // The pass that follows has live-only events of before it was opened: those aren't its own.
+        if behind.cursor.max(behind.opened_at) > self.position {
+            return self.ahead.push(key);
+        }
+        match std::mem::replace(&mut behind.then, Then::Live) {
+            Then::End(reason, farewell) => return self.finish(key, reason, farewell.as_ref(), now_ms),
+            Then::Close(reason) => return self.close(key, reason),
+            Then::Live => {}
+        }
+        if let Some(beat) = behind.beat.take()
+            && !self.write_or_hold(key, Rest { source: RestSource::Chunk(beat), offset: 0 }, now_ms)
+        {
+            return;
+        }
+        let stream = self.streams.at(key.index());
+        stream.behind = None;
+        self.behind -= 1;
+        let live = &mut self.cohorts.at(stream.cohort).live;
+        stream.place = live.len() as u32;
+        live.push(key.index());
+    }
+}
+
+/// Reads a whole window, for conflation, which must know the newest of each key.
+fn read_all(history: &impl History, mut window: Window<'_>, frames: &mut Vec<Arc<Frame>>) -> Read {
+    loop {
+        match history.read(&window, READ_BYTES, frames) {
+            Read::Through(place) if place < window.through => window.after = place,
+            Read::Through(place) => return Read::Through(place),
+            lost => {
+                frames.clear();
+                return lost;
+            }
+        }
+    }
+}
+
+/// Keeps, of the frames with a key that were published after the stream was opened, only the newest
+/// of each key and topic: what it asked to be replayed is never thinned out. Says whether any went.
+fn conflate(frames: &mut Vec<Arc<Frame>>, opened_at: u64) -> bool {
+    let before = frames.len();
+    let mut seen = HashSet::new();
+    let keep: Vec<bool> = frames
+        .iter()
+        .rev()
+        .map(|frame| match frame.key() {
+            Some(key) if frame.seq() > opened_at => seen.insert((frame.topics()[0].clone(), key.to_owned())),
+            _ => true,
+        })
+        .collect();
+    let mut keep = keep.into_iter().rev();
+    frames.retain(|_| keep.next().unwrap_or(true));
+    frames.len() < before
+}
