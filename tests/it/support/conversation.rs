@@ -1,0 +1,322 @@
+//! A client that hides nothing: bytes go out as they are given and come in as they are sent.
+
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use super::SOON;
+use super::sse::{Event, Item, Parser};
+
+/// How a response's body ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Body {
+    Chunked,
+    Close,
+}
+
+/// A connection, and what was read of it too far.
+#[derive(Debug)]
+pub(crate) struct Conversation {
+    socket: TcpStream,
+    unread: Vec<u8>,
+    patience: Duration,
+    body: Body,
+    parser: Parser,
+    ended: bool,
+}
+
+/// A response's head.
+#[derive(Clone, Debug)]
+pub(crate) struct Head {
+    /// All of it, with the blank line.
+    pub(crate) text: String,
+    pub(crate) status: u16,
+}
+
+impl Head {
+    fn parse(text: String) -> Head {
+        let status = text.split(' ').nth(1).and_then(|status| status.parse().ok());
+        let status = status.unwrap_or_else(|| panic!("no status line: {text:?}"));
+        Head { text, status }
+    }
+
+    /// A field's value, by its name in any case.
+    pub(crate) fn field(&self, name: &str) -> Option<&str> {
+        let fields = self.text.split("\r\n").skip(1).filter_map(|line| line.split_once(": "));
+        fields.filter(|(field, _)| field.eq_ignore_ascii_case(name)).map(|(_, value)| value).next()
+    }
+
+    /// The text with the date's value replaced by `DATE`.
+    pub(crate) fn masked(&self) -> String {
+        match self.field("date") {
+            Some(date) => self.text.replace(date, "DATE"),
+            None => self.text.clone(),
+        }
+    }
+}
+
+/// A response that has a content length.
+#[derive(Clone, Debug)]
+pub(crate) struct Response {
+    pub(crate) head: Head,
+    pub(crate) body: String,
+}
+
+impl Response {
+    pub(crate) fn status(&self) -> u16 {
+        self.head.status
+    }
+
+    pub(crate) fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {:?}", self.body))
+    }
+}
+
+impl Conversation {
+    pub(crate) fn to(address: SocketAddr) -> Conversation {
+        Conversation::over(TcpStream::connect_timeout(&address, SOON).expect("a connection"))
+    }
+
+    pub(crate) fn over(socket: TcpStream) -> Conversation {
+        socket.set_nodelay(true).expect("an open socket");
+        socket.set_write_timeout(Some(SOON)).expect("an open socket");
+        Conversation {
+            socket,
+            unread: Vec::new(),
+            patience: SOON,
+            body: Body::Close,
+            parser: Parser::default(),
+            ended: false,
+        }
+    }
+
+    /// How long a read may take from now on.
+    pub(crate) fn patience(mut self, time: Duration) -> Conversation {
+        self.patience = time;
+        self
+    }
+
+    pub(crate) fn socket(&self) -> &TcpStream {
+        &self.socket
+    }
+
+    // ===== sending =====
+
+    pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        self.socket.write_all(bytes.as_ref()).expect("the server takes it");
+    }
+
+    /// Sends what may well be refused in the middle.
+    pub(crate) fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
+        self.socket.write_all(bytes.as_ref())
+    }
+
+    /// Says that nothing more will be sent.
+    pub(crate) fn shut_write(&mut self) {
+        self.socket.shutdown(Shutdown::Write).expect("an open socket");
+    }
+
+    // ===== reading bytes =====
+
+    /// Reads once; `Ok(0)` is the end.
+    fn fill(&mut self, until: Instant) -> io::Result<usize> {
+        let left = until.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+        self.socket.set_read_timeout(Some(left))?;
+        let mut piece = [0; 64 * 1024];
+        let count = self.socket.read(&mut piece)?;
+        self.unread.extend_from_slice(&piece[..count]);
+        Ok(count)
+    }
+
+    fn until(&self) -> Instant {
+        Instant::now() + self.patience
+    }
+
+    #[track_caller]
+    fn fill_or_panic(&mut self, until: Instant, waiting_for: &str) {
+        let came = String::from_utf8_lossy(&self.unread[..self.unread.len().min(2000)]).into_owned();
+        match self.fill(until) {
+            Ok(0) => panic!("ended while waiting for {waiting_for}; came: {came:?}"),
+            Ok(_) => {}
+            Err(error) => panic!("{error} while waiting for {waiting_for}; came: {came:?}"),
+        }
+    }
+
+    #[track_caller]
+    pub(crate) fn read_exact(&mut self, count: usize) -> Vec<u8> {
+        let until = self.until();
+        while self.unread.len() < count {
+            self.fill_or_panic(until, &format!("{count} bytes"));
+        }
+        self.unread.drain(..count).collect()
+    }
+
+    /// Reads up to `end`, and that too.
+    #[track_caller]
+    pub(crate) fn read_until(&mut self, end: &str) -> String {
+        let until = self.until();
+        let mut from = 0;
+        loop {
+            if let Some(at) = memchr::memmem::find(&self.unread[from..], end.as_bytes()) {
+                let bytes = self.unread.drain(..from + at + end.len()).collect();
+                return String::from_utf8(bytes).expect("UTF-8");
+            }
+            from = self.unread.len().saturating_sub(end.len());
+            self.fill_or_panic(until, &format!("{end:?}"));
+        }
+    }
+
+    /// The next bytes are exactly these.
+    #[track_caller]
+    pub(crate) fn expect(&mut self, expected: impl AsRef<[u8]>) {
+        let expected = expected.as_ref();
+        let until = self.until();
+        loop {
+            let both = self.unread.len().min(expected.len());
+            if self.unread[..both] != expected[..both] || both == expected.len() {
+                break;
+            }
+            self.fill_or_panic(until, &format!("{:?}", String::from_utf8_lossy(expected)));
+        }
+        let came: Vec<u8> = self.unread.drain(..self.unread.len().min(expected.len())).collect();
+        assert_eq!(String::from_utf8_lossy(&came), String::from_utf8_lossy(expected));
+    }
+
+    /// Nothing comes for this time.
+    #[track_caller]
+    pub(crate) fn expect_nothing(&mut self, time: Duration) {
+        assert_eq!(String::from_utf8_lossy(&self.unread), "", "came already");
+        match self.fill(Instant::now() + time) {
+            Ok(0) => panic!("ended, where nothing should happen"),
+            Ok(_) => panic!("came: {:?}", String::from_utf8_lossy(&self.unread)),
+            Err(error) => {
+                assert!(matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut), "{error}");
+            }
+        }
+    }
+
+    /// The server has closed, properly, and nothing is left.
+    #[track_caller]
+    pub(crate) fn expect_end(&mut self) {
+        assert_eq!(String::from_utf8_lossy(&self.read_to_end()), "");
+    }
+
+    /// All that comes until the server closes, properly.
+    #[track_caller]
+    pub(crate) fn read_to_end(&mut self) -> Vec<u8> {
+        let until = self.until();
+        loop {
+            match self.fill(until) {
+                Ok(0) => return std::mem::take(&mut self.unread),
+                Ok(_) => {}
+                Err(error) => panic!("{error} instead of an end; came: {:?}", String::from_utf8_lossy(&self.unread)),
+            }
+        }
+    }
+
+    /// Waits until the server has closed in whatever way, dropping what comes. `false` if it has not.
+    pub(crate) fn is_closed_within(&mut self, time: Duration) -> bool {
+        let until = Instant::now() + time;
+        loop {
+            match self.fill(until) {
+                Ok(0) => return true,
+                Ok(_) => self.unread.clear(),
+                Err(error) => return !matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut),
+            }
+        }
+    }
+
+    // ===== reading HTTP =====
+
+    /// Reads a response's head.
+    #[track_caller]
+    pub(crate) fn head(&mut self) -> Head {
+        let head = Head::parse(self.read_until("\r\n\r\n"));
+        self.body = match head.field("transfer-encoding") {
+            Some("chunked") => Body::Chunked,
+            _ => Body::Close,
+        };
+        head
+    }
+
+    /// Reads a response that has a content length.
+    #[track_caller]
+    pub(crate) fn response(&mut self) -> Response {
+        let head = self.head();
+        let length = head.field("content-length").map_or(0, |length| length.parse().expect("a number"));
+        let body = String::from_utf8(self.read_exact(length)).expect("UTF-8");
+        Response { head, body }
+    }
+
+    /// Reads one chunk of a chunked body. The empty one is the last.
+    #[track_caller]
+    pub(crate) fn chunk(&mut self) -> Vec<u8> {
+        let line = self.read_until("\r\n");
+        let length = usize::from_str_radix(line.trim_end(), 16).unwrap_or_else(|_| panic!("no chunk size: {line:?}"));
+        let chunk = self.read_exact(length);
+        self.expect("\r\n");
+        chunk
+    }
+
+    // ===== reading an event stream, after its head =====
+
+    /// The next event, comment or retry time; `None` at the body's proper end.
+    #[track_caller]
+    pub(crate) fn item(&mut self) -> Option<Item> {
+        let until = self.until();
+        loop {
+            if let Some(item) = self.parser.next() {
+                return Some(item);
+            }
+            if self.ended {
+                return None;
+            }
+            match self.body {
+                Body::Chunked => {
+                    let chunk = self.chunk();
+                    self.ended = chunk.is_empty();
+                    self.parser.feed(&chunk);
+                }
+                Body::Close => {
+                    if self.unread.is_empty() {
+                        match self.fill(until) {
+                            Ok(count) => self.ended = count == 0,
+                            Err(error) => panic!("{error} while waiting for an item"),
+                        }
+                    }
+                    self.parser.feed(&std::mem::take(&mut self.unread));
+                }
+            }
+        }
+    }
+
+    /// The next event, past comments; `None` at the body's proper end.
+    #[track_caller]
+    pub(crate) fn next_event(&mut self) -> Option<Event> {
+        loop {
+            match self.item()? {
+                Item::Event(event) => return Some(event),
+                Item::Comment(_) | Item::Retry(_) => {}
+            }
+        }
+    }
+
+    /// The next event.
+    #[track_caller]
+    pub(crate) fn event(&mut self) -> Event {
+        self.next_event().expect("an event, not the stream's end")
+    }
+
+    /// The next event has this data.
+    #[track_caller]
+    pub(crate) fn expect_data(&mut self, data: &str) -> Event {
+        let event = self.event();
+        assert_eq!(event.data, data);
+        event
+    }
+
+    /// What a client would send as `Last-Event-ID` now.
+    pub(crate) fn last_event_id(&self) -> &str {
+        self.parser.last_event_id()
+    }
+}

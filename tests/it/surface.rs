@@ -1,0 +1,483 @@
+//! A raw-socket conversation for each row of the surface, with the bytes as they stand on the wire.
+
+use std::time::{Duration, Instant};
+
+use crate::support::{Conversation, Event, Item, Metrics, SOON, Server, within};
+
+/// A stream's head over HTTP/1.1, and its first comment.
+const CHUNKED_HEAD: &str = "HTTP/1.1 200 OK\r\n\
+    content-type: text/event-stream\r\n\
+    cache-control: no-cache, no-transform\r\n\
+    x-accel-buffering: no\r\n\
+    access-control-allow-origin: *\r\n\
+    date: DATE\r\n\
+    connection: close\r\n\
+    transfer-encoding: chunked\r\n\
+    \r\n";
+/// … and for a client that can't read chunks.
+const CLOSE_HEAD: &str = "HTTP/1.1 200 OK\r\n\
+    content-type: text/event-stream\r\n\
+    cache-control: no-cache, no-transform\r\n\
+    x-accel-buffering: no\r\n\
+    access-control-allow-origin: *\r\n\
+    date: DATE\r\n\
+    connection: close\r\n\
+    \r\n";
+
+/// Sends a request, and expects this head with the date masked.
+#[track_caller]
+fn ask(conversation: &mut Conversation, request: &str, head: &str) {
+    conversation.send(request);
+    assert_eq!(conversation.head().masked(), head);
+}
+
+/// A stream whose head and first comment were right.
+#[track_caller]
+fn chunked(server: &Server, target: &str) -> Conversation {
+    let mut stream = server.connect();
+    ask(&mut stream, &format!("GET {target} HTTP/1.1\r\nhost: h\r\n\r\n"), CHUNKED_HEAD);
+    stream.expect("3\r\n:\n\n\r\n");
+    stream
+}
+
+/// Subscribes to `target` and expects, in this order, what was published to these topics, of all
+/// that was published to `all`.
+#[track_caller]
+fn check_topics(server: &Server, target: &str, all: &[&str], expected: &[&str]) {
+    let mut stream = server.subscribe(target);
+    let mut publisher = server.publisher();
+    for topic in all {
+        publisher.publish(topic, topic);
+    }
+    for topic in expected {
+        assert_eq!(stream.event().data, *topic, "{target}");
+    }
+    stream.expect_nothing(Duration::from_millis(50));
+}
+
+// ===== GET /events/{topic} =====
+
+#[test]
+fn one_topic_its_bytes() {
+    let server = Server::start("");
+    let mut stream = chunked(&server, "/events/a");
+    let id = server.publish("a", "one\ntwo");
+    assert_eq!(id.len(), 19);
+    assert!(id.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'z' | b'-')), "{id}");
+    stream.expect(format!("2d\r\nid: {id}\ndata: one\ndata: two\n\n\r\n"));
+}
+
+#[test]
+fn a_topic_may_hold_slashes_and_is_percent_decoded() {
+    let server = Server::start("");
+    let all = ["a/b", "a", "a%2Fb", "%61/b", "a/b/", "%C3%A4%20+"];
+    check_topics(&server, "/events/a/b", &all, &["a/b", "a%2Fb", "%61/b"]);
+    check_topics(&server, "/events/a%2fb", &all, &["a/b", "a%2Fb", "%61/b"]);
+    check_topics(&server, "/events/%c3%a4%20%2B", &all, &["%C3%A4%20+"]);
+    check_topics(&server, "/events/a/b/", &all, &["a/b/"]);
+}
+
+// ===== GET /events?topic=…&match=… =====
+
+#[test]
+fn several_topics_and_patterns() {
+    let server = Server::start("");
+    let all = ["a", "b", "c", "prices/eur", "prices/eur/spot", "prices", "p/q/r"];
+    check_topics(&server, "/events?topic=a&topic=b", &all, &["a", "b"]);
+    check_topics(&server, "/events?match=prices/*", &all, &["prices/eur"]);
+    check_topics(&server, "/events?match=prices/**", &all, &["prices/eur", "prices/eur/spot"]);
+    check_topics(
+        &server,
+        "/events?match=*/*/r&match=prices/%2A%2A&topic=c",
+        &all,
+        &["c", "prices/eur", "prices/eur/spot", "p/q/r"],
+    );
+    check_topics(&server, "/events?match=**", &all, &all);
+    check_topics(&server, "/events/a?topic=c", &all, &["a", "c"]);
+}
+
+#[test]
+fn an_event_of_several_topics_comes_once() {
+    let server = Server::start("");
+    let mut stream = server.subscribe("/events?topic=a&topic=b&match=*");
+    server.publisher().batch("{\"topics\":[\"a\",\"b\",\"c\"],\"data\":\"x\"}\n{\"topic\":\"a\",\"data\":\"y\"}\n");
+    stream.expect_data("x");
+    stream.expect_data("y");
+}
+
+// ===== last_event_id =====
+
+#[test]
+fn streams_resume_after_an_id() {
+    let server = Server::start("");
+    let mut publisher = server.publisher();
+    let ids: Vec<_> = (1..=4).map(|n| publisher.publish(if n % 2 == 0 { "b" } else { "a" }, &n.to_string())).collect();
+    let topics = "/events?topic=a&topic=b";
+    let check = |target: &str, fields: &[&str], expected: &[&str]| {
+        let (_, mut stream) = server.open(&format!("{topics}{target}"), fields);
+        for data in expected {
+            assert_eq!(stream.event().data, *data, "{target} {fields:?}");
+        }
+        stream.expect_nothing(Duration::from_millis(20));
+    };
+    let header = |id: &str| format!("last-event-id: {id}");
+    check("", &[], &[]);
+    check("", &[&header(&ids[1])], &["3", "4"]);
+    check("", &[&header(&ids[3])], &[]);
+    for name in ["last_event_id", "lastEventId", "lastEventID"] {
+        check(&format!("&{name}={}", ids[2]), &[], &["4"]);
+    }
+    check(&format!("&last_event_id={}", ids[0]), &[&header(&ids[2])], &["4"]);
+    check(&format!("&last_event_id={}", ids[0]), &["last-event-id:"], &["2", "3", "4"]);
+    check("&last_event_id=earliest", &[], &["1", "2", "3", "4"]);
+    check("", &[&header("earliest")], &["1", "2", "3", "4"]);
+}
+
+#[test]
+fn an_unknown_id_gets_a_gap_and_all_that_is_kept() {
+    let server = Server::start("");
+    let id = server.publish("a", "kept");
+    let foreign = "zzzzzzzz-0000000001";
+    for (asked, reason) in [("no-such-id", "unknown_id"), (foreign, "foreign_epoch")] {
+        let mut stream = server.open("/events/a", &[&format!("last-event-id: {asked}")]).1;
+        let gap = stream.event();
+        assert_eq!(gap.event, "gap");
+        let data: serde_json::Value = serde_json::from_str(&gap.data).unwrap();
+        assert_eq!((&data["from"], &data["reason"]), (&asked.into(), &reason.into()));
+        assert_eq!(data["to"].as_str(), Some(&*gap.id));
+        assert_eq!(stream.expect_data("kept").id, id);
+    }
+}
+
+// ===== max_events, max_seconds =====
+
+#[test]
+fn max_events_ends_the_response_properly() {
+    let server = Server::start("");
+    let mut stream = chunked(&server, "/events/a?max_events=2");
+    let ids = server.publisher().batch(&"{\"topic\":\"a\",\"data\":\"x\"}\n".repeat(3));
+    for id in &ids[..2] {
+        stream.expect(format!("21\r\nid: {id}\ndata: x\n\n\r\n"));
+    }
+    stream.expect("0\r\n\r\n");
+    stream.expect_end();
+
+    let replayed = format!("/events/a?max_events=1&last_event_id={}", ids[0]);
+    let mut stream = server.subscribe(&replayed);
+    assert_eq!(stream.event().id, ids[1]);
+    assert_eq!(stream.item(), None);
+    stream.expect_end();
+}
+
+#[test]
+fn max_seconds_ends_the_response_properly() {
+    let server = Server::start("");
+    let mut stream = chunked(&server, "/events/a?max_seconds=1");
+    let began = Instant::now();
+    stream.expect("0\r\n\r\n");
+    let took = began.elapsed();
+    stream.expect_end();
+    assert!((Duration::from_millis(900)..Duration::from_secs(3)).contains(&took), "{took:?}");
+    assert!(within(SOON, || server.metrics().get("sluicegate_streams_closed_total{reason=\"max_seconds\"}") == 1.0));
+}
+
+// ===== POST /events/{topic} =====
+
+#[test]
+fn a_single_publish_with_everything() {
+    let server = Server::start("");
+    let mut stream = chunked(&server, "/events/a");
+    let mut publisher = server.publisher();
+    let target = "/events/a?event=tick+tock&id=own%2D1&retry=1500&key=k&keep=true";
+    let response = publisher.post(target, &["content-type: application/octet-stream"], "one\r\ntwo\rthree\n\nfive");
+    assert_eq!(
+        response.head.masked(),
+        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 15\r\ndate: DATE\r\n\r\n"
+    );
+    assert_eq!(response.body, "{\"id\":\"own-1\"}\n");
+    let event = "event: tick tock\nid: own-1\nretry: 1500\n\
+                 data: one\ndata: two\ndata: three\ndata: \ndata: five\n\n";
+    stream.expect(format!("{:x}\r\n{event}\r\n", event.len()));
+
+    // It is kept under its own id, and what is live only is not kept and has no id of ours.
+    let response = publisher.post("/events/a?keep=false", &[], "gone");
+    assert_eq!(response.body, "{\"id\":null}\n");
+    stream.expect("c\r\ndata: gone\n\n\r\n");
+    publisher.publish("a", "");
+    let mut resumed = server.open("/events/a", &["last-event-id: own-1"]).1;
+    resumed.expect_data("");
+}
+
+// ===== POST /events =====
+
+/// Posts a batch, and expects this status and the bodies that a subscriber gets.
+#[track_caller]
+fn check_batch(server: &Server, content_type: &str, body: &str, expected: &[&str]) {
+    let mut stream = server.subscribe("/events?match=**");
+    let response = server.publisher().post("/events", &[&format!("content-type: {content_type}")], body);
+    assert_eq!(response.status(), 200, "{}", response.body);
+    let ids = response.json()["ids"].as_array().unwrap().len();
+    assert_eq!(ids, expected.len());
+    for data in expected {
+        assert_eq!(stream.event().data, *data);
+    }
+    stream.expect_nothing(Duration::from_millis(20));
+}
+
+#[test]
+fn batches_are_json_or_lines_of_it() {
+    let server = Server::start("");
+    let check = |content_type: &str, body: &str, expected: &[&str]| check_batch(&server, content_type, body, expected);
+    check(
+        "application/json",
+        "[{\"topic\":\"a\",\"data\":\"1\"},\n{\"topics\":[\"b/c\"],\"data\":\"2\"}]",
+        &["1", "2"],
+    );
+    check("application/json; charset=utf-8", "{\"topic\":\"a\",\"data\":{\"n\": [1]}}", &["{\"n\": [1]}"]);
+    check(
+        "Application/X-NDJSON",
+        "{\"topic\":\"a\",\"data\":1}\r\n\n{\"data\":\"\\u00e4\\n\",\"topic\":\"a\"}",
+        &["1", "ä\n"],
+    );
+    check("application/json", "[]", &[]);
+    check("application/x-ndjson", "", &[]);
+}
+
+#[test]
+fn a_batch_answers_its_ids() {
+    let server = Server::start("");
+    let body = "[{\"topic\":\"a\",\"data\":\"\",\"id\":\"mine\",\"event\":\"e\",\"retry\":7,\"key\":\"k\",\"keep\":true},\
+                {\"topic\":\"a\",\"data\":\"\",\"keep\":false},{\"topic\":\"a\",\"data\":\"\"}]";
+    let response = server.publisher().post("/events", &["content-type: application/json"], body);
+    let id = response.json()["ids"][2].as_str().unwrap_or_default().to_owned();
+    assert_eq!(response.body, format!("{{\"ids\":[\"mine\",null,\"{id}\"]}}\n"));
+    assert_eq!(id.len(), 19);
+}
+
+#[test]
+fn a_batch_is_all_or_nothing() {
+    let server = Server::start("");
+    let mut stream = server.subscribe("/events?match=**");
+    let body =
+        "{\"topic\":\"a\",\"data\":\"x\"}\n\n{\"topic\":\"a\",\"data\":\"y\",\"id\":\"a\\nb\"}\n{\"topic\":\"\"}\n";
+    let response = server.publisher().post("/events", &["content-type: application/x-ndjson"], body);
+    let document = response.json();
+    assert_eq!((response.status(), &document["line"], &document["field"]), (400, &3.into(), &"id".into()));
+    assert_eq!(server.metrics().get("sluicegate_log_events"), 0.0);
+    server.publish("a", "next");
+    stream.expect_data("next");
+}
+
+// ===== GET / =====
+
+#[test]
+fn the_first_minute() {
+    let server = Server::start("");
+    let mut page = server.connect();
+    ask(&mut page, "GET / HTTP/1.1\r\nhost: h\r\naccept: text/event-stream\r\n\r\n", CHUNKED_HEAD);
+    page.expect("3\r\n:\n\n\r\n");
+    let hello = "22\r\nevent: message\nid: 1\ndata: hello\n\n\r\n";
+    page.expect(hello);
+    let began = Instant::now();
+    page.expect(hello);
+    let took = began.elapsed();
+    assert!((Duration::from_millis(1_500)..Duration::from_millis(3_500)).contains(&took), "{took:?}");
+    // Live only: a browser that comes back is not sent the hellos it missed.
+    let mut back = server.open("/", &["accept: text/event-stream", "last-event-id: 1"]).1;
+    assert_eq!(back.event().event, "gap");
+    let hello = Event { event: "message".to_owned(), data: "hello".to_owned(), id: "1".to_owned() };
+    assert_eq!(back.event(), hello);
+}
+
+#[test]
+fn the_root_says_ok_to_others() {
+    let server = Server::start("");
+    let mut client = server.connect();
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: 2\r\ndate: DATE\r\n\r\n";
+    for accept in ["", "accept: */*\r\n", "accept: text/html, text/event-stream;q=0\r\n"] {
+        ask(&mut client, &format!("GET / HTTP/1.1\r\nhost: h\r\n{accept}\r\n"), head);
+        client.expect("ok");
+    }
+}
+
+// ===== HEAD, OPTIONS =====
+
+#[test]
+fn head_gets_the_head() {
+    let server = Server::start("");
+    let mut client = server.connect();
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncache-control: no-cache, no-transform\r\n\
+                x-accel-buffering: no\r\naccess-control-allow-origin: *\r\ndate: DATE\r\n\r\n";
+    ask(&mut client, "HEAD /events/a HTTP/1.1\r\nhost: h\r\n\r\n", head);
+    // Nothing follows, and the connection goes on.
+    ask(&mut client, "HEAD / HTTP/1.1\r\nhost: h\r\naccept: text/event-stream\r\n\r\n", head);
+    client.expect_nothing(Duration::from_millis(50));
+    assert_eq!(server.metrics().get("sluicegate_streams_opened_total"), 0.0);
+}
+
+#[test]
+fn options_answers_a_preflight() {
+    let server = Server::start("");
+    let mut client = server.connect();
+    let head = "HTTP/1.1 204 No Content\r\nallow: GET, HEAD, OPTIONS\r\naccess-control-allow-origin: *\r\n\
+                access-control-allow-methods: GET, HEAD, OPTIONS\r\n\
+                access-control-allow-headers: last-event-id, authorization, cache-control, content-type\r\n\
+                access-control-max-age: 86400\r\ndate: DATE\r\n\r\n";
+    for path in ["/events/a", "/events", "/"] {
+        ask(&mut client, &format!("OPTIONS {path} HTTP/1.1\r\nhost: h\r\norigin: http://x\r\n\r\n"), head);
+    }
+}
+
+// ===== how the connection is used =====
+
+/// The stream after this request is delimited by its close.
+#[track_caller]
+fn check_close_delimited(server: &Server, request: &str) {
+    let mut stream = server.connect();
+    ask(&mut stream, request, CLOSE_HEAD);
+    stream.expect(":\n\n");
+    let id = server.publish("a", "x");
+    stream.expect(format!("id: {id}\ndata: x\n\n"));
+    stream.expect_end();
+}
+
+#[test]
+fn clients_without_chunks_get_a_stream_that_ends_by_close() {
+    let server = Server::start("");
+    check_close_delimited(&server, "GET /events/a?max_events=1 HTTP/1.0\r\n\r\n");
+    check_close_delimited(&server, "GET /events/a?max_events=1 HTTP/1.0\r\nconnection: keep-alive\r\n\r\n");
+    check_close_delimited(&server, "GET /events/a?max_events=1 HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n");
+}
+
+#[test]
+fn a_kept_connection_may_become_a_stream() {
+    let server = Server::start("");
+    let mut client = server.connect();
+    client.send("GET / HTTP/1.1\r\nhost: h\r\n\r\n");
+    assert_eq!(client.response().body, "ok");
+    // Both in one packet: the answer is whole before the stream begins.
+    client.send("GET / HTTP/1.1\r\nhost: h\r\n\r\nGET /events/a HTTP/1.1\r\nhost: h\r\n\r\n");
+    assert_eq!(client.response().body, "ok");
+    assert_eq!(client.head().masked(), CHUNKED_HEAD);
+    assert_eq!(client.item(), Some(Item::Comment(String::new())));
+    server.publish("a", "x");
+    client.expect_data("x");
+    assert!(within(SOON, || server.metrics().get("sluicegate_connections{listener=\"public\"}") == 0.0));
+}
+
+#[test]
+fn what_is_pipelined_after_a_stream_is_ignored() {
+    let server = Server::start("");
+    let mut stream = server.connect();
+    stream.send("GET /events/a HTTP/1.1\r\nhost: h\r\n\r\nGET /events/b HTTP/1.1\r\nhost: h\r\n\r\n");
+    assert_eq!(stream.head().masked(), CHUNKED_HEAD);
+    stream.expect("3\r\n:\n\n\r\n");
+    stream.send("GET /events/c HTTP/1.1\r\n\r\n\0\u{7f}");
+    let mut publisher = server.publisher();
+    publisher.publish("b", "no");
+    publisher.publish("c", "no");
+    publisher.publish("a", "yes");
+    stream.expect_data("yes");
+    assert_eq!(server.metrics().get("sluicegate_streams_opened_total"), 1.0);
+}
+
+#[test]
+fn later_bytes_are_ignored_up_to_a_bound() {
+    const STRAY_BYTES_MAX: usize = 64 * 1024;
+    let server = Server::start("");
+    let mut stream = server.subscribe("/events/a");
+    stream.send(vec![b'x'; STRAY_BYTES_MAX - 1]);
+    stream.send("x");
+    let mut publisher = server.publisher();
+    for n in 0..20 {
+        publisher.publish("a", &n.to_string());
+        stream.expect_data(&n.to_string());
+    }
+    stream.send("x");
+    assert!(stream.is_closed_within(SOON));
+    let closed = "sluicegate_streams_closed_total{reason=\"client_data\"}";
+    assert!(within(SOON, || server.metrics().get(closed) == 1.0));
+}
+
+#[test]
+fn a_flood_of_later_bytes_is_cut_off_and_costs_others_nothing() {
+    let server = Server::start("shards = 1");
+    let mut healthy = server.subscribe("/events/a");
+    let floods: Vec<_> = (0..3)
+        .map(|_| {
+            let mut stream = server.subscribe("/events/b");
+            std::thread::spawn(move || {
+                let piece = vec![b'x'; 1 << 20];
+                (1..=4096).find(|_| stream.try_send(&piece).is_err())
+            })
+        })
+        .collect();
+    server.publish("a", "x");
+    let began = Instant::now();
+    healthy.expect_data("x");
+    let took = began.elapsed();
+    for flood in floods {
+        // What the kernel's buffers hold, and not much more.
+        let refused_at_mib = flood.join().unwrap().expect("cut off");
+        assert!(refused_at_mib <= 64, "{refused_at_mib} MiB were read");
+    }
+    assert!(took < Duration::from_secs(3), "{took:?}");
+}
+
+#[test]
+fn heartbeats_come_to_the_idle_only() {
+    let server = Server::start("[stream]\nheartbeat = \"800ms\"\n");
+    let mut idle = server.subscribe("/events/idle");
+    let mut busy = server.subscribe("/events/busy");
+    let writer = std::thread::spawn({
+        let mut publisher = server.publisher();
+        move || {
+            for n in 0..24 {
+                publisher.publish("busy", &n.to_string());
+                std::thread::sleep(Duration::from_millis(100));
+            }
+        }
+    });
+    let mut last = Instant::now();
+    for _ in 0..3 {
+        idle.expect("3\r\n:\n\n\r\n");
+        let idled = last.elapsed();
+        // Up to a quarter early, for spreading; late by no more than a busy machine makes it.
+        assert!((Duration::from_millis(550)..Duration::from_millis(1_600)).contains(&idled), "{idled:?}");
+        last = Instant::now();
+    }
+    writer.join().unwrap();
+    for n in 0..24 {
+        let data = n.to_string();
+        assert!(matches!(busy.item(), Some(Item::Event(event)) if event.data == data), "a heartbeat before {n}");
+    }
+    assert_eq!(busy.item(), Some(Item::Comment(String::new())));
+}
+
+/// A client that shuts its writing side is taken to be gone: half-open peers are found this way.
+#[test]
+fn half_a_close_is_a_close() {
+    let server = Server::start("");
+    let mut stream = server.subscribe("/events/a");
+    stream.shut_write();
+    assert!(stream.is_closed_within(SOON));
+    let gone = |metrics: Metrics| metrics.get("sluicegate_streams_closed_total{reason=\"client_gone\"}") == 1.0;
+    assert!(within(SOON, || gone(server.metrics())));
+    // A request that is no stream is answered all the same.
+    let mut client = server.connect();
+    client.send("GET / HTTP/1.1\r\nhost: h\r\n\r\n");
+    client.shut_write();
+    assert_eq!(client.response().body, "ok");
+    client.expect_end();
+}
+
+#[test]
+fn health_and_readiness() {
+    let server = Server::start("");
+    let mut operator = server.connect_control();
+    for (path, body) in [("/healthz", "ok\n"), ("/readyz", "ready\n")] {
+        operator.send(format!("GET {path} HTTP/1.1\r\nhost: h\r\n\r\n"));
+        let response = operator.response();
+        assert_eq!((response.status(), &*response.body), (200, body));
+    }
+}
