@@ -5,11 +5,16 @@ export function report(EventSource) {
   const [url, count] = process.argv.slice(2);
   let left = Number(count);
   const source = new EventSource(url);
+  // A client's wait before it comes back need not keep the process alive.
+  const alive = setInterval(() => {}, 1000);
   const print = (event) => {
     if (left === 0) return;
     console.log(JSON.stringify({ type: event.type, id: event.lastEventId, data: event.data }));
     left -= 1;
-    if (left === 0) source.close();
+    if (left === 0) {
+      clearInterval(alive);
+      source.close();
+    }
   };
   for (const type of ["message", "tick", "gap"]) source.addEventListener(type, print);
   source.addEventListener("open", () => console.log(JSON.stringify({ type: "open" })));
