@@ -1,6 +1,8 @@
 //! The gateway from outside: raw sockets, the binary, the library, and the rules that the sources keep.
 
+mod bad_input;
 mod clients;
+mod configuration;
 mod drain;
 mod fd;
 mod resume;

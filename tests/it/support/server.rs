@@ -51,7 +51,7 @@ pub(crate) struct Launch {
     config: String,
     arguments: Vec<String>,
     variables: Vec<(String, String)>,
-    open_files: Option<u32>,
+    open_files: Option<(u32, u32)>,
     default_addresses: bool,
 }
 
@@ -74,8 +74,13 @@ impl Launch {
     }
 
     /// With a limit on open files, soft and hard.
-    pub(crate) fn open_files(mut self, limit: u32) -> Launch {
-        self.open_files = Some(limit);
+    pub(crate) fn open_files(self, limit: u32) -> Launch {
+        self.soft_open_files(limit, limit)
+    }
+
+    /// With these limits on open files.
+    pub(crate) fn soft_open_files(mut self, soft: u32, hard: u32) -> Launch {
+        self.open_files = Some((soft, hard));
         self
     }
 
@@ -94,9 +99,9 @@ impl Launch {
         fs::write(&file, &self.config).expect("a file in it");
         let mut command = match self.open_files {
             None => command(),
-            Some(limit) => {
+            Some((soft, hard)) => {
                 let mut shell = bare(Command::new("/bin/sh"));
-                shell.args(["-c", &format!("ulimit -n {limit} && exec \"$0\" \"$@\""), BINARY]);
+                shell.args(["-c", &format!("ulimit -Sn {soft} && ulimit -Hn {hard} && exec \"$0\" \"$@\""), BINARY]);
                 shell
             }
         };
