@@ -124,10 +124,10 @@ mod tests {
             stream.as_bytes().chunks(step).for_each(|piece| parser.feed(piece));
             let items = std::iter::from_fn(|| parser.next());
             let events: Vec<_> = items
-                .filter_map(|item| match item {
-                    Item::Event(Event { event, data, id }) => Some(format!("{event}|{data}|{id}")),
-                    Item::Comment(text) => Some(format!(":{text}")),
-                    Item::Retry(ms) => Some(format!("retry {ms}")),
+                .map(|item| match item {
+                    Item::Event(Event { event, data, id }) => format!("{event}|{data}|{id}"),
+                    Item::Comment(text) => format!(":{text}"),
+                    Item::Retry(ms) => format!("retry {ms}"),
                 })
                 .collect();
             assert_eq!(events, expected, "{stream:?} in steps of {step}");
