@@ -10,7 +10,7 @@ use rustix::process::Signal;
 
 use crate::support::fleet::{Ask, End, block_on, machine};
 use crate::support::publish::{Publisher, post};
-use crate::support::{Conversation, Item, Server};
+use crate::support::{Conversation, Item, SOON, Server};
 
 fn ready_status(control: SocketAddr) -> u16 {
     let mut conversation = Conversation::to(control);
@@ -37,7 +37,7 @@ fn publish_until_refused(control: SocketAddr) -> u32 {
 fn sigterm_under_load_loses_nothing_and_sends_all_home_kindly() {
     const READERS: usize = 200;
     let _machine = machine();
-    let mut server = Server::start("schedule = []\n[drain]\ndelay = \"500ms\"\nwindow = \"1500ms\"\nretry = \"4s\"");
+    let mut server = Server::start("schedule = []\n[drain]\ndelay = \"1s\"\nwindow = \"1500ms\"\nretry = \"4s\"");
     let (public, control) = (server.public(), server.control());
     let (accepted, ends) = block_on(async {
         let mut readers = Vec::new();
@@ -64,10 +64,10 @@ fn sigterm_under_load_loses_nothing_and_sends_all_home_kindly() {
         let told = Instant::now();
         // It is not ready at once, yet serves on: who asks, and who comes late.
         while ready_status(control) == 200 {
-            assert!(told.elapsed() < Duration::from_millis(300), "it is still ready");
+            assert!(told.elapsed() < Duration::from_millis(900), "it is still ready");
         }
-        let late = Ask::target("/events/t?last_event_id=earliest").open(public).await;
-        assert!(told.elapsed() < Duration::from_millis(500), "this machine is too slow to tell");
+        let mut late = Ask::target("/events/t?last_event_id=earliest").open(public).await;
+        assert!(told.elapsed() < Duration::from_secs(1), "this machine is too slow to tell");
         // Then it takes nobody any more.
         let mut refused = None;
         while refused.is_none() {
@@ -77,9 +77,8 @@ fn sigterm_under_load_loses_nothing_and_sends_all_home_kindly() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         let refused = refused.expect("a time");
-        assert!((400..1500).contains(&refused.as_millis()), "refused after {refused:?}, and the delay is 500 ms");
+        assert!((900..2500).contains(&refused.as_millis()), "refused after {refused:?}, and the delay is 1 s");
         let accepted = publisher.await.expect("the publisher");
-        let mut late = late;
         while late.next().await.is_some() {}
         assert_eq!(late.end(), Some(End::Proper));
         let mut ends = Vec::new();
@@ -100,10 +99,10 @@ fn sigterm_under_load_loses_nothing_and_sends_all_home_kindly() {
     let mut times: Vec<_> = ends.iter().map(|(_, after, _)| after.as_millis()).collect();
     times.sort_unstable();
     eprintln!("{accepted} events; ends from {} to {} ms after the signal", times[0], times[READERS - 1]);
-    assert!(times[0] >= 450, "none ends within the delay: {times:?}");
-    // The window is from 500 to 2,000 ms.
-    assert!(times[READERS / 4] < 1_400 && times[READERS * 3 / 4] > 1_100, "ends are spread: {times:?}");
-    assert!(times[READERS - 1] < 4_000, "{times:?}");
+    assert!(times[0] >= 950, "none ends within the delay: {times:?}");
+    // The window is from 1,000 to 2,500 ms.
+    assert!(times[READERS / 4] < 1_900 && times[READERS * 3 / 4] > 1_600, "ends are spread: {times:?}");
+    assert!(times[READERS - 1] < 4_500, "{times:?}");
     let mut retries: Vec<_> = ends.iter().map(|(_, _, ms)| ms).collect();
     retries.sort_unstable();
     retries.dedup();
@@ -205,8 +204,8 @@ fn who_connects_as_it_closes_gets_a_whole_answer_or_none() {
     stop.store(true, Ordering::Relaxed);
     let (mut whole, mut none) = (0, 0);
     for stream in streams {
-        let mut stream = stream;
         let mut bytes = Vec::new();
+        stream.socket().set_read_timeout(Some(SOON)).expect("an open socket");
         // A connection that was never accepted is reset.
         let _ = std::io::Read::read_to_end(&mut stream.socket(), &mut bytes);
         let text = String::from_utf8_lossy(&bytes);
@@ -219,8 +218,6 @@ fn who_connects_as_it_closes_gets_a_whole_answer_or_none() {
             }
             text => panic!("neither whole nor none: {text:?}"),
         }
-        stream = stream.patience(Duration::from_secs(1));
-        drop(stream);
     }
     eprintln!("{whole} whole answers, {none} none");
     assert!(whole > 20, "{whole} whole answers");

@@ -18,8 +18,7 @@ const FIRST_BYTES: &[u8] = b"\r\n\r\n3\r\n:\n\n\r\n";
 
 /// Opens a stream and reads its head and first comment.
 async fn open(server: std::net::SocketAddr, number: usize) -> TcpStream {
-    // 2,500 on each source address, other addresses than the test's other rounds need not be: ports
-    // that wait to be used again are no server's.
+    // An address has some 28,000 ports, and those of closed connections rest for a minute.
     let from = Ipv4Addr::new(127, 0, 1, 2 + (number / 2_500) as u8);
     // Some share a topic, some have one of their own, some a pattern.
     let target = match number % 3 {
