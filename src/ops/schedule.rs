@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::limits::PERIOD_MS_MIN;
 use super::units::Time;
 use crate::hub::event::{self, Event};
+use crate::hub::fault::Fault;
 use crate::hub::topic::Topic;
 
 /// `[[schedule]]`: an event that is published again and again.
@@ -43,6 +44,39 @@ impl Schedule {
             retry: None,
             keep: false,
         })
+    }
+
+    /// A schedule that publishes this event to `topic` every so often: from 10 ms to 366 days, in
+    /// whole milliseconds. In the event's data `{now}` is replaced by the time and `{n}` by the
+    /// count, see [`Schedule::event`]. Whether the event is kept, it says itself; a schedule is
+    /// mostly live only, [`Event::keep`]`(false)`: else a client that comes back is sent all that
+    /// it missed.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use sluicegate::{Event, Schedule, Topic};
+    /// let tick = Event::new("{n}").event("tick").keep(false);
+    /// let schedule = Schedule::new(&Topic::parse("ticks")?, Duration::from_secs(1), &tick)?;
+    /// # Ok::<(), sluicegate::Fault>(())
+    /// ```
+    ///
+    /// # Errors
+    /// A [`Fault`] in `every`, in a field of the event, or in `key`, which a schedule does not have.
+    pub fn new(topic: &Topic, every: Duration, event: &Event<'_>) -> Result<Schedule, Fault> {
+        event::check(std::slice::from_ref(topic), event)?;
+        if event.key.is_some() {
+            return Err(Fault::new("key", "a schedule's event has none"));
+        }
+        let retry = event.retry_ms.map(|ms| time("retry", Duration::from_millis(ms))).transpose()?;
+        Ok(Schedule(ScheduleText {
+            topic: Some(topic.as_str().to_owned()),
+            every: time("every", every)?,
+            event: event.event.as_deref().map(str::to_owned),
+            data: event.data.clone().into_owned(),
+            id: event.id.as_deref().map(str::to_owned),
+            retry,
+            keep: !event.live_only,
+        }))
     }
 
     /// The topic to publish to: its own, or else the default one.
@@ -84,6 +118,10 @@ impl Schedule {
         }
         event.keep(text.keep)
     }
+}
+
+fn time<const MIN_MS: u64>(field: &'static str, time: Duration) -> Result<Time<MIN_MS>, Fault> {
+    Time::parse(&humantime::format_duration(time).to_string()).map_err(|reason| Fault::new(field, reason))
 }
 
 impl TryFrom<ScheduleText> for Schedule {
@@ -134,5 +172,29 @@ mod tests {
     fn an_event_is_kept_only_if_the_schedule_says_so() {
         let schedule = schedule("every = '1s'\ndata = '{}'\nkeep = true");
         assert_eq!(schedule.event(SystemTime::now(), 1), Event::new("{}"));
+    }
+
+    #[test]
+    fn a_schedule_made_in_the_process_is_the_one_that_is_read() {
+        let event = Event::new("{n}").event("tick").id("1").retry(Duration::from_secs(3)).keep(false);
+        let topic = Topic::parse("a/b").unwrap();
+        let made = Schedule::new(&topic, Duration::from_millis(1_500), &event).unwrap();
+        let read: Schedule = toml::from_str(&toml::to_string(&made).unwrap()).unwrap();
+        assert_eq!(made, read);
+        assert_eq!((made.every(), made.topic(&Topic::parse("other").unwrap())), (Duration::from_millis(1_500), topic));
+        assert_eq!(made.event(SystemTime::UNIX_EPOCH, 7), Event { data: "7".into(), ..event });
+    }
+
+    #[test]
+    fn what_can_not_be_scheduled_is_named() {
+        let check = |every_ms, event: Event<'_>, field| {
+            let every = Duration::from_millis(every_ms);
+            assert_eq!(Schedule::new(&Topic::parse("a").unwrap(), every, &event).unwrap_err().field, field);
+        };
+        check(9, Event::new(""), "every");
+        check(400 * 86_400_000, Event::new(""), "every");
+        check(10, Event::new("").key("k"), "key");
+        check(10, Event::new("").id("a\nb"), "id");
+        assert!(Schedule::new(&Topic::parse("a").unwrap(), Duration::from_millis(10), &Event::new("")).is_ok());
     }
 }

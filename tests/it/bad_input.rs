@@ -32,13 +32,23 @@ struct Gate {
     server: Server,
     neighbour: Conversation,
     published: u64,
+    opened: u64,
 }
 
 impl Gate {
     fn open() -> Gate {
         let server = Server::start(CONFIG);
         let neighbour = server.subscribe("/events?match=ok/*&match=a&match=*/**&topic=b");
-        Gate { server, neighbour, published: 0 }
+        let mut gate = Gate { server, neighbour, published: 0, opened: 0 };
+        gate.wait_for_open();
+        gate
+    }
+
+    /// A stream counts a moment after its head was read.
+    fn wait_for_open(&mut self) {
+        self.opened += 1;
+        let opened = "sluicegate_streams_opened_total";
+        assert!(within(SOON, || self.server.metrics().get(opened) == self.opened as f64));
     }
 
     /// A new connection each time: one that idles for longer than `head_deadline` is closed.
@@ -92,7 +102,7 @@ impl Gate {
 
         // Nothing was published, nothing opened.
         assert_eq!(after.get("sluicegate_log_events"), self.published as f64, "{shown}");
-        assert_eq!(after.get("sluicegate_streams_opened_total"), before.get("sluicegate_streams_opened_total"));
+        assert_eq!(after.get("sluicegate_streams_opened_total"), self.opened as f64, "{shown}");
         // Nothing was delivered, and the neighbour goes on: what it gets next is this.
         self.published += 1;
         let marker = self.published.to_string();
@@ -134,7 +144,9 @@ impl Gate {
     /// `GET target` opens a stream.
     #[track_caller]
     fn opens(&mut self, target: &str, fields: &[&str]) -> Conversation {
-        self.server.open(target, fields).1
+        let stream = self.server.open(target, fields).1;
+        self.wait_for_open();
+        stream
     }
 }
 

@@ -1,12 +1,16 @@
 //! The gateway from outside: raw sockets, the binary, the library, and the rules that the sources keep.
 
+mod allocations;
 mod bad_input;
 mod clients;
 mod configuration;
 mod drain;
 mod fd;
+mod library;
+mod metrics;
 mod resume;
 mod stalled;
 mod storm;
 mod support;
 mod surface;
+mod tidy;

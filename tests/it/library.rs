@@ -1,0 +1,188 @@
+//! The gateway as a library, in this process.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use sluicegate::{Builder, Event, Gateway, Reply, Request, Schedule, Topic};
+
+use crate::support::{Conversation, Item, Metrics, SOON, within};
+
+const ANY_PORT: ([u8; 4], u16) = ([127, 0, 0, 1], 0);
+
+fn builder() -> Builder {
+    Gateway::builder().listen(ANY_PORT.into()).control(ANY_PORT.into())
+}
+
+/// Opens a stream, and reads its head and first comment.
+#[track_caller]
+fn subscribe(address: SocketAddr, target: &str) -> Conversation {
+    let mut stream = Conversation::to(address);
+    stream.send(format!("GET {target} HTTP/1.1\r\nhost: h\r\naccept: text/event-stream\r\n\r\n"));
+    assert_eq!(stream.head().status, 200);
+    assert_eq!(stream.item(), Some(Item::Comment(String::new())));
+    stream
+}
+
+fn topic(text: &str) -> Topic {
+    Topic::parse(text).unwrap()
+}
+
+#[test]
+fn publishing_from_inside() {
+    let gateway = builder().start().unwrap();
+    let address = gateway.addresses()[0];
+    let mut stream = subscribe(address, "/events/news");
+    assert!(within(SOON, || gateway.streams() == 1));
+    let publisher = gateway.publisher();
+    let id = publisher.publish(&topic("news"), &Event::new("a\nb").event("flash")).unwrap().expect("an id");
+    let event = stream.event();
+    assert_eq!((&*event.event, &*event.data, &*event.id), ("flash", "a\nb", id.as_str()));
+    assert_eq!(publisher.publish(&topic("news"), &Event::new("live").keep(false)).unwrap(), None);
+    stream.expect_data("live");
+
+    let fault = publisher.publish(&topic("news"), &Event::new("x").id("a\rb")).unwrap_err();
+    assert_eq!(fault.field, "id");
+    let metrics = Metrics::of(gateway.control_address().unwrap());
+    assert_eq!(metrics.get("sluicegate_events_published_total{source=\"library\"}"), 2.0);
+    // A publisher may outlive its gateway: it then publishes to nobody.
+    drop(gateway);
+    assert!(stream.is_closed_within(SOON));
+    let _ = publisher.publish(&topic("news"), &Event::new("late"));
+}
+
+#[test]
+fn schedules_from_inside() {
+    let tick = Schedule::new(&topic("ticks"), Duration::from_millis(30), &Event::new("{n}").keep(false)).unwrap();
+    let gateway = builder().schedule(tick).start().unwrap();
+    let mut stream = subscribe(gateway.addresses()[0], "/events/ticks");
+    let first: u64 = stream.event().data.parse().unwrap();
+    stream.expect_data(&(first + 1).to_string());
+    stream.expect_data(&(first + 2).to_string());
+}
+
+#[test]
+fn a_timer_of_a_stream_goes_with_it() {
+    let period = Duration::from_millis(40);
+    let gateway = builder()
+        .on_request(move |_| Reply::stream().every(period, Event::new("beat").id("7")).topic(topic("news")))
+        .start()
+        .unwrap();
+    let control = gateway.control_address().unwrap();
+    let entries = || Metrics::of(control).get("sluicegate_timer_entries");
+    let idle = entries();
+
+    let mut stream = subscribe(gateway.addresses()[0], "/whatever");
+    let began = Instant::now();
+    for _ in 0..5 {
+        let event = stream.event();
+        assert_eq!((&*event.data, &*event.id), ("beat", "7"));
+    }
+    assert!(began.elapsed() >= 4 * period, "{:?}", began.elapsed());
+    // The same stream has its topics, too.
+    gateway.publisher().publish(&topic("news"), &Event::new("flash")).unwrap();
+    assert!((0..100).any(|_| stream.event().data == "flash"));
+    assert!(within(SOON, || entries() == idle + 1.0), "{} entries, {idle} before", entries());
+
+    drop(stream);
+    assert!(within(SOON, || gateway.streams() == 0));
+    assert!(within(SOON, || entries() == idle), "{} entries, {idle} before", entries());
+    let metrics = Metrics::of(control);
+    assert_eq!(metrics.get("sluicegate_streams_closed_total{reason=\"client_gone\"}"), 1.0);
+    assert_eq!(metrics.get("sluicegate_events_published_total{source=\"library\"}"), 1.0);
+}
+
+#[test]
+fn timers_go_when_many_clients_go() {
+    let gateway =
+        builder().on_request(|_| Reply::stream().every(Duration::from_millis(5), Event::new("beat"))).start().unwrap();
+    let control = gateway.control_address().unwrap();
+    let entries = || Metrics::of(control).get("sluicegate_timer_entries");
+    let idle = entries();
+    let streams: Vec<_> = (0..200).map(|_| subscribe(gateway.addresses()[0], "/")).collect();
+    assert!(within(SOON, || entries() >= idle + 200.0), "{} entries, {idle} before", entries());
+    drop(streams);
+    assert!(within(SOON, || gateway.streams() == 0 && entries() == idle), "{} entries, {idle} before", entries());
+}
+
+#[test]
+fn a_stream_may_be_bounded_in_time() {
+    let gateway = builder().on_request(|_| Reply::stream().lasts(Duration::from_millis(100))).start().unwrap();
+    let mut stream = subscribe(gateway.addresses()[0], "/");
+    assert_eq!(stream.item(), None);
+    stream.expect_end();
+}
+
+#[test]
+fn a_handler_may_leave_requests_to_the_gateway() {
+    let answer = |request: &Request<'_>| match request.uri().path() {
+        "/hi" => Reply::text("hi"),
+        _ => Reply::routes(),
+    };
+    let gateway = builder().on_request(answer).start().unwrap();
+    let mut client = Conversation::to(gateway.addresses()[0]);
+    for (path, status, body) in [("/hi", 200, "hi"), ("/", 200, "ok"), ("/nothing", 404, "")] {
+        client.send(format!("GET {path} HTTP/1.1\r\nhost: h\r\n\r\n"));
+        let response = client.response();
+        assert_eq!(response.status(), status, "{path}");
+        assert!(body.is_empty() || response.body == body, "{}", response.body);
+    }
+    let mut stream = subscribe(gateway.addresses()[0], "/events/a");
+    gateway.publisher().publish(&topic("a"), &Event::new("x")).unwrap();
+    stream.expect_data("x");
+}
+
+#[test]
+fn a_drain_ends_streams_kindly() {
+    let mut config = sluicegate::Config::parse("[drain]\nwindow = \"100ms\"\n", "drain.toml".as_ref()).unwrap();
+    config.listen = toml::Value::try_from(["127.0.0.1:0"]).unwrap().try_into().unwrap();
+    config.control = ANY_PORT.into();
+    let gateway = Builder::from_config(config).start().unwrap();
+    let mut streams: Vec<_> = (0..10).map(|_| subscribe(gateway.addresses()[0], "/events/a")).collect();
+    gateway.publisher().publish(&topic("a"), &Event::new("last")).unwrap();
+    gateway.drain();
+    for stream in &mut streams {
+        stream.expect_data("last");
+        assert!(matches!(stream.item(), Some(Item::Retry(ms)) if (1_500..=4_500).contains(&ms)));
+        assert_eq!(stream.item(), None);
+        stream.expect_end();
+    }
+}
+
+const EXAMPLE: &str = include_str!("../../examples/hello.rs");
+
+/// What `examples/hello.rs` says, on a free port.
+#[test]
+fn the_classic_example_in_at_most_30_lines() {
+    assert!(EXAMPLE.lines().count() <= 30, "{} lines", EXAMPLE.lines().count());
+    let gateway = builder()
+        .on_request(|request| {
+            if request.accepts_event_stream() {
+                let hello = Event::new("hello").event("message").id("1");
+                Reply::stream().every(Duration::from_secs(2), hello)
+            } else {
+                Reply::text("ok")
+            }
+        })
+        .start()
+        .unwrap();
+    // This test holds what the example holds.
+    let squeezed = |text: &str| text.split_whitespace().collect::<String>();
+    let handler = squeezed(EXAMPLE);
+    let handler = &handler[handler.find(".on_request(").unwrap()..handler.find(".run()").unwrap()];
+    assert!(squeezed(include_str!("library.rs")).contains(handler), "{handler}");
+
+    let address = gateway.addresses()[0];
+    let mut other = Conversation::to(address);
+    other.send("GET /anything HTTP/1.1\r\nhost: h\r\n\r\n");
+    assert_eq!(other.response().body, "ok");
+    let began = Instant::now();
+    let mut stream = subscribe(address, "/");
+    for n in 1..=2 {
+        stream.expect("22\r\nevent: message\nid: 1\ndata: hello\n\n\r\n");
+        let due = Duration::from_secs(2 * n);
+        let took = began.elapsed();
+        assert!((due - Duration::from_millis(100)..due + Duration::from_secs(1)).contains(&took), "{took:?}");
+    }
+    drop(stream);
+    assert!(within(SOON, || gateway.streams() == 0));
+}
