@@ -6,7 +6,7 @@ use std::io;
 use std::net::TcpListener;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -27,6 +27,10 @@ use super::shard::{Command, NewStream};
 use super::state::State;
 use super::{control, negotiation};
 
+/// How long requests that are under way when a door closes may still take. It bounds what clients
+/// that send half a request can hold up, whose own deadlines are longer.
+const FINISH_GRACE: Duration = Duration::from_secs(1);
+
 /// Which door a listener is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Door {
@@ -36,7 +40,8 @@ pub enum Door {
     Control,
 }
 
-/// Serves the listeners until `closing` is cancelled, and then the requests that are under way.
+/// Serves the listeners until `closing` is cancelled, and then, for a second, the requests that are
+/// under way.
 ///
 /// # Errors
 /// If the runtime can't be made, or a listener not be registered with it.
@@ -88,7 +93,9 @@ pub fn run(
             }
         }
         tasks.close();
-        tasks.wait().await;
+        if tokio::time::timeout(FINISH_GRACE, tasks.wait()).await.is_err() {
+            tracing::info!(connections = tasks.len(), "requests that were not whole by the end are dropped");
+        }
         failed
     })
 }

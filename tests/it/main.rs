@@ -2,9 +2,15 @@
 
 mod allocations;
 mod bad_input;
+mod clients;
 mod configuration;
+mod drain;
+mod fd;
 mod library;
 mod metrics;
+mod resume;
+mod stalled;
+mod storm;
 mod support;
 mod surface;
 mod tidy;

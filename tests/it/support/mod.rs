@@ -2,6 +2,7 @@
 //!
 //! - [`Server`]: the binary, started with a configuration, on free ports; ended when dropped.
 //! - [`Conversation`]: a raw connection; bytes are sent and expected, always with a deadline.
+//! - [`fleet`]: many streams at once.
 //! - [`sse`]: the event stream grammar of the HTML standard, as a client reads it.
 //! - [`publish`]: requests to the control listener.
 //! - [`Metrics`]: a scrape.
@@ -10,6 +11,7 @@
 #![allow(dead_code, unused_imports, reason = "a catalogue: what one test needs today another may need tomorrow")]
 
 pub(crate) mod conversation;
+pub(crate) mod fleet;
 pub(crate) mod metrics;
 pub(crate) mod publish;
 pub(crate) mod server;

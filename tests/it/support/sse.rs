@@ -37,19 +37,21 @@ pub(crate) struct Parser {
 }
 
 impl Parser {
-    pub(crate) fn feed(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
-            let after_cr = std::mem::take(&mut self.after_cr);
-            match byte {
-                b'\n' if after_cr => {}
-                b'\n' => self.end_line(),
-                b'\r' => {
-                    self.after_cr = true;
-                    self.end_line();
-                }
-                _ => self.line.push(byte),
+    pub(crate) fn feed(&mut self, mut bytes: &[u8]) {
+        if !bytes.is_empty() && std::mem::take(&mut self.after_cr) {
+            bytes = bytes.strip_prefix(b"\n").unwrap_or(bytes);
+        }
+        while let Some(at) = memchr::memchr2(b'\r', b'\n', bytes) {
+            self.line.extend_from_slice(&bytes[..at]);
+            self.end_line();
+            let is_cr = bytes[at] == b'\r';
+            self.after_cr = is_cr && at + 1 == bytes.len();
+            bytes = &bytes[at + 1..];
+            if is_cr {
+                bytes = bytes.strip_prefix(b"\n").unwrap_or(bytes);
             }
         }
+        self.line.extend_from_slice(bytes);
     }
 
     /// The next item, in order.

@@ -1,0 +1,5 @@
+import { EventSource } from "eventsource";
+
+import { report } from "./report.js";
+
+report(EventSource);

@@ -1,0 +1,5 @@
+import { EventSource } from "undici";
+
+import { report } from "./report.js";
+
+report(EventSource);
