@@ -222,7 +222,11 @@ fn sources() -> Vec<(String, String)> {
                 walk(&path, root, into);
             } else if path.extension().is_some_and(|extension| extension == "rs") {
                 let name = path.strip_prefix(root).expect("below the root").display().to_string();
-                into.push((name, fs::read_to_string(&path).expect("UTF-8")));
+                let text = fs::read_to_string(&path).expect("UTF-8");
+                // A file that is a test as a whole says so at its top.
+                if !text.lines().any(|line| line == "#![cfg(test)]") {
+                    into.push((name, text));
+                }
             }
         }
     }
@@ -328,7 +332,8 @@ fn the_hub() {
 
 #[test]
 fn the_length_of_files() {
-    let too_long = |text: &str| text.lines().count() > LINES_MAX;
+    // Tests stand beside the code and are not what one has to hold in mind.
+    let too_long = |text: &str| code(text).len() > LINES_MAX;
     assert!(too_long(&"x\n".repeat(LINES_MAX + 1)) && !too_long(&"x\n".repeat(LINES_MAX)));
     let found: Vec<_> = sources().into_iter().filter(|(_, text)| too_long(text)).map(|(path, _)| path).collect();
     assert!(found.is_empty(), "longer than {LINES_MAX} lines: {found:?}");
