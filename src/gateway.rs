@@ -31,7 +31,7 @@ use crate::net::ticker::{self, Running, Timer};
 use crate::ops::config::Config;
 use crate::ops::descriptors::{self, Plan};
 use crate::ops::limits::MemorySum;
-use crate::ops::metrics::{Gauges, Metrics, ShardCells, Source};
+use crate::ops::metrics::{Bounds, Gauges, Metrics, ShardCells, Source};
 use crate::ops::schedule::Schedule;
 use crate::ops::shutdown::Signals;
 
@@ -278,7 +278,12 @@ impl Gateway {
             mailboxes.push((bell, mail));
         }
         let bus = Arc::new(Bus::new(log, inboxes, config.history.age.get().map(|age| age.as_millis() as u64)));
-        let metrics = Arc::new(Metrics::new(ShardCells::for_shards(shards), gauges(&bus, &timers)));
+        let bounds = Bounds {
+            streams: plan.streams,
+            log_events: config.history.events.get(),
+            log_bytes: config.history.bytes.get(),
+        };
+        let metrics = Arc::new(Metrics::new(ShardCells::for_shards(shards), gauges(&bus, &timers, bounds)));
         let state = Arc::new(State {
             bus: bus.clone(),
             metrics: metrics.clone(),
@@ -295,7 +300,7 @@ impl Gateway {
             draining: AtomicBool::new(false),
             closing: AtomicBool::new(false),
             publishing: AtomicUsize::new(0),
-            random: AtomicU64::new(seed),
+            seed: AtomicU64::new(seed),
         });
 
         let policies = Arc::new(config.policies());
@@ -398,12 +403,13 @@ impl Drop for Gateway {
     }
 }
 
-fn gauges(bus: &Arc<Bus<Command>>, timers: &Arc<Timers<Timer>>) -> Gauges {
+fn gauges(bus: &Arc<Bus<Command>>, timers: &Arc<Timers<Timer>>, bounds: Bounds) -> Gauges {
     let (events, bytes, timers) = (bus.clone(), bus.clone(), timers.clone());
     Gauges {
         log_events: Box::new(move || events.log.size().0 as u64),
         log_bytes: Box::new(move || bytes.log.size().1 as u64),
         timer_entries: Box::new(move || timers.len() as u64),
+        bounds,
     }
 }
 

@@ -10,7 +10,7 @@ use crate::hub::frame::{Draft, Frame};
 use crate::hub::id::{Epoch, EventId};
 use crate::hub::log::{Log, LogLimits, Placed, Read, Resume, Start, Window};
 use crate::hub::registry::History;
-use crate::hub::topic::{Subscription, Topic};
+use crate::hub::topic::Subscription;
 
 /// A namespace's log, shared.
 pub struct LogCell {
@@ -81,11 +81,6 @@ impl LogCell {
     pub fn size(&self) -> (usize, usize) {
         let log = self.log.lock();
         (log.events(), log.bytes())
-    }
-
-    /// The topics of which events are kept, and of how many.
-    pub fn topics(&self) -> Vec<(Topic, usize)> {
-        self.log.lock().topics().map(|(topic, events)| (topic.clone(), events)).collect()
     }
 }
 

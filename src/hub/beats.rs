@@ -7,6 +7,8 @@
 //!
 //! Invariant: a stream is looked at no later than one interval after it was last written to.
 
+use super::jitter::Jitter;
+
 /// How many slots a turn has.
 pub const SLOTS: usize = 64;
 /// A heartbeat comes up to this part of the interval early.
@@ -24,14 +26,14 @@ pub struct Beats {
     slots: Vec<Vec<u32>>,
     hand: usize,
     interval_ms: u64,
-    random: u64,
+    jitter: Jitter,
 }
 
 impl Beats {
     /// Slots for this interval. `seed` spreads the phases.
     pub fn new(interval_ms: u64, seed: u64) -> Beats {
         let interval_ms = interval_ms.max(SLOTS as u64);
-        Beats { slots: vec![Vec::new(); SLOTS], hand: 0, interval_ms, random: seed | 1 }
+        Beats { slots: vec![Vec::new(); SLOTS], hand: 0, interval_ms, jitter: Jitter::new(seed) }
     }
 
     /// How long a slot lasts: the hand wants to be moved this often.
@@ -51,11 +53,7 @@ impl Beats {
 
     /// Places a stream whose heartbeat is due in `due_in_ms`.
     pub fn place(&mut self, index: u32, due_in_ms: u64) -> BeatPlace {
-        // xorshift64: the phases need to be spread, not secret.
-        self.random ^= self.random << 13;
-        self.random ^= self.random >> 7;
-        self.random ^= self.random << 17;
-        let early_ms = self.random % self.early_ms();
+        let early_ms = self.jitter.below(self.early_ms());
         let steps = (due_in_ms.saturating_sub(early_ms) / self.slot_ms()).clamp(1, SLOTS as u64);
         let slot = (self.hand + steps as usize) % SLOTS;
         self.slots[slot].push(index);

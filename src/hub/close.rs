@@ -21,13 +21,11 @@ pub enum CloseReason {
     Drained,
     /// The client sent bytes after its request.
     ClientData,
-    /// The stream's sink was full or the shard's inbox was.
-    InboxFull,
 }
 
 impl CloseReason {
     /// All reasons, in order of their discriminants.
-    pub const ALL: [CloseReason; 10] = [
+    pub const ALL: [CloseReason; 9] = [
         CloseReason::ClientGone,
         CloseReason::WriteError,
         CloseReason::WriteDeadline,
@@ -37,7 +35,6 @@ impl CloseReason {
         CloseReason::Rotated,
         CloseReason::Drained,
         CloseReason::ClientData,
-        CloseReason::InboxFull,
     ];
 
     /// The reason as a label.
@@ -52,7 +49,6 @@ impl CloseReason {
             CloseReason::Rotated => "rotated",
             CloseReason::Drained => "drained",
             CloseReason::ClientData => "client_data",
-            CloseReason::InboxFull => "inbox_full",
         }
     }
 }

@@ -11,6 +11,7 @@ pub mod topic;
 // Where it stands.
 pub mod log;
 // Who gets it.
+pub mod jitter;
 pub mod beats;
 pub mod close;
 pub mod policy;

@@ -47,16 +47,6 @@ impl Problem {
             .with(header::ALLOW, HeaderValue::from_static(allow))
     }
 
-    /// 401, with the challenge that RFC 9110 asks for.
-    pub fn unauthorized(detail: impl Into<Cow<'static, str>>) -> Problem {
-        Problem::new(Refusal::Unauthorized, detail).with(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
-    }
-
-    /// 503, with the seconds after which another try makes sense.
-    pub fn overloaded(detail: impl Into<Cow<'static, str>>, retry_after: u32) -> Problem {
-        Problem::new(Refusal::Overloaded, detail).with(header::RETRY_AFTER, HeaderValue::from(retry_after))
-    }
-
     /// Names the 1-based line of the body that the fault is in.
     pub fn line(mut self, line: usize) -> Problem {
         self.line = Some(line);
@@ -161,12 +151,8 @@ fn status(refusal: Refusal) -> StatusCode {
         Refusal::MediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         Refusal::NotFound => StatusCode::NOT_FOUND,
         Refusal::Method => StatusCode::METHOD_NOT_ALLOWED,
-        Refusal::NotAcceptable => StatusCode::NOT_ACCEPTABLE,
-        Refusal::Unauthorized => StatusCode::UNAUTHORIZED,
         Refusal::Forbidden => StatusCode::FORBIDDEN,
-        Refusal::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
-        Refusal::Overloaded | Refusal::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
-        Refusal::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        Refusal::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
     }
 }
 
@@ -199,8 +185,6 @@ mod tests {
         assert_eq!(response.headers()["content-type"], "application/problem+json");
         assert_eq!(response.headers()["cache-control"], "no-store");
         assert_eq!(response.headers()["access-control-allow-origin"], "*");
-        assert_eq!(Problem::unauthorized("no").into_response().headers()["www-authenticate"], "Bearer");
-        assert_eq!(Problem::overloaded("full", 5).into_response().headers()["retry-after"], "5");
 
         let bytes = String::from_utf8(Problem::not_found().into_bytes()).unwrap();
         let (head, body) = bytes.split_once("\r\n\r\n").unwrap();

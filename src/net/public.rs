@@ -19,7 +19,6 @@ use super::connection::Answer;
 use super::negotiation::{self, Opening};
 use super::problem::{Problem, Refusal};
 use super::reply::{Answering, Request, StreamReply};
-use super::shard::jittered;
 use super::state::State;
 
 const STREAM_METHODS: &str = "GET, HEAD, OPTIONS";
@@ -84,7 +83,7 @@ fn admit(state: &State, mut agreed: Agreed) -> Result<Answer<Agreed>, Problem> {
     }
     let asked = agreed.opening.max_seconds.map(|seconds| Duration::from_secs(seconds.get().into()));
     let rotated = state.max_age.map(|(age, jitter)| {
-        let part = (state.random() % 1024) as f64 / 1024.0;
+        let part = state.jitter().below(1024) as f64 / 1024.0;
         (age.mul_f64(1.0 - jitter * part), CloseReason::Rotated)
     });
     let bounds = [agreed.lasts, asked.map(|time| (time, CloseReason::MaxSeconds)), rotated];
@@ -122,8 +121,7 @@ fn shed(state: &State, reason: Shed) -> Response<Full<Bytes>> {
 
 /// `retry:` with a jittered delay.
 pub fn come_back(state: &State) -> String {
-    let mut random = state.random() | 1;
-    format!("retry: {}\n\n", jittered(state.retry.as_millis() as u64, &mut random))
+    format!("retry: {}\n\n", state.jitter().around(state.retry.as_millis() as u64))
 }
 
 fn plain(text: Bytes) -> Response<Full<Bytes>> {

@@ -19,6 +19,7 @@ use crate::exchange::timers::Timers;
 use crate::hub::close::CloseReason;
 use crate::hub::frame::{Chunk, Frame, Framing};
 use crate::hub::gap::GapReason;
+use crate::hub::jitter::Jitter;
 use crate::hub::log::Resume;
 use crate::hub::policy::Policies;
 use crate::hub::registry::{Effect, Observer, Opening, Registry, STRAY_BYTES_MAX, StreamKey};
@@ -119,6 +120,8 @@ pub struct Shard {
     pace: Pace,
     beats: std::collections::HashMap<StreamKey, (Duration, Arc<Chunk>)>,
     drain: Option<Drain>,
+    /// The directory has it among the shards with patterns.
+    patterned: bool,
     heads: ResponseHeads,
     frames: Vec<Arc<Frame>>,
     scratch: Vec<u8>,
@@ -129,7 +132,7 @@ struct Drain {
     left: Vec<StreamKey>,
     ends_ms: u64,
     retry_ms: u64,
-    random: u64,
+    jitter: Jitter,
 }
 
 impl Shard {
@@ -166,6 +169,7 @@ impl Shard {
             config,
             beats: Default::default(),
             drain: None,
+            patterned: false,
             heads: ResponseHeads::default(),
             frames: Vec::new(),
             scratch: vec![0; 16 * 1024],
@@ -304,6 +308,7 @@ impl Shard {
         }
         if !subscription.patterns().is_empty() && !self.registry.routes().has_patterns() {
             self.bus.directory.set_patterned(self.index, true);
+            self.patterned = true;
         }
         let (start, head) = self.bus.log.start(&resume, &subscription);
         let opening = Opening {
@@ -433,7 +438,8 @@ impl Shard {
                 }
             }
         }
-        if !self.registry.routes().has_patterns() {
+        if self.patterned && !self.registry.routes().has_patterns() {
+            self.patterned = false;
             self.bus.directory.set_patterned(self.index, false);
         }
     }
@@ -460,14 +466,14 @@ impl Shard {
     // ===== the end =====
 
     fn start_drain(&mut self, window: Duration, retry: Duration) {
-        let mut random = self.clock.now_ns() | 1;
+        let mut jitter = Jitter::new(self.clock.now_ns());
         let mut left: Vec<_> = self.registry.keys().collect();
         // In random order, so that neighbours in time of opening do not come back together.
         for at in (1..left.len()).rev() {
-            left.swap(at, (xorshift(&mut random) % (at as u64 + 1)) as usize);
+            left.swap(at, jitter.below(at as u64 + 1) as usize);
         }
         let ends_ms = self.clock.now_ms() + window.as_millis() as u64;
-        self.drain = Some(Drain { left, ends_ms, retry_ms: retry.as_millis() as u64, random });
+        self.drain = Some(Drain { left, ends_ms, retry_ms: retry.as_millis() as u64, jitter });
         self.drain_step();
     }
 
@@ -479,7 +485,7 @@ impl Shard {
         let ended: Vec<_> = drain.left.drain(drain.left.len() - count..).collect();
         for key in ended {
             let Some(drain) = &mut self.drain else { return };
-            let retry_ms = jittered(drain.retry_ms, &mut drain.random);
+            let retry_ms = drain.jitter.around(drain.retry_ms);
             let farewell = Arc::new(Chunk::new(&format!("retry: {retry_ms}\n\n")));
             self.end(key, CloseReason::Drained, Some(&farewell));
         }
@@ -488,18 +494,6 @@ impl Shard {
 }
 
 const NO_WAIT: rustix::event::Timespec = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
-
-fn xorshift(random: &mut u64) -> u64 {
-    *random ^= *random << 13;
-    *random ^= *random >> 7;
-    *random ^= *random << 17;
-    *random
-}
-
-/// A delay from half of `mean_ms` to one and a half of it.
-pub fn jittered(mean_ms: u64, random: &mut u64) -> u64 {
-    mean_ms / 2 + xorshift(random) % mean_ms.max(1)
-}
 
 /// Notes how long events were under way.
 struct Delivered<'a> {

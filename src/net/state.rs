@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::exchange::bus::Bus;
 use crate::hub::fault::Fault;
 use crate::hub::frame::Draft;
+use crate::hub::jitter::Jitter;
 use crate::hub::log::Placed;
 use crate::hub::topic::Topic;
 use crate::ops::metrics::Metrics;
@@ -50,8 +51,8 @@ pub struct State {
     pub closing: AtomicBool,
     /// How many publishes are under way.
     pub publishing: AtomicUsize,
-    /// For jitter.
-    pub random: AtomicU64,
+    /// The seed of the next source of spread.
+    pub seed: AtomicU64,
 }
 
 impl State {
@@ -85,11 +86,8 @@ impl State {
         }
     }
 
-    /// Random bits, good enough for jitter.
-    pub fn random(&self) -> u64 {
-        let mut bits = self.random.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed) | 1;
-        bits ^= bits >> 30;
-        bits = bits.wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        bits ^ (bits >> 27)
+    /// A new source of spread.
+    pub fn jitter(&self) -> Jitter {
+        Jitter::new(self.seed.fetch_add(1, Ordering::Relaxed))
     }
 }

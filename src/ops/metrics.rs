@@ -76,8 +76,11 @@ const DELIVERY_SECONDS: Family = histogram(
     "Time from an event's publish to the write that carried it, per delivery, in seconds.",
 );
 const PASS_SECONDS: Family = histogram("sluicegate_pass_seconds", "Length of a shard's passes, in seconds.");
-const LOG_EVENTS: Family = gauge("sluicegate_log_events", "Events that the log keeps.");
-const LOG_BYTES: Family = gauge("sluicegate_log_bytes", "Bytes of the events that the log keeps.");
+const STREAMS_MAX: Family = gauge("sluicegate_streams_max", "Streams that may be open.");
+const LOG_EVENTS_MAX: Family = gauge("sluicegate_log_events_max", "Kept events that the log may hold.");
+const LOG_BYTES_MAX: Family = gauge("sluicegate_log_bytes_max", "Memory that kept events may take, in bytes.");
+const LOG_EVENTS: Family = gauge("sluicegate_log_events", "Events in the log, kept and live-only.");
+const LOG_BYTES: Family = gauge("sluicegate_log_bytes", "Memory of the events in the log, in bytes.");
 const TIMER_ENTRIES: Family = gauge("sluicegate_timer_entries", "Entries on the timing wheel.");
 const TIMER_LATE_SECONDS: Family =
     histogram("sluicegate_timer_late_seconds", "How late the timing wheel's entries expired, in seconds.");
@@ -87,7 +90,7 @@ const ACCEPT_ERRORS: Family = counter("sluicegate_accept_errors_total", "Failure
 const DRAINING: Family = gauge("sluicegate_draining", "1 while the gateway is shutting down, else 0.");
 const BUILD_INFO: Family = gauge("sluicegate_build_info", "1, with what was built as labels.");
 
-const FAMILIES: [&Family; 22] = [
+const FAMILIES: [&Family; 25] = [
     &STREAMS,
     &BEHIND_STREAMS,
     &STREAMS_OPENED,
@@ -102,6 +105,9 @@ const FAMILIES: [&Family; 22] = [
     &GAPS,
     &DELIVERY_SECONDS,
     &PASS_SECONDS,
+    &STREAMS_MAX,
+    &LOG_EVENTS_MAX,
+    &LOG_BYTES_MAX,
     &LOG_EVENTS,
     &LOG_BYTES,
     &TIMER_ENTRIES,
@@ -179,12 +185,30 @@ pub struct Gauges {
     pub log_bytes: Box<dyn Fn() -> u64 + Send + Sync>,
     /// How many entries are on the timing wheel.
     pub timer_entries: Box<dyn Fn() -> u64 + Send + Sync>,
+    /// The bounds, to hold the others against.
+    pub bounds: Bounds,
+}
+
+/// Bounds that are shown beside what they bound.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Bounds {
+    /// How many streams may be open.
+    pub streams: u64,
+    /// How many kept events the log may hold.
+    pub log_events: u64,
+    /// How many bytes they may take.
+    pub log_bytes: u64,
 }
 
 impl Default for Gauges {
     /// Gauges that are always 0.
     fn default() -> Gauges {
-        Gauges { log_events: Box::new(|| 0), log_bytes: Box::new(|| 0), timer_entries: Box::new(|| 0) }
+        Gauges {
+            log_events: Box::new(|| 0),
+            log_bytes: Box::new(|| 0),
+            timer_entries: Box::new(|| 0),
+            bounds: Bounds::default(),
+        }
     }
 }
 
@@ -342,6 +366,9 @@ impl Collector for Metrics {
             GAPS.values(GapReason::ALL.iter().map(|r| (r.as_str(), self.sum(|shard| shard.gaps(*r))))),
             DELIVERY_SECONDS.histogram(&self.sum_histogram(|shard| &shard.delivery)),
             PASS_SECONDS.histogram(&self.sum_histogram(|shard| &shard.pass)),
+            STREAMS_MAX.value(self.gauges.bounds.streams),
+            LOG_EVENTS_MAX.value(self.gauges.bounds.log_events),
+            LOG_BYTES_MAX.value(self.gauges.bounds.log_bytes),
             LOG_EVENTS.value((self.gauges.log_events)()),
             LOG_BYTES.value((self.gauges.log_bytes)()),
             TIMER_ENTRIES.value((self.gauges.timer_entries)()),
@@ -498,7 +525,12 @@ mod tests {
 
     #[test]
     fn shards_are_summed() {
-        let gauges = Gauges { log_events: Box::new(|| 7), log_bytes: Box::new(|| 700), timer_entries: Box::new(|| 8) };
+        let gauges = Gauges {
+            log_events: Box::new(|| 7),
+            log_bytes: Box::new(|| 700),
+            timer_entries: Box::new(|| 8),
+            ..Gauges::default()
+        };
         let metrics = Arc::new(Metrics::new(ShardCells::for_shards(2), gauges));
         for (i, shard) in metrics.shards().iter().enumerate() {
             shard.streams.set(10 + i as u64);

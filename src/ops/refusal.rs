@@ -29,25 +29,15 @@ pub enum Refusal {
     NotFound,
     /// The path doesn't know this method.
     Method,
-    /// The client doesn't accept what there is.
-    NotAcceptable,
-    /// A token is needed, or the one given is no good.
-    Unauthorized,
     /// The token doesn't grant this.
     Forbidden,
-    /// The client asks too often.
-    TooManyRequests,
-    /// A bound of the gateway is reached.
-    Overloaded,
     /// The gateway is about to stop.
     ShuttingDown,
-    /// A fault of the gateway's own.
-    Internal,
 }
 
 impl Refusal {
     /// Every refusal, for registering metrics.
-    pub const ALL: [Refusal; 20] = [
+    pub const ALL: [Refusal; 15] = [
         Refusal::BadHead,
         Refusal::UriTooLong,
         Refusal::HeadTooLarge,
@@ -61,13 +51,8 @@ impl Refusal {
         Refusal::MediaType,
         Refusal::NotFound,
         Refusal::Method,
-        Refusal::NotAcceptable,
-        Refusal::Unauthorized,
         Refusal::Forbidden,
-        Refusal::TooManyRequests,
-        Refusal::Overloaded,
         Refusal::ShuttingDown,
-        Refusal::Internal,
     ];
 
     /// The metric label.
@@ -86,13 +71,8 @@ impl Refusal {
             Refusal::MediaType => "media_type",
             Refusal::NotFound => "not_found",
             Refusal::Method => "method",
-            Refusal::NotAcceptable => "not_acceptable",
-            Refusal::Unauthorized => "unauthorized",
             Refusal::Forbidden => "forbidden",
-            Refusal::TooManyRequests => "too_many_requests",
-            Refusal::Overloaded => "overloaded",
             Refusal::ShuttingDown => "shutting_down",
-            Refusal::Internal => "internal",
         }
     }
 }
