@@ -35,8 +35,6 @@ use crate::ops::metrics::{Bounds, Gauges, Metrics, ShardCells, Source};
 use crate::ops::schedule::Schedule;
 use crate::ops::shutdown::Signals;
 
-/// How long a drain goes on after its window for streams that are still behind.
-const DRAIN_GRACE: Duration = Duration::from_secs(2);
 /// How often the end of a drain is looked for.
 const DRAIN_POLL: Duration = Duration::from_millis(10);
 
@@ -152,6 +150,7 @@ pub struct Gateway {
     control_address: Option<SocketAddr>,
     drain_delay: Duration,
     drain_window: Duration,
+    drain_grace: Duration,
     public_closing: CancellationToken,
     control_closing: CancellationToken,
     doors: Vec<JoinHandle<()>>,
@@ -220,9 +219,13 @@ impl Gateway {
         self.public_closing.cancel();
         let (window, retry) = (self.drain_window, self.state.retry);
         self.tell_shards(|| Command::Drain { window, retry });
-        let gives_up_ms = self.state.clock.now_ms() + (window + DRAIN_GRACE).as_millis() as u64;
+        let gives_up_ms = self.state.clock.now_ms() + (window + self.drain_grace).as_millis() as u64;
         while self.state.bus.streams() > 0 && self.state.clock.now_ms() < gives_up_ms {
             thread::sleep(DRAIN_POLL);
+        }
+        let cut = self.state.bus.streams();
+        if cut > 0 {
+            tracing::warn!(streams = cut, "cut off: they were still behind when drain.grace was over");
         }
         self.stop();
     }
@@ -361,6 +364,7 @@ impl Gateway {
             control_address,
             drain_delay: config.drain.delay.get(),
             drain_window: config.drain.window.get(),
+            drain_grace: config.drain.grace.get(),
             public_closing,
             control_closing,
             doors,

@@ -19,13 +19,15 @@ pub enum CloseReason {
     Rotated,
     /// The gateway is shutting down.
     Drained,
+    /// The gateway ended while the stream was still behind.
+    Cut,
     /// The client sent bytes after its request.
     ClientData,
 }
 
 impl CloseReason {
     /// All reasons, in order of their discriminants.
-    pub const ALL: [CloseReason; 9] = [
+    pub const ALL: [CloseReason; 10] = [
         CloseReason::ClientGone,
         CloseReason::WriteError,
         CloseReason::WriteDeadline,
@@ -34,6 +36,7 @@ impl CloseReason {
         CloseReason::MaxSeconds,
         CloseReason::Rotated,
         CloseReason::Drained,
+        CloseReason::Cut,
         CloseReason::ClientData,
     ];
 
@@ -48,6 +51,7 @@ impl CloseReason {
             CloseReason::MaxSeconds => "max_seconds",
             CloseReason::Rotated => "rotated",
             CloseReason::Drained => "drained",
+            CloseReason::Cut => "cut",
             CloseReason::ClientData => "client_data",
         }
     }

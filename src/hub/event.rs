@@ -94,10 +94,20 @@ pub(crate) fn check_fields(event: &Event<'_>) -> Result<(), Fault> {
             return Err(Fault::new(field, "holds CR, LF or NUL, which would end or spoil the line"));
         }
     }
+    if event.event.as_deref() == Some("gap") {
+        return Err(Fault::new("event", "the name gap is kept for the gateway's own events"));
+    }
     // An empty `id:` line would reset the client's cursor, and `earliest` asks for all that is kept.
     if let Some(id) = event.id.as_deref() {
         if id.is_empty() {
             return Err(Fault::new("id", "is empty"));
+        }
+        // It comes back in a header field, whose value can't hold these (RFC 9110, section 5.5).
+        if id.chars().any(|c| c.is_ascii_control()) || id.trim_matches([' ', '\t']) != id {
+            return Err(Fault::new(
+                "id",
+                "holds a control character, or blanks at an end, which no header field brings back",
+            ));
         }
         if id == "earliest" {
             return Err(Fault::new("id", "the word earliest is kept for last_event_id"));

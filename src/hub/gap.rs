@@ -39,10 +39,10 @@ impl GapReason {
 /// The event that tells a stream of a gap: between the events `from` and `to`, some are missing.
 /// `from` is what the stream had last (null when unknown), `to` the last place that is missing.
 ///
-/// With `moves_cursor` it carries `to` as its id, so that a client that reconnects now goes on from
-/// there and is not told again.
-pub fn gap(from: Option<&str>, to: EventId, reason: GapReason, moves_cursor: bool) -> Chunk {
-    let id = if moves_cursor { format!("id: {to}\n") } else { String::new() };
+/// Its id is the place to resume after, if that moves: a client that reconnects now goes on from there
+/// and is not told again.
+pub fn gap(from: Option<&str>, to: EventId, reason: GapReason, resumes_after: Option<EventId>) -> Chunk {
+    let id = resumes_after.map_or(String::new(), |id| format!("id: {id}\n"));
     let from = from.map_or("null".to_owned(), json_string);
     let reason = reason.as_str();
     Chunk::new(&format!("event: gap\n{id}data: {{\"from\":{from},\"to\":\"{to}\",\"reason\":\"{reason}\"}}\n\n"))
@@ -60,7 +60,7 @@ mod tests {
 
     #[test]
     fn a_gap_is_an_event_of_its_own() {
-        let gap = gap(Some("a\"b"), Epoch::new(1).id(5), GapReason::Expired, true);
+        let gap = gap(Some("a\"b"), Epoch::new(1).id(5), GapReason::Expired, Some(Epoch::new(1).id(5)));
         assert_eq!(
             std::str::from_utf8(gap.wire(Framing::Close)).unwrap(),
             "event: gap\nid: 00000001-0000000005\n\

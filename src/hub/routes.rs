@@ -21,7 +21,8 @@ pub struct Routes {
 
 #[derive(Default)]
 struct Node {
-    literal: HashMap<Box<str>, Node>,
+    /// Sorted by segment. Not a map: most nodes have one child or none.
+    literal: Vec<(Box<str>, Box<Node>)>,
     any: Option<Box<Node>>,
     /// Cohorts whose pattern ends here,
     ends: Vec<CohortIndex>,
@@ -93,7 +94,13 @@ impl Node {
             None => self.ends.push(cohort),
             Some("**") => self.rest.push(cohort),
             Some("*") => self.any.get_or_insert_default().add(segments, cohort),
-            Some(segment) => self.literal.entry(segment.into()).or_default().add(segments, cohort),
+            Some(segment) => {
+                let at = self.find(segment).unwrap_or_else(|at| {
+                    self.literal.insert(at, (segment.into(), Box::default()));
+                    at
+                });
+                self.literal[at].1.add(segments, cohort);
+            }
         }
     }
 
@@ -108,13 +115,21 @@ impl Node {
                 self.any.take_if(|node| node.is_empty());
             }
             Some(segment) => {
-                let Some(node) = self.literal.get_mut(segment) else { return };
+                let Ok(at) = self.find(segment) else { return };
+                let node = &mut self.literal[at].1;
                 node.remove(segments, cohort);
                 if node.is_empty() {
-                    self.literal.remove(segment);
+                    self.literal.remove(at);
+                    if self.literal.is_empty() {
+                        self.literal = Vec::new();
+                    }
                 }
             }
         }
+    }
+
+    fn find(&self, segment: &str) -> Result<usize, usize> {
+        self.literal.binary_search_by(|(other, _)| (**other).cmp(segment))
     }
 
     /// Visits at most the nodes of the trie, however the topic is made.
@@ -123,8 +138,8 @@ impl Node {
             return self.ends.iter().copied().for_each(found);
         };
         self.rest.iter().copied().for_each(&mut *found);
-        if let Some(node) = self.literal.get(segment) {
-            node.resolve(segments.clone(), found);
+        if let Ok(at) = self.find(segment) {
+            self.literal[at].1.resolve(segments.clone(), found);
         }
         if let Some(node) = &self.any {
             node.resolve(segments, found);

@@ -11,6 +11,7 @@
 //! A live stream has no queue, no task and no cursor: it stands where its shard stands. One that is
 //! behind has a cursor into the log. A new stream starts behind, so replay is the same code.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::beats::BeatPlace;
@@ -83,8 +84,10 @@ const _: () = assert!(size_of::<Stream<i32>>() <= 96);
 pub(super) struct Behind {
     /// It has everything up to this place, but for what is in `rest`.
     pub(super) cursor: u64,
-    /// Where the log's head was when it was opened.
+    /// It gets live-only events after this place only: where the log's head was when it was opened.
     pub(super) opened_at: u64,
+    /// Up to which place it asked for replay: that is never thinned out, and its age is no latency.
+    pub(super) asked_through: u64,
     /// What its socket has not taken yet of bytes that must be finished first.
     pub(super) rest: Option<Rest>,
     /// Its socket is full: it goes on when the socket reports.
@@ -94,6 +97,10 @@ pub(super) struct Behind {
     /// When its socket last took a byte.
     pub(super) progress_ms: u64,
     pub(super) then: Then,
+    /// What conflation has chosen of the events it missed and is still to be sent, and the place up to
+    /// which it has chosen: made once, however slowly it is taken.
+    pub(super) selection: VecDeque<Arc<Frame>>,
+    pub(super) selected_through: u64,
     /// An event of its own that fell due meanwhile. One is enough: beats that are missed merge.
     pub(super) beat: Option<Arc<Chunk>>,
 }
@@ -103,11 +110,14 @@ impl Behind {
         Box::new(Behind {
             cursor,
             opened_at,
+            asked_through: 0,
             rest: None,
             full: false,
             slow: false,
             progress_ms: now_ms,
             then: Then::Live,
+            selection: VecDeque::new(),
+            selected_through: 0,
             beat: None,
         })
     }

@@ -13,6 +13,9 @@ use super::fault::Fault;
 pub const TOPIC_BYTES_MAX: usize = 255;
 /// The most topics and patterns that one subscription or one event may name.
 pub const TOPICS_MAX: usize = 128;
+/// The most segments that the patterns of one subscription may have together: each takes memory in a
+/// shard's routes.
+pub const PATTERN_SEGMENTS_MAX: usize = 512;
 
 /// A valid topic: 1 to 255 bytes of UTF-8, no control character, no segment `*` or `**`.
 ///
@@ -136,6 +139,14 @@ impl Subscription {
         }
         if asked > TOPICS_MAX {
             return Err(Fault::new("topic", format!("{asked} topics asked for, at most {TOPICS_MAX} are allowed")));
+        }
+        let segments: usize = patterns.iter().map(|pattern| pattern.as_str().split('/').count()).sum();
+        if segments > PATTERN_SEGMENTS_MAX {
+            let most = PATTERN_SEGMENTS_MAX;
+            return Err(Fault::new(
+                "match",
+                format!("{segments} segments in all patterns, at most {most} are allowed"),
+            ));
         }
         topics.sort();
         topics.dedup();

@@ -10,19 +10,19 @@ use std::time::{Duration, SystemTime};
 
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
 use tokio::task::LocalSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::hub::frame::Framing;
 use crate::hub::topic::Subscription;
-use crate::ops::limits::BODIES_MAX;
+use crate::ops::limits::CONTROL_CONNECTIONS_MAX;
 use crate::ops::metrics::{ConnectionGuard, Listener, Shed};
 
 use super::connection::{self, Answer, ConnectionLimits, HandedOff};
 use super::listener::accept_loop;
 use super::public::{self, Agreed};
+use super::publish::BodyRoom;
 use super::shard::{Command, NewStream};
 use super::state::State;
 use super::{control, negotiation};
@@ -56,7 +56,7 @@ pub fn run(
     let local = LocalSet::new();
     let tasks = TaskTracker::new();
     let limits = Arc::new(limits);
-    let bodies = Arc::new(Semaphore::new(BODIES_MAX));
+    let bodies = Arc::new(BodyRoom::new(state.body_bytes_max));
     let shared = Rc::new(LastSubscription::default());
     local.block_on(&runtime, async {
         let mut loops = Vec::new();
@@ -70,7 +70,10 @@ pub fn run(
                 closing.clone(),
                 // Streams and connections share the descriptors; when they are all in use, further
                 // clients wait in the backlog. The operator's door keeps the reserved ones.
-                move || door == Door::Control || room.sockets() < room.sockets_max,
+                move || match door {
+                    Door::Public => room.sockets() < room.sockets_max,
+                    Door::Control => room.metrics.connections(Listener::Control) < CONTROL_CONNECTIONS_MAX,
+                },
                 move |socket, _peer| {
                     let (state, limits) = (state.clone(), limits.clone());
                     let (bodies, shared, token) = (bodies.clone(), shared.clone(), token.clone());
@@ -166,7 +169,7 @@ async fn control_connection(
     socket: TcpStream,
     state: &Arc<State>,
     limits: &ConnectionLimits,
-    bodies: &Semaphore,
+    bodies: &BodyRoom,
     closing: CancellationToken,
 ) {
     let _counted = state.metrics.connection(Listener::Control);

@@ -24,11 +24,13 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
+use crate::ops::limits::READ_AHEAD_BYTES;
+
 use super::problem::{Problem, Refusal};
 
 /// What hyper reads ahead at most, if the bound on heads isn't larger. hyper asks for 8 KiB at
 /// least; more makes large bodies cheaper, and the buffer grows only when it is used.
-const READ_AHEAD: usize = 64 * 1024;
+const READ_AHEAD: usize = READ_AHEAD_BYTES as usize;
 /// How long, and for how many bytes, a closing connection still takes what the client sends.
 const LINGER: (Duration, usize) = (Duration::from_secs(2), 16 * 1024 * 1024);
 /// How an HTTP/2 client with prior knowledge starts.

@@ -8,7 +8,6 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::body::Incoming;
-use tokio::sync::Semaphore;
 
 use crate::hub::event::Event;
 use crate::hub::frame::{Draft, Topics};
@@ -17,14 +16,14 @@ use crate::ops::metrics::{CONTENT_TYPE, Source};
 
 use super::negotiation;
 use super::problem::{Problem, Refusal};
-use super::publish;
+use super::publish::{self, BodyRoom};
 use super::state::State;
 
 const READ_METHODS: &str = "GET, HEAD";
 const PUBLISH_METHODS: &str = "POST";
 
-/// Answers a request on the control listener. `bodies` bounds how many bodies are held at once.
-pub async fn answer(state: &State, bodies: &Semaphore, request: Request<Incoming>) -> Response<Full<Bytes>> {
+/// Answers a request on the control listener. `bodies` bounds the bodies held at once.
+pub async fn answer(state: &State, bodies: &BodyRoom, request: Request<Incoming>) -> Response<Full<Bytes>> {
     let path = request.uri().path();
     let publishes = path == "/events" || path.starts_with("/events/");
     let answer = match (path, request.method()) {
@@ -55,12 +54,13 @@ fn ready(state: &State) -> Result<Response<Full<Bytes>>, Problem> {
 
 async fn publish(
     state: &State,
-    bodies: &Semaphore,
+    bodies: &BodyRoom,
     request: Request<Incoming>,
 ) -> Result<Response<Full<Bytes>>, Problem> {
     // A page in the operator's browser could post here without asking. Browsers say where they
     // come from; programs do not.
-    if request.headers().contains_key(header::ORIGIN) {
+    let fetched = request.headers().get("sec-fetch-site").is_some_and(|site| site != "none");
+    if fetched || request.headers().contains_key(header::ORIGIN) {
         return Err(Problem::new(Refusal::Forbidden, "requests from web pages are refused: publish from a server"));
     }
     if state.closing.load(Ordering::Relaxed) {
@@ -68,8 +68,7 @@ async fn publish(
     }
     let topic = negotiation::path_topic(request.uri().path())?;
     let (parts, body) = request.into_parts();
-    let _held = bodies.acquire().await;
-    let body = publish::read_body(body, state.body_bytes_max, state.body_deadline).await?;
+    let (body, _held) = publish::read_body(body, bodies, state.body_bytes_max, state.body_deadline).await?;
     let mut reply = String::new();
     match topic {
         Some(topic) => {

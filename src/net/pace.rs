@@ -11,6 +11,8 @@ use std::time::Duration;
 
 /// A rest shorter than this is not worth a timer, whose ticks are 1 ms.
 const REST_NS_MIN: u64 = 500_000;
+/// No rest is longer than this, whatever the pass cost.
+const REST_NS_MAX: u64 = 100_000_000;
 /// The rest after a pass whose sends carried one event each, as a multiple of its processor time,
 const REST_FIRST: f64 = 0.5;
 /// and what each further event a send adds to it.
@@ -62,7 +64,8 @@ impl Pace {
         let length_ns = passed.ended_ns.saturating_sub(passed.started_ns);
         let events_a_write = passed.deliveries as f64 / passed.writes.max(1) as f64;
         let rest = (REST_FIRST + REST_EACH * (events_a_write - 1.0).max(0.0)).min(self.rest_max);
-        let rest_ns = ((passed.cpu_ns as f64 * rest) as u64).max(self.interval_min_ns.saturating_sub(length_ns));
+        let rest_ns =
+            ((passed.cpu_ns as f64 * rest) as u64).min(REST_NS_MAX).max(self.interval_min_ns.saturating_sub(length_ns));
         self.rests = rest_ns >= REST_NS_MIN;
         self.rests.then(|| (passed.ended_ns + rest_ns).div_ceil(1_000_000))
     }
@@ -93,6 +96,7 @@ mod tests {
         check(2.0, 0, passed(40_000, 7), Some(121));
         check(2.0, 0, passed(40_000, 70), Some(121));
         check(2.0, 0, passed(40_000, 0), Some(61));
+        check(2.0, 0, passed(400_000, 7), Some(501));
         check(0.25, 0, passed(40_000, 7), Some(51));
     }
 

@@ -213,7 +213,7 @@ impl Shard {
             self.tell();
         }
         for key in self.registry.keys().collect::<Vec<_>>() {
-            self.registry.close(key, CloseReason::Drained);
+            self.registry.close(key, CloseReason::Cut);
         }
         self.carry_out();
         self.tell();

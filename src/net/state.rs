@@ -10,7 +10,7 @@ use crate::hub::frame::Draft;
 use crate::hub::jitter::Jitter;
 use crate::hub::log::Placed;
 use crate::hub::topic::Topic;
-use crate::ops::metrics::Metrics;
+use crate::ops::metrics::{Listener, Metrics};
 
 use super::clock::Clock;
 use super::reply::{Reply, Request};
@@ -56,9 +56,9 @@ pub struct State {
 }
 
 impl State {
-    /// How many sockets are open, streams and connections together.
+    /// How many sockets are open, streams and connections to the public listener together.
     pub fn sockets(&self) -> usize {
-        self.bus.streams() + self.metrics.connections() as usize
+        self.bus.streams() + self.metrics.connections(Listener::Public) as usize
     }
 
     /// Publishes, unless the gateway is closing.

@@ -1,4 +1,5 @@
-//! Every bound that is not a setting, and the memory that all bounds together allow.
+//! Bounds of the process as a whole, and the memory that all bounds together allow. A bound of one
+//! thing stands beside that thing.
 
 use std::fmt;
 use std::num::NonZero;
@@ -9,7 +10,6 @@ use super::descriptors::Plan;
 use super::units::{Count, GIB, KIB, MIB};
 use crate::exchange::directory::SHARDS_MAX;
 use crate::exchange::inbox::INBOX_MESSAGES;
-use crate::hub::log::LIVE_ONLY_PART;
 
 /// The most shards, and the most acceptors: threads.
 pub const THREADS_MAX: u64 = SHARDS_MAX as u64;
@@ -35,12 +35,20 @@ pub const DESCRIPTORS_RESERVED: u64 = 256;
 /// Sockets that are never streams, so that requests are answered, and clients sent away politely,
 /// when as many streams are open as may be.
 pub const CONNECTIONS_RESERVED: u64 = 512;
-/// Publish bodies that are held in memory at once; further ones wait their turn.
-pub const BODIES_MAX: usize = 64;
+/// Connections to the control listener; further ones wait. They come out of the reserved descriptors.
+pub const CONTROL_CONNECTIONS_MAX: u64 = 128;
+/// How many of the largest publish bodies are held in memory at once. What counts is bytes received:
+/// a body that does not come holds up nobody.
+pub const BODIES_MAX: u64 = 64;
 
 /// User memory of an open stream, in bytes: its record, its place in a cohort, a heartbeat slot and
 /// the wheel, rounded up. The kernel's 3 to 4 KB a socket come on top.
 pub const STREAM_BYTES: u64 = KIB;
+/// What the topics of a subscription take in memory, as a multiple of the head that named them: the
+/// names, and their places in the shard's routes and in the directory.
+pub const SUBSCRIPTION_PART: u64 = 5;
+/// What hyper may read ahead on a connection, if heads aren't larger.
+pub const READ_AHEAD_BYTES: u64 = 64 * KIB;
 /// The size of a message in an inbox, in bytes, rounded up.
 pub const INBOX_MESSAGE_BYTES: u64 = 128;
 
@@ -54,8 +62,9 @@ impl Count<0, THREADS_MAX> {
     }
 }
 
-/// The memory that the bounds allow, a term each. What the process itself needs, a few MB, and the
-/// kernel's socket buffers are not in it.
+/// The memory that the bounds allow, a term each: the most that clients could drive it to. What the
+/// process itself needs, a few MB, the kernel's socket buffers, and the frames that streams behind
+/// still hold after these have left the log (at most one each, or a conflated selection) are not in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MemorySum {
     /// The terms.
@@ -83,8 +92,13 @@ impl MemorySum {
         let term = |name, from: String, bytes| MemoryTerm { name, from, bytes };
         let terms = vec![
             term("history", format!("history.bytes = {}", config.history.bytes), history),
-            term("live-only events", format!("history.bytes / {LIVE_ONLY_PART}"), history / LIVE_ONLY_PART as u64),
+            term("live-only events", "history.bytes again".to_owned(), history),
             term("streams", format!("{streams} x {STREAM_BYTES} bytes"), streams.saturating_mul(STREAM_BYTES)),
+            term(
+                "subscriptions",
+                format!("{streams} x {SUBSCRIPTION_PART} x limits.head_bytes, if each has the most topics of its own"),
+                streams.saturating_mul(SUBSCRIPTION_PART * head.get()),
+            ),
             term(
                 "inboxes",
                 format!("{shards} shards x {INBOX_MESSAGES} messages x {INBOX_MESSAGE_BYTES} bytes"),
@@ -92,13 +106,13 @@ impl MemorySum {
             ),
             term(
                 "request heads",
-                format!("{sockets} sockets x limits.head_bytes = {head}"),
-                sockets.saturating_mul(head.get()),
+                format!("{sockets} sockets x the larger of limits.head_bytes and {} KiB", READ_AHEAD_BYTES / KIB),
+                sockets.saturating_mul(head.get().max(READ_AHEAD_BYTES)),
             ),
             term(
                 "request bodies",
                 format!("{BODIES_MAX} bodies x limits.body_bytes = {body}"),
-                (BODIES_MAX as u64).saturating_mul(body.get()),
+                BODIES_MAX.saturating_mul(body.get()),
             ),
         ];
         MemorySum { terms }
@@ -145,15 +159,16 @@ mod tests {
         let bytes: Vec<_> = sum.terms.iter().map(|term| (term.name, term.bytes)).collect();
         let expected = [
             ("history", 64 * MIB),
-            ("live-only events", 16 * MIB),
+            ("live-only events", 64 * MIB),
             ("streams", 20_000 * KIB),
+            ("subscriptions", 20_000 * 80 * KIB),
             ("inboxes", MIB),
-            ("request heads", 20_512 * 16 * KIB),
+            ("request heads", 20_512 * 64 * KIB),
             ("request bodies", 64 * MIB),
         ];
         assert_eq!(bytes, expected);
         assert_eq!(sum.bytes(), expected.iter().map(|(_, bytes)| bytes).sum::<u64>());
-        assert!(sum.to_string().starts_with("history 64.0 MiB (history.bytes = 64MiB); live-only events 16.0 MiB"));
+        assert!(sum.to_string().starts_with("history 64.0 MiB (history.bytes = 64MiB); live-only events 64.0 MiB"));
     }
 
     #[test]

@@ -281,9 +281,9 @@ impl Metrics {
         ConnectionGuard { metrics: Arc::clone(self), listener }
     }
 
-    /// How many connections that are no streams are open.
-    pub fn connections(&self) -> u64 {
-        self.connections.iter().map(|count| count.load(Ordering::Relaxed)).sum()
+    /// How many connections to a listener are open that are no streams.
+    pub fn connections(&self, listener: Listener) -> u64 {
+        self.connections[listener as usize].load(Ordering::Relaxed)
     }
 
     /// Counts a failure to accept.

@@ -1,7 +1,7 @@
 //! Serving streams that are behind: each finishes what was begun, then reads the log from its own
 //! cursor until it has caught up. Replay is this code too.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
 use crate::hub::close::CloseReason;
@@ -51,15 +51,17 @@ impl<S: Socket> Registry<S> {
             let Some(behind) = stream.behind.as_mut().filter(|behind| !behind.full) else { return };
             if let Some(rest) = behind.rest.take() {
                 let begun = match &rest.source {
-                    RestSource::Frame(frame) => Some(frame.published_ns()),
+                    RestSource::Frame(frame) => Some((frame.published_ns(), frame.seq() > behind.asked_through)),
                     _ => None,
                 };
                 if !self.write_or_hold(key, rest, now_ms) {
                     return;
                 }
-                if let Some(published_ns) = begun {
+                if let Some((published_ns, is_live)) = begun {
                     self.tally.deliveries += 1;
-                    observer.delivered(&[published_ns], 1);
+                    if is_live {
+                        observer.delivered(&[published_ns], 1);
+                    }
                 }
                 continue;
             }
@@ -68,6 +70,13 @@ impl<S: Socket> Registry<S> {
             }
             if stream.remaining == 0 {
                 return self.finish(key, CloseReason::MaxEvents, None, now_ms);
+            }
+            // Only a gateway that ends owes its streams the rest: any other end can be resumed.
+            if let Then::End(reason, farewell) = &behind.then
+                && *reason != CloseReason::Drained
+            {
+                let (reason, farewell) = (*reason, farewell.clone());
+                return self.finish(key, reason, farewell.as_ref(), now_ms);
             }
             if prelude.is_empty() {
                 if behind.cursor >= position {
@@ -84,14 +93,16 @@ impl<S: Socket> Registry<S> {
             let conflates = slow == SlowPolicy::Conflate && behind.slow;
             let (cursor, opened_at) = (behind.cursor, behind.opened_at);
             let window = Window { subscription: &subscription, after: cursor, through: position, opened_at };
-            let found = if cursor >= position {
+            let found = if !behind.selection.is_empty() {
+                Read::Through(behind.selected_through)
+            } else if cursor >= position {
                 Read::Through(cursor)
             } else if conflates {
                 read_all(history, window, &mut frames)
             } else {
                 history.read(&window, READ_BYTES, &mut frames)
             };
-            let through = match found {
+            let mut through = match found {
                 Read::Through(through) => through,
                 Read::Lost { .. } if slow == SlowPolicy::Disconnect => {
                     self.read = frames;
@@ -116,21 +127,47 @@ impl<S: Socket> Registry<S> {
                     };
                     behind.cursor = goes_on_after;
                     behind.opened_at = opened_at.max(live_through);
-                    let (from, to) = (history.id(cursor), history.id(goes_on_after));
-                    let gap = gap::gap(Some(from.as_str()), to, GapReason::Lagged, true);
+                    // What was live only may be missing for longer, but moves no cursor.
+                    let (from, to) = (history.id(cursor), history.id(goes_on_after.max(live_through)));
+                    let resumes_after = Some(history.id(goes_on_after));
+                    let gap = gap::gap(Some(from.as_str()), to, GapReason::Lagged, resumes_after);
                     prelude.extend_from_slice(gap.wire(framing));
                     self.tally.gaps[GapReason::Lagged as usize] += 1;
                     continue;
                 }
             };
-            if conflates && conflate(&mut frames, opened_at) {
-                // The client's cursor stays: should the stream break now, it resumes in full.
-                let (from, to) = (history.id(cursor), history.id(through));
-                let gap = gap::gap(Some(from.as_str()), to, GapReason::Conflated, false);
-                prelude.extend_from_slice(gap.wire(framing));
-                self.tally.gaps[GapReason::Conflated as usize] += 1;
+            if conflates && behind.selection.is_empty() {
+                if conflate(&mut frames, behind.asked_through) {
+                    // The client's cursor stays: should the stream break now, it resumes in full.
+                    let (from, to) = (history.id(cursor), history.id(through));
+                    let gap = gap::gap(Some(from.as_str()), to, GapReason::Conflated, None);
+                    prelude.extend_from_slice(gap.wire(framing));
+                    self.tally.gaps[GapReason::Conflated as usize] += 1;
+                }
+                behind.selection.extend(frames.drain(..));
+                behind.selected_through = through;
+                reads = READS_A_TURN;
+            }
+            if !behind.selection.is_empty() {
+                let mut bytes = 0;
+                let next = behind.selection.iter().take_while(|frame| {
+                    let fits = bytes < READ_BYTES;
+                    bytes += frame.wire(framing).len();
+                    fits
+                });
+                frames.extend(next.cloned());
+                if let (true, Some(last)) = (frames.len() < behind.selection.len(), frames.last()) {
+                    through = last.seq();
+                }
             }
             let goes_on = self.write_read(key, &prelude, &frames, through, now_ms, observer);
+            if let Some(behind) = self.streams.get_mut(key).and_then(|stream| stream.behind.as_mut()) {
+                let taken = behind.selection.partition_point(|frame| frame.seq() <= behind.cursor);
+                behind.selection.drain(..taken);
+                if behind.selection.is_empty() {
+                    behind.selection = VecDeque::new();
+                }
+            }
             prelude.clear();
             frames.clear();
             self.read = frames;
@@ -153,6 +190,7 @@ impl<S: Socket> Registry<S> {
         let stream = self.streams.at(key.index());
         let framing = self.cohorts.at(stream.cohort).framing;
         let Some(behind) = stream.behind.as_mut() else { return false };
+        let asked_through = behind.asked_through;
         let mut run = std::mem::take(&mut self.run);
         run.start(prelude);
         let mut taken = 0;
@@ -194,7 +232,9 @@ impl<S: Socket> Registry<S> {
             count_down(&mut stream.remaining, cut.frames_begun as u32);
             self.tally.wrote(len);
             self.tally.deliveries += cut.frames_whole() as u64;
-            observer.delivered(&run.published_ns[..cut.frames_whole()], 1);
+            // What was published before the stream was opened is replay, and its age no latency.
+            let replayed = frames.partition_point(|frame| frame.seq() <= asked_through).min(cut.frames_whole());
+            observer.delivered(&run.published_ns[replayed..cut.frames_whole()], 1);
         }
         if !all {
             behind.full = true;
@@ -257,7 +297,7 @@ fn conflate(frames: &mut Vec<Arc<Frame>>, opened_at: u64) -> bool {
         .iter()
         .rev()
         .map(|frame| match frame.key() {
-            Some(key) if frame.seq() > opened_at => seen.insert((frame.topics()[0].clone(), key.to_owned())),
+            Some(key) if frame.seq() > opened_at => seen.insert((&frame.topics()[0], key)),
             _ => true,
         })
         .collect();
