@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use rustix::event::{EventfdFlags, eventfd};
 use tokio_util::sync::CancellationToken;
@@ -248,6 +248,12 @@ impl Gateway {
         let mut listeners: Vec<Vec<_>> = (0..acceptors).map(|_| Vec::new()).collect();
         let mut addresses = Vec::new();
         for address in listen {
+            // Alone on its address, too: several of our own listeners may share it, but a second
+            // gateway would silently take a part of the clients.
+            if address.port() != 0 {
+                let alone = SocketOptions { reuse_port: false, ..options.clone() };
+                drop(bind(address, &alone).map_err(|source| StartError::Bind { address, source })?);
+            }
             let all = bind_all(address, acceptors, &options).map_err(|source| StartError::Bind { address, source })?;
             addresses.push(all[0].local_addr()?);
             listeners.iter_mut().zip(all).for_each(|(mine, listener)| mine.push(listener));
@@ -262,13 +268,19 @@ impl Gateway {
         };
         let control_address = control.as_ref().map(|listener| listener.local_addr()).transpose()?;
 
-        let clock = Clock::start();
-        let timers = Arc::new(Timers::new(0));
         let seed = random_seed();
         let age_ns = config.history.age.get().map_or(u64::MAX, |age| age.as_nanos() as u64);
         let limits =
             LogLimits { events: config.history.events.as_usize(), bytes: config.history.bytes.as_usize(), age_ns };
-        let log = LogCell::new(Epoch::new(seed), limits);
+        let epoch = Epoch::new(seed);
+        for schedule in &config.schedule {
+            let topics = Topics::from_elem(schedule.topic(&config.default_topic), 1);
+            limits.admit(&[Draft::encode(topics, &schedule.event(SystemTime::now(), u64::MAX), epoch)?])?;
+        }
+
+        let clock = Clock::start();
+        let timers = Arc::new(Timers::new(0));
+        let log = LogCell::new(epoch, limits);
         let (mut inboxes, mut mailboxes) = (Vec::new(), Vec::new());
         for _ in 0..shards {
             let bell = Arc::new(eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC).map_err(io::Error::from)?);
@@ -431,5 +443,5 @@ fn spawn(name: String, run: impl FnOnce() + Send + 'static) -> io::Result<JoinHa
 /// Random bits from the standard library's hasher, which the system seeds.
 fn random_seed() -> u64 {
     use std::hash::{BuildHasher, RandomState};
-    RandomState::new().hash_one(std::time::SystemTime::now())
+    RandomState::new().hash_one(SystemTime::now())
 }

@@ -57,6 +57,11 @@ pub(crate) struct Checker {
 }
 
 impl Checker {
+    /// Whether all streams get the same events.
+    pub(crate) fn shares_topic(&self) -> bool {
+        self.keys == Keys::Shared
+    }
+
     pub(crate) fn new(streams: usize, size: usize, keys: Keys) -> Self {
         Self {
             layout: Layout::new(size),

@@ -61,7 +61,8 @@ async fn publish(
     // come from; programs do not.
     let fetched = request.headers().get("sec-fetch-site").is_some_and(|site| site != "none");
     if fetched || request.headers().contains_key(header::ORIGIN) {
-        return Err(Problem::new(Refusal::Forbidden, "requests from web pages are refused: publish from a server"));
+        return Err(Problem::new(Refusal::Forbidden, "requests from web pages are refused: publish from a server")
+            .about("origin"));
     }
     if state.closing.load(Ordering::Relaxed) {
         return Err(closing());

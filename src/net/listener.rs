@@ -40,7 +40,7 @@ impl Default for SocketOptions {
     fn default() -> SocketOptions {
         SocketOptions {
             reuse_port: false,
-            notsent_lowat: Some(64 * 1024),
+            notsent_lowat: None,
             user_timeout: Some(Duration::from_secs(30)),
             keepalive: Some(Duration::from_secs(60)),
         }

@@ -28,7 +28,7 @@ pub struct Problem {
 impl Problem {
     /// A refusal, and the sentence that explains it.
     pub fn new(reason: Refusal, detail: impl Into<Cow<'static, str>>) -> Problem {
-        Problem { reason, detail: detail.into(), field: None, line: None, headers: Vec::new() }
+        Problem { reason, detail: detail.into(), field: part(reason).map(Cow::from), line: None, headers: Vec::new() }
     }
 
     /// A fault in one field of the request.
@@ -45,6 +45,12 @@ impl Problem {
     pub fn method(allow: &'static str) -> Problem {
         Problem::new(Refusal::Method, format!("this path knows {allow}"))
             .with(header::ALLOW, HeaderValue::from_static(allow))
+    }
+
+    /// Names the part of the request that it is about.
+    pub fn about(mut self, field: &'static str) -> Problem {
+        self.field = Some(field.into());
+        self
     }
 
     /// Names the 1-based line of the body that the fault is in.
@@ -139,6 +145,19 @@ impl From<Problem> for Response<Full<Bytes>> {
     }
 }
 
+/// The part of the request that a refusal is about, where it is always the same.
+fn part(refusal: Refusal) -> Option<&'static str> {
+    match refusal {
+        Refusal::BadHead | Refusal::HeadTooLarge | Refusal::HeadTooSlow | Refusal::HttpVersion => Some("head"),
+        Refusal::UriTooLong => Some("target"),
+        Refusal::NotFound => Some("path"),
+        Refusal::Method => Some("method"),
+        Refusal::MediaType => Some("content-type"),
+        Refusal::BadBody | Refusal::BodyTooLarge | Refusal::BodyTooSlow | Refusal::BatchTooLarge => Some("body"),
+        Refusal::BadField | Refusal::Forbidden | Refusal::ShuttingDown => None,
+    }
+}
+
 /// The status that goes with a refusal.
 fn status(refusal: Refusal) -> StatusCode {
     match refusal {
@@ -173,7 +192,7 @@ mod tests {
         );
         check(
             Problem::new(Refusal::BodyTooLarge, "at most \"9\" bytes").line(3),
-            r#"{"type":"about:blank","title":"Payload Too Large","status":413,"detail":"at most \"9\" bytes","reason":"body_too_large","line":3}"#,
+            r#"{"type":"about:blank","title":"Payload Too Large","status":413,"detail":"at most \"9\" bytes","reason":"body_too_large","field":"body","line":3}"#,
         );
     }
 

@@ -65,10 +65,9 @@ fn routes(state: &State, parts: &Parts) -> Result<Answer<Agreed>, Problem> {
         }
         Method::GET | Method::HEAD => Ok(Answer::Respond(plain(Bytes::from_static(b"ok")))),
         Method::OPTIONS => Ok(Answer::Respond(negotiation::preflight(STREAM_METHODS))),
-        Method::POST if !at_root => Err(Problem::new(
-            Refusal::Forbidden,
-            "publishing on the public listener needs a token, and none is configured; publish on the control listener",
-        )),
+        Method::POST if !at_root => {
+            Err(Problem::new(Refusal::Forbidden, "publishing is on the control listener").about("method"))
+        }
         _ => Err(Problem::method(STREAM_METHODS)),
     }
 }

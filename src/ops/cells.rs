@@ -26,12 +26,6 @@ impl Cell {
         self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
     }
 
-    /// Takes from it. For its one writer only.
-    #[inline]
-    pub fn sub(&self, n: u64) {
-        self.0.store(self.0.load(Ordering::Relaxed).wrapping_sub(n), Ordering::Relaxed);
-    }
-
     /// Sets it. For its one writer only.
     #[inline]
     pub fn set(&self, n: u64) {

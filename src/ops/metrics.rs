@@ -73,7 +73,7 @@ const WRITES: Family = counter("sluicegate_writes_total", "Writes to streams tha
 const GAPS: Family = counter("sluicegate_gaps_total", "Gaps that streams were told of, by reason.").by("reason");
 const DELIVERY_SECONDS: Family = histogram(
     "sluicegate_delivery_seconds",
-    "Time from an event's publish to the write that carried it, per delivery, in seconds.",
+    "Time from an event's publish to the write that carried it, per delivery but for replay, in seconds.",
 );
 const PASS_SECONDS: Family = histogram("sluicegate_pass_seconds", "Length of a shard's passes, in seconds.");
 const STREAMS_MAX: Family = gauge("sluicegate_streams_max", "Streams that may be open.");
@@ -534,7 +534,7 @@ mod tests {
         let metrics = Arc::new(Metrics::new(ShardCells::for_shards(2), gauges));
         for (i, shard) in metrics.shards().iter().enumerate() {
             shard.streams.set(10 + i as u64);
-            shard.streams.sub(1);
+            shard.streams.set(shard.streams.get() - 1);
             shard.deliveries.add(100);
             shard.streams_closed(CloseReason::Lagged).add(2);
             shard.gaps(GapReason::Expired).add(3);

@@ -278,23 +278,23 @@ fn bodies() {
     for length in [1023, 1024] {
         gate.accepted("/events/a", &[], long(length), &[&long(length)]);
     }
-    gate.post("/events/a", &[], long(1025), 413, "");
+    gate.post("/events/a", &[], long(1025), 413, "body");
     let chunked = format!(
         "POST /events/a HTTP/1.1\r\nhost: h\r\ntransfer-encoding: chunked\r\n\r\n401\r\n{}\r\n0\r\n\r\n",
         long(1025)
     );
-    gate.check(Control, chunked, 413, "");
+    gate.check(Control, chunked, 413, "body");
     // Nobody waits for what is announced.
     let announced = "POST /events/a HTTP/1.1\r\nhost: h\r\ncontent-length: 99999999999\r\n\r\n";
-    gate.check(Control, announced, 413, "");
+    gate.check(Control, announced, 413, "body");
     gate.check(
         Control,
         "POST /events HTTP/1.1\r\nhost: h\r\ncontent-length: 1025\r\nexpect: 100-continue\r\n\r\n",
         413,
-        "",
+        "body",
     );
-    gate.check(Control, "POST /events/a HTTP/1.1\r\nhost: h\r\ncontent-length: 9\r\n\r\nslow", 408, "");
-    gate.check(Control, "POST /events/a HTTP/1.1\r\nhost: h\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n", 400, "");
+    gate.check(Control, "POST /events/a HTTP/1.1\r\nhost: h\r\ncontent-length: 9\r\n\r\nslow", 408, "body");
+    gate.check(Control, "POST /events/a HTTP/1.1\r\nhost: h\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n", 400, "body");
 
     for bad in [&b"\xff"[..], b"a\xc3", b"\xed\xa0\x80"] {
         gate.post("/events/a", &[], bad, 400, "body");
@@ -334,9 +334,9 @@ fn batches() {
     for count in [2, 3] {
         gate.accepted("/events", &[LINES], format!("{good}\n").repeat(count), &["x"].repeat(count));
     }
-    gate.post("/events", &[LINES], format!("{good}\n").repeat(4), 413, "");
+    gate.post("/events", &[LINES], format!("{good}\n").repeat(4), 413, "body");
     for fields in [&[][..], &["content-type: text/plain"], &["content-type: application/jsonx"], &["content-type:"]] {
-        let response = gate.post("/events", fields, good, 415, "");
+        let response = gate.post("/events", fields, good, 415, "content-type");
         assert_eq!(response.head.field("accept-post"), Some("application/json, application/x-ndjson"));
     }
 }
@@ -357,17 +357,17 @@ fn methods_and_paths() {
         (Control, "POST", "/healthz", "GET, HEAD"),
         (Control, "DELETE", "/readyz", "GET, HEAD"),
     ] {
-        let response = gate.check(door, request(method, path), 405, "");
+        let response = gate.check(door, request(method, path), 405, "method");
         assert_eq!(response.head.field("allow"), Some(allow), "{method} {path}");
     }
-    gate.check(Public, post("/events/a", &[], "x"), 403, "");
-    gate.check(Public, post("/events", &[JSON], "{\"topic\":\"a\",\"data\":\"\"}"), 403, "");
-    gate.post("/events/a", &["origin: http://evil.example"], "x", 403, "");
+    gate.check(Public, post("/events/a", &[], "x"), 403, "method");
+    gate.check(Public, post("/events", &[JSON], "{\"topic\":\"a\",\"data\":\"\"}"), 403, "method");
+    gate.post("/events/a", &["origin: http://evil.example"], "x", 403, "origin");
     for path in ["/eventsa", "/nothing", "/metrics", "/.well-known/mercure", "/event"] {
-        gate.get(path, 404, "");
+        gate.get(path, 404, "path");
     }
-    gate.check(Control, request("GET", "/"), 404, "");
-    gate.check(Control, post("/", &[], "x"), 404, "");
+    gate.check(Control, request("GET", "/"), 404, "path");
+    gate.check(Control, post("/", &[], "x"), 404, "path");
 }
 
 #[test]
@@ -382,17 +382,17 @@ fn heads() {
         client.send(padded("/", length));
         assert_eq!(client.response().status(), 200, "{length} bytes");
     }
-    gate.check(Public, padded("/events/a", 8193), 431, "");
-    gate.check(Control, padded("/healthz", 8193), 431, "");
-    gate.check(Public, padded("/events/a", 1 << 20), 431, "");
+    gate.check(Public, padded("/events/a", 8193), 431, "head");
+    gate.check(Control, padded("/healthz", 8193), 431, "head");
+    gate.check(Public, padded("/events/a", 1 << 20), 431, "head");
     let fields: String = (0..200).map(|n| format!("x{n}: y\r\n")).collect();
-    gate.check(Public, format!("GET /events/a HTTP/1.1\r\n{fields}\r\n"), 431, "");
-    gate.get(&format!("/events/{}", long(20_000)), 414, "");
+    gate.check(Public, format!("GET /events/a HTTP/1.1\r\n{fields}\r\n"), 431, "head");
+    gate.get(&format!("/events/{}", long(20_000)), 414, "target");
 
     for slow in ["GET", "GET /events/a HTTP/1.1\r\nhost: h\r\n", "GET /events/a HTTP/1.1\r\nx: "] {
-        gate.check(Public, slow, 408, "");
+        gate.check(Public, slow, 408, "head");
     }
-    gate.check(Control, "POST /events/a HTTP/1.1\r\n", 408, "");
+    gate.check(Control, "POST /events/a HTTP/1.1\r\n", 408, "head");
     for bad in [
         "nonsense\r\n\r\n",
         "GET\r\n\r\n",
@@ -402,9 +402,9 @@ fn heads() {
         "GET /events/a HTTP/9.9\r\n\r\n",
         "\x16\x03\x01\x02\0\x01\0\x01\r\n\r\n",
     ] {
-        gate.check(Public, bad, 400, "");
+        gate.check(Public, bad, 400, "head");
     }
-    gate.check(Public, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505, "");
+    gate.check(Public, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505, "head");
 }
 
 /// Nobody is told anything where nothing was asked: a port scan or a probe that connects and waits.

@@ -54,41 +54,29 @@ fn when_all_sockets_are_taken_newcomers_wait_and_the_others_are_served() {
     }
 }
 
-/// The operator's door has the descriptors that are kept back, and can use them up.
+/// The operator's door has descriptors of its own, and takes no more than those.
 #[test]
-fn when_accept_fails_it_backs_off_and_comes_back() {
+fn a_crowd_at_the_operators_door_costs_streams_nothing() {
     let _machine = machine();
     let server = Launch::config("schedule = []\n[limits]\nhead_deadline = \"60s\"").open_files(OPEN_FILES).start();
     let mut streams: Vec<_> = (0..20).map(|_| server.subscribe("/events/t")).collect();
     let mut publisher = server.publisher();
-    let mut scraper = server.connect_control();
-    let mut accept_errors = || {
-        scraper.send("GET /metrics HTTP/1.1\r\nhost: h\r\n\r\n");
-        let text = scraper.response().body;
-        let line = text.lines().find_map(|line| line.strip_prefix("sluicegate_accept_errors_total "));
-        line.and_then(|count| count.parse::<u64>().ok()).expect("a count")
-    };
-    assert_eq!(accept_errors(), 0);
+    let before = server.open_files();
     let hoard: Vec<_> =
         (0..OPEN_FILES).map(|_| TcpStream::connect(server.control()).expect("room in the backlog")).collect();
-    assert!(within(Duration::from_secs(5), || server.open_files() == OPEN_FILES as usize), "{}", server.open_files());
-    assert!(within(Duration::from_secs(5), || accept_errors() > 0));
-    // The public door has none to give either.
-    let mut waiting = server.connect();
-    waiting.send("GET /events/t HTTP/1.1\r\nhost: h\r\n\r\n");
+    assert!(within(Duration::from_secs(5), || server.open_files() >= before + 100), "{}", server.open_files());
+    // The public door is as open as ever.
+    streams.push(server.subscribe("/events/t"));
     publisher.publish("t", "all the same");
     for stream in &mut streams {
         stream.expect_data("all the same");
     }
-    let failed = accept_errors();
     let cpu = idle_cpu(&server);
     assert!(cpu < 0.25, "it takes {:.0} % of a core to wait", cpu * 100.0);
-    let failed = accept_errors() - failed;
-    assert!(failed <= 30, "{failed} failures in 1.5 s: it must wait, not spin");
-    assert!(server.logs("accepting is on hold: connections wait in the backlog").len() <= 5, "it says so once");
+    assert!(server.open_files() <= before + 130, "{} files, {before} before", server.open_files());
     drop(hoard);
-    assert_eq!(waiting.patience(Duration::from_secs(5)).head().status, 200);
-    assert!(within(Duration::from_secs(5), || server.open_files() < 100), "{} files", server.open_files());
+    assert!(within(Duration::from_secs(5), || server.open_files() <= before + 5), "{} files", server.open_files());
+    assert_eq!(server.metrics().get("sluicegate_accept_errors_total"), 0.0);
 }
 
 #[test]
