@@ -17,11 +17,17 @@ use super::{History, Observer, Registry, StreamKey, count_down};
 pub(super) const READ_BYTES: usize = 64 * 1024;
 /// and how often, before it is others' turn.
 const READS_A_TURN: usize = 4;
+/// After how many events looked at, for whichever streams, a call serves no further stream.
+const EXAMINED_A_CALL: usize = 16 * 1024;
 
 impl<S: Socket> Registry<S> {
     /// Serves up to `turns` streams that are behind and whose sockets can take bytes.
     pub fn serve_ready(&mut self, turns: usize, history: &impl History, now_ms: u64, observer: &mut impl Observer) {
+        self.examined = 0;
         for _ in 0..turns {
+            if self.examined > EXAMINED_A_CALL {
+                return;
+            }
             let Some(key) = self.ready.pop_front() else {
                 // A storm of resumes must not hold its memory for ever.
                 self.ready.shrink_to(1024);
@@ -102,6 +108,7 @@ impl<S: Socket> Registry<S> {
             } else {
                 history.read(&window, READ_BYTES, &mut frames)
             };
+            self.examined += frames.len();
             let mut through = match found {
                 Read::Through(through) => through,
                 Read::Lost { .. } if slow == SlowPolicy::Disconnect => {

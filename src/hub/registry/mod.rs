@@ -144,6 +144,7 @@ pub struct Registry<S> {
     // Scratch, kept so that a pass allocates nothing.
     run: Run,
     touched: Vec<(CohortIndex, u32)>,
+    examined: usize,
     marks: u64,
     picked: Vec<u32>,
     leaving: Vec<(u32, Leave)>,
@@ -177,6 +178,7 @@ impl<S: Socket> Registry<S> {
             tally: Tally::default(),
             run: Run::default(),
             touched: Vec::new(),
+            examined: 0,
             marks: 0,
             picked: Vec::new(),
             leaving: Vec::new(),
