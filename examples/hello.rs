@@ -6,6 +6,7 @@ use std::time::Duration;
 use sluicegate::{Event, Gateway, Reply, StartError};
 
 fn main() -> Result<(), StartError> {
+    println!("http://127.0.0.1:8080");
     Gateway::builder()
         .listen(([127, 0, 0, 1], 8080).into())
         .on_request(|request| {

@@ -31,7 +31,7 @@ use crate::hub::topic::{Pattern, Topic};
 pub struct Config {
     /// Addresses of the public listener, for streams. Default: port 8080 on all IPv4 addresses.
     pub listen: Listen,
-    /// Address of the control listener: publishing without a token, metrics, health. Default:
+    /// Address of the control listener: publishing, metrics, health. Default:
     /// 127.0.0.1:8081, so that only this host reaches it.
     pub control: SocketAddr,
     /// The topic of `GET /` and of schedules that name none. Default: `default`.
@@ -152,7 +152,8 @@ impl Default for Limits {
 pub struct History {
     /// The most events kept. Default: 100,000.
     pub events: Count<1, 1_000_000_000>,
-    /// The most bytes kept, as encoded for the wire. Default: 64 MiB.
+    /// The most memory that kept events take, in bytes: some 200 more for each than its data. Default:
+    /// 64 MiB.
     pub bytes: Size<KIB, { 1024 * GIB }>,
     /// How long an event is kept; `0s` is without a bound on age. Default: 1 hour, longer than the
     /// usual sleep of a laptop between meetings.
