@@ -247,13 +247,14 @@ impl Gateway {
         };
         let mut listeners: Vec<Vec<_>> = (0..acceptors).map(|_| Vec::new()).collect();
         let mut addresses = Vec::new();
+        // Alone on each address, too: several of our own listeners may share one, but a second gateway
+        // would silently take a part of the clients. All are tried before the first is taken, since
+        // `[::]` takes the place of `0.0.0.0` as well.
+        for &address in listen.iter().filter(|address| address.port() != 0) {
+            let alone = SocketOptions { reuse_port: false, ..options.clone() };
+            drop(bind(address, &alone).map_err(|source| StartError::Bind { address, source })?);
+        }
         for address in listen {
-            // Alone on its address, too: several of our own listeners may share it, but a second
-            // gateway would silently take a part of the clients.
-            if address.port() != 0 {
-                let alone = SocketOptions { reuse_port: false, ..options.clone() };
-                drop(bind(address, &alone).map_err(|source| StartError::Bind { address, source })?);
-            }
             let all = bind_all(address, acceptors, &options).map_err(|source| StartError::Bind { address, source })?;
             addresses.push(all[0].local_addr()?);
             listeners.iter_mut().zip(all).for_each(|(mine, listener)| mine.push(listener));

@@ -187,6 +187,19 @@ fn the_classic_example_in_at_most_30_lines() {
     assert!(within(SOON, || gateway.streams() == 0));
 }
 
+#[test]
+fn an_address_is_for_one_gateway_and_a_port_for_both_families() {
+    let first = builder().start().unwrap();
+    let taken = first.addresses()[0];
+    let second = Gateway::builder().listen(taken).start();
+    assert!(matches!(second, Err(sluicegate::StartError::Bind { address, .. }) if address == taken));
+
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let (four, six) = (format!("0.0.0.0:{port}").parse().unwrap(), format!("[::]:{port}").parse().unwrap());
+    let both = Gateway::builder().listen(four).listen(six).start();
+    assert!(both.is_ok(), "{:?}", both.err());
+}
+
 /// A number that no longer changes: threads that have just started are still arming their timers.
 fn steady(read: impl Fn() -> f64) -> f64 {
     let mut last = read();
