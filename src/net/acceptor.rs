@@ -22,7 +22,6 @@ use crate::ops::metrics::{ConnectionGuard, Listener, Shed};
 use super::connection::{self, Answer, ConnectionLimits, HandedOff};
 use super::listener::accept_loop;
 use super::public::{self, Agreed};
-use super::publish::BodyRoom;
 use super::shard::{Command, NewStream};
 use super::state::State;
 use super::{control, negotiation};
@@ -56,13 +55,12 @@ pub fn run(
     let local = LocalSet::new();
     let tasks = TaskTracker::new();
     let limits = Arc::new(limits);
-    let bodies = Arc::new(BodyRoom::new(state.body_bytes_max));
     let shared = Rc::new(LastSubscription::default());
     local.block_on(&runtime, async {
         let mut loops = Vec::new();
         for listener in listeners {
             let (tasks, state, limits) = (tasks.clone(), state.clone(), limits.clone());
-            let (bodies, shared, token) = (bodies.clone(), shared.clone(), closing.clone());
+            let (shared, token) = (shared.clone(), closing.clone());
             let errors = state.clone();
             let room = state.clone();
             loops.push(tokio::task::spawn_local(accept_loop(
@@ -76,11 +74,11 @@ pub fn run(
                 },
                 move |socket, _peer| {
                     let (state, limits) = (state.clone(), limits.clone());
-                    let (bodies, shared, token) = (bodies.clone(), shared.clone(), token.clone());
+                    let (shared, token) = (shared.clone(), token.clone());
                     tasks.spawn_local(async move {
                         match door {
                             Door::Public => public_connection(socket, &state, &limits, &shared, token).await,
-                            Door::Control => control_connection(socket, &state, &limits, &bodies, token).await,
+                            Door::Control => control_connection(socket, &state, &limits, token).await,
                         }
                     });
                 },
@@ -169,11 +167,10 @@ async fn control_connection(
     socket: TcpStream,
     state: &Arc<State>,
     limits: &ConnectionLimits,
-    bodies: &BodyRoom,
     closing: CancellationToken,
 ) {
     let _counted = state.metrics.connection(Listener::Control);
-    let handler = |request| async move { Answer::<()>::Respond(control::answer(state, bodies, request).await) };
+    let handler = |request| async move { Answer::<()>::Respond(control::answer(state, request).await) };
     let refused = |refusal| state.metrics.request_rejected(refusal);
     connection::serve(socket, limits, closing, handler, refused).await;
 }

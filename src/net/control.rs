@@ -16,14 +16,14 @@ use crate::ops::metrics::{CONTENT_TYPE, Source};
 
 use super::negotiation;
 use super::problem::{Problem, Refusal};
-use super::publish::{self, BodyRoom};
+use super::publish;
 use super::state::State;
 
 const READ_METHODS: &str = "GET, HEAD";
 const PUBLISH_METHODS: &str = "POST";
 
-/// Answers a request on the control listener. `bodies` bounds the bodies held at once.
-pub async fn answer(state: &State, bodies: &BodyRoom, request: Request<Incoming>) -> Response<Full<Bytes>> {
+/// Answers a request on the control listener.
+pub async fn answer(state: &State, request: Request<Incoming>) -> Response<Full<Bytes>> {
     let path = request.uri().path();
     let publishes = path == "/events" || path.starts_with("/events/");
     let answer = match (path, request.method()) {
@@ -31,7 +31,7 @@ pub async fn answer(state: &State, bodies: &BodyRoom, request: Request<Incoming>
         ("/healthz", &Method::GET | &Method::HEAD) => Ok(with_type("ok\n", "text/plain; charset=utf-8")),
         ("/readyz", &Method::GET | &Method::HEAD) => ready(state),
         ("/metrics" | "/healthz" | "/readyz", _) => Err(Problem::method(READ_METHODS)),
-        (_, &Method::POST) if publishes => publish(state, bodies, request).await,
+        (_, &Method::POST) if publishes => publish(state, request).await,
         (_, _) if publishes => Err(Problem::method(PUBLISH_METHODS)),
         _ => Err(Problem::not_found()),
     };
@@ -52,11 +52,7 @@ fn ready(state: &State) -> Result<Response<Full<Bytes>>, Problem> {
     Ok(with_type("ready\n", "text/plain; charset=utf-8"))
 }
 
-async fn publish(
-    state: &State,
-    bodies: &BodyRoom,
-    request: Request<Incoming>,
-) -> Result<Response<Full<Bytes>>, Problem> {
+async fn publish(state: &State, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Problem> {
     // A page in the operator's browser could post here without asking. Browsers say where they
     // come from; programs do not.
     let fetched = request.headers().get("sec-fetch-site").is_some_and(|site| site != "none");
@@ -69,7 +65,7 @@ async fn publish(
     }
     let topic = negotiation::path_topic(request.uri().path())?;
     let (parts, body) = request.into_parts();
-    let (body, _held) = publish::read_body(body, bodies, state.body_bytes_max, state.body_deadline).await?;
+    let body = publish::read_body(body, state.body_bytes_max, state.body_deadline).await?;
     let mut reply = String::new();
     match topic {
         Some(topic) => {

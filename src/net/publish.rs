@@ -4,7 +4,6 @@
 //! is shared with it, as a batch costs its publisher's core and nobody else's.
 
 use std::borrow::Cow;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -15,50 +14,23 @@ use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use smallvec::smallvec;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::problem::{Problem, Refusal};
 use super::query;
 use crate::hub::event::{self, Event};
 use crate::hub::frame::Topics;
 use crate::hub::topic::{TOPICS_MAX, Topic};
-use crate::ops::limits::BODIES_MAX;
 
 /// How much of a name that isn't known is quoted back.
 const QUOTED_BYTES_MAX: usize = 64;
 
-/// The memory that bodies may take while they are read and published, all together.
-#[derive(Debug)]
-pub struct BodyRoom {
-    // In KiB, and taken as bytes arrive: a body that was announced and does not come takes none.
-    free_kib: Arc<Semaphore>,
-}
-
-impl BodyRoom {
-    /// Room for as many of the largest bodies as [`BODIES_MAX`] says.
-    pub fn new(body_bytes_max: usize) -> BodyRoom {
-        let kib = (body_bytes_max.div_ceil(1024) * BODIES_MAX as usize).min(Semaphore::MAX_PERMITS);
-        BodyRoom { free_kib: Arc::new(Semaphore::new(kib)) }
-    }
-
-    async fn take(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
-        let kib = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX);
-        self.free_kib.clone().acquire_many_owned(kib).await.ok()
-    }
-}
-
-/// Reads a body of at most `limit` bytes that arrives within `deadline`, and waits for room for it
-/// within the same. With the body comes its room, to be held for as long as the body is.
+/// Reads a body of at most `limit` bytes that arrives within `deadline`. How many are held at once is
+/// bounded by the connections of the control listener.
 ///
 /// # Errors
 /// 413 if it is longer, known before the first byte is read where the length is announced; 408 if
-/// it is slow, or there is no room; 400 if it breaks off or its framing is malformed.
-pub async fn read_body<B>(
-    body: B,
-    room: &BodyRoom,
-    limit: usize,
-    deadline: Duration,
-) -> Result<(Bytes, Option<OwnedSemaphorePermit>), Problem>
+/// it is slow; 400 if it breaks off or its framing is malformed.
+pub async fn read_body<B>(body: B, limit: usize, deadline: Duration) -> Result<Bytes, Problem>
 where
     B: Body<Data = Bytes>,
 {
@@ -70,21 +42,11 @@ where
     let read = async {
         let mut first = Bytes::new();
         let mut all = BytesMut::new();
-        let (mut held, mut held_bytes) = (None::<OwnedSemaphorePermit>, 0);
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|_| Problem::new(Refusal::BadBody, "the body is malformed or broke off"))?;
             let Ok(data) = frame.into_data() else { continue };
-            let length = first.len().max(all.len());
-            if data.len() > limit - length {
+            if data.len() > limit - first.len().max(all.len()) {
                 return Err(too_large());
-            }
-            if length + data.len() > held_bytes {
-                let more = (length + data.len() - held_bytes).next_multiple_of(1024);
-                match (&mut held, room.take(more).await) {
-                    (Some(held), Some(taken)) => held.merge(taken),
-                    (held, taken) => *held = taken,
-                }
-                held_bytes += more;
             }
             if first.is_empty() {
                 first = data;
@@ -95,7 +57,7 @@ where
             }
             all.extend_from_slice(&data);
         }
-        Ok((if all.is_empty() { first } else { all.freeze() }, held))
+        Ok(if all.is_empty() { first } else { all.freeze() })
     };
     tokio::time::timeout(deadline, read).await.unwrap_or_else(|_| {
         let detail = format!("the body took longer than {}", humantime::format_duration(deadline));
@@ -716,8 +678,7 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let check = |parts: &[Option<&'static str>], announced, expected: Result<&str, Refusal>| {
             let body = Parts { parts: parts.iter().copied().collect(), announced };
-            let room = BodyRoom::new(5);
-            let read = runtime.block_on(read_body(body, &room, 5, Duration::from_millis(20))).map(|(body, _)| body);
+            let read = runtime.block_on(read_body(body, 5, Duration::from_millis(20)));
             assert_eq!(read.as_deref().map_err(|p| p.reason()), expected.map(str::as_bytes), "{parts:?}");
         };
         check(&[], None, Ok(""));

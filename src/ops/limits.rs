@@ -37,9 +37,6 @@ pub const DESCRIPTORS_RESERVED: u64 = 256;
 pub const CONNECTIONS_RESERVED: u64 = 512;
 /// Connections to the control listener; further ones wait. They come out of the reserved descriptors.
 pub const CONTROL_CONNECTIONS_MAX: u64 = 128;
-/// How many of the largest publish bodies are held in memory at once. What counts is bytes received:
-/// a body that does not come holds up nobody.
-pub const BODIES_MAX: u64 = 64;
 
 /// User memory of an open stream, in bytes: its record, its place in a cohort, a heartbeat slot and
 /// the wheel, rounded up. The kernel's 3 to 4 KB a socket come on top.
@@ -111,8 +108,8 @@ impl MemorySum {
             ),
             term(
                 "request bodies",
-                format!("{BODIES_MAX} bodies x limits.body_bytes = {body}"),
-                BODIES_MAX.saturating_mul(body.get()),
+                format!("{CONTROL_CONNECTIONS_MAX} control connections x limits.body_bytes = {body}"),
+                CONTROL_CONNECTIONS_MAX.saturating_mul(body.get()),
             ),
         ];
         MemorySum { terms }
@@ -164,7 +161,7 @@ mod tests {
             ("subscriptions", 20_000 * 80 * KIB),
             ("inboxes", MIB),
             ("request heads", 20_512 * 64 * KIB),
-            ("request bodies", 64 * MIB),
+            ("request bodies", 128 * MIB),
         ];
         assert_eq!(bytes, expected);
         assert_eq!(sum.bytes(), expected.iter().map(|(_, bytes)| bytes).sum::<u64>());

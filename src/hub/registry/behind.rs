@@ -17,6 +17,9 @@ use super::{History, Observer, Registry, StreamKey, count_down};
 pub(super) const READ_BYTES: usize = 64 * 1024;
 /// and how often, before it is others' turn.
 const READS_A_TURN: usize = 4;
+/// What conflation chooses at once, in bytes, unless a single frame is longer: a stream that is behind
+/// holds it even if it leaves the log.
+const SELECTION_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// After how many events looked at, for whichever streams, a call serves no further stream.
 const EXAMINED_A_CALL: usize = 16 * 1024;
 
@@ -88,7 +91,7 @@ impl<S: Socket> Registry<S> {
                 if behind.cursor >= position {
                     return self.caught_up(key, now_ms);
                 }
-                if reads == READS_A_TURN {
+                if reads >= READS_A_TURN {
                     return self.ready.push_back(key);
                 }
             }
@@ -108,7 +111,12 @@ impl<S: Socket> Registry<S> {
             } else {
                 history.read(&window, READ_BYTES, &mut frames)
             };
-            self.examined += frames.len();
+            self.examined += if let (Read::Through(through), false) = (found, subscription.patterns().is_empty()) {
+                // A search by patterns looks at all there is.
+                through.saturating_sub(cursor) as usize
+            } else {
+                frames.len()
+            };
             let mut through = match found {
                 Read::Through(through) => through,
                 Read::Lost { .. } if slow == SlowPolicy::Disconnect => {
@@ -144,7 +152,18 @@ impl<S: Socket> Registry<S> {
                 }
             };
             if conflates && behind.selection.is_empty() {
-                if conflate(&mut frames, behind.asked_through) {
+                let conflated = conflate(&mut frames, behind.asked_through);
+                let mut bytes = 0;
+                let over = frames.iter().position(|frame| {
+                    bytes += frame.wire(framing).len();
+                    bytes > SELECTION_BYTES_MAX
+                });
+                let fit = over.unwrap_or(frames.len());
+                if let (true, Some(last)) = (fit < frames.len(), frames.get(fit.max(1) - 1)) {
+                    through = last.seq();
+                    frames.truncate(fit.max(1));
+                }
+                if conflated {
                     // The client's cursor stays: should the stream break now, it resumes in full.
                     let (from, to) = (history.id(cursor), history.id(through));
                     let gap = gap::gap(Some(from.as_str()), to, GapReason::Conflated, None);
@@ -283,8 +302,11 @@ impl<S: Socket> Registry<S> {
 
 /// Reads a whole window, for conflation, which must know the newest of each key.
 fn read_all(history: &impl History, mut window: Window<'_>, frames: &mut Vec<Arc<Frame>>) -> Read {
+    let mut piece = Vec::new();
     loop {
-        match history.read(&window, READ_BYTES, frames) {
+        let found = history.read(&window, READ_BYTES, &mut piece);
+        frames.append(&mut piece);
+        match found {
             Read::Through(place) if place < window.through => window.after = place,
             Read::Through(place) => return Read::Through(place),
             lost => {
