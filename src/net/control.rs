@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{Method, Request, Response, header};
 use http_body_util::Full;
 use hyper::body::Incoming;
 
@@ -17,6 +17,7 @@ use crate::ops::metrics::{CONTENT_TYPE, Source};
 use super::negotiation;
 use super::problem::{Problem, Refusal};
 use super::publish;
+use super::response::{self, TEXT};
 use super::state::State;
 
 const READ_METHODS: &str = "GET, HEAD";
@@ -27,8 +28,8 @@ pub async fn answer(state: &State, request: Request<Incoming>) -> Response<Full<
     let path = request.uri().path();
     let publishes = path == "/events" || path.starts_with("/events/");
     let answer = match (path, request.method()) {
-        ("/metrics", &Method::GET | &Method::HEAD) => Ok(with_type(state.metrics.render(), CONTENT_TYPE)),
-        ("/healthz", &Method::GET | &Method::HEAD) => Ok(with_type("ok\n", "text/plain; charset=utf-8")),
+        ("/metrics", &Method::GET | &Method::HEAD) => Ok(response::ok(state.metrics.render(), CONTENT_TYPE)),
+        ("/healthz", &Method::GET | &Method::HEAD) => Ok(response::ok("ok\n", TEXT)),
         ("/readyz", &Method::GET | &Method::HEAD) => ready(state),
         ("/metrics" | "/healthz" | "/readyz", _) => Err(Problem::method(READ_METHODS)),
         (_, &Method::POST) if publishes => publish(state, request).await,
@@ -49,7 +50,7 @@ fn ready(state: &State) -> Result<Response<Full<Bytes>>, Problem> {
     if state.draining.load(Ordering::Relaxed) {
         return Err(Problem::new(Refusal::ShuttingDown, "the gateway is draining"));
     }
-    Ok(with_type("ready\n", "text/plain; charset=utf-8"))
+    Ok(response::ok("ready\n", TEXT))
 }
 
 async fn publish(state: &State, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Problem> {
@@ -81,7 +82,7 @@ async fn publish(state: &State, request: Request<Incoming>) -> Result<Response<F
             reply.push_str("]}\n");
         }
     }
-    Ok(with_type(reply, "application/json"))
+    Ok(response::ok(reply, "application/json"))
 }
 
 fn closing() -> Problem {
@@ -118,11 +119,4 @@ fn write_id(event: &Event<'_>, generated: EventId, ids: &mut String) {
         None if event.live_only => write!(ids, "null"),
         None => write!(ids, "\"{generated}\""),
     };
-}
-
-fn with_type(body: impl Into<Bytes>, content_type: &'static str) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(body.into()));
-    *response.status_mut() = StatusCode::OK;
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
-    response
 }

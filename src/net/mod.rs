@@ -12,6 +12,7 @@ pub mod shard;
 pub mod listener;
 pub mod connection;
 pub mod problem;
+pub mod response;
 mod query;
 pub mod negotiation;
 pub mod publish;

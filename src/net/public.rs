@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderValue, Method, Response, StatusCode, header};
+use http::{HeaderValue, Method, Response, header};
 use http_body_util::Full;
 
 use crate::hub::close::CloseReason;
@@ -19,6 +19,7 @@ use super::connection::Answer;
 use super::negotiation::{self, Opening};
 use super::problem::{Problem, Refusal};
 use super::reply::{Answering, Request, StreamReply};
+use super::response::{self, TEXT};
 use super::state::State;
 
 const STREAM_METHODS: &str = "GET, HEAD, OPTIONS";
@@ -41,7 +42,7 @@ pub fn answer(state: &State, parts: &Parts) -> Answer<Agreed> {
     };
     let answer = match answering {
         Answering::Routes => routes(state, parts),
-        Answering::Text(text) => Ok(Answer::Respond(plain(text))),
+        Answering::Text(text) => Ok(Answer::Respond(response::ok(text, TEXT))),
         Answering::Stream(reply) => own_stream(parts, reply).and_then(|agreed| admit(state, agreed)),
     };
     answer.unwrap_or_else(|problem| {
@@ -63,7 +64,7 @@ fn routes(state: &State, parts: &Parts) -> Result<Answer<Agreed>, Problem> {
             negotiation::opening(parts, topic)?;
             Ok(Answer::Respond(negotiation::head_response()))
         }
-        Method::GET | Method::HEAD => Ok(Answer::Respond(plain(Bytes::from_static(b"ok")))),
+        Method::GET | Method::HEAD => Ok(Answer::Respond(response::ok("ok", TEXT))),
         Method::OPTIONS => Ok(Answer::Respond(negotiation::preflight(STREAM_METHODS))),
         Method::POST if !at_root => {
             Err(Problem::new(Refusal::Forbidden, "publishing is on the control listener").about("method"))
@@ -121,11 +122,4 @@ fn shed(state: &State, reason: Shed) -> Response<Full<Bytes>> {
 /// `retry:` with a jittered delay.
 pub fn come_back(state: &State) -> String {
     format!("retry: {}\n\n", state.jitter().around(state.retry.as_millis() as u64))
-}
-
-fn plain(text: Bytes) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(text));
-    *response.status_mut() = StatusCode::OK;
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-    response
 }

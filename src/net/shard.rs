@@ -281,7 +281,7 @@ impl Shard {
             ShardTimer::Progress(key) => {
                 let deadline_ms = self.config.write_deadline.as_millis() as u64;
                 if let Some(due_ms) = self.registry.progress_due(key, deadline_ms, now_ms) {
-                    self.arm_progress(key, due_ms);
+                    self.arm_stream(key, StreamTimer::Progress, due_ms, ShardTimer::Progress(key));
                 }
             }
             ShardTimer::End(key, reason) => {
@@ -293,7 +293,7 @@ impl Shard {
                 let (every_ms, chunk) = (every.as_millis() as u64, chunk.clone());
                 self.registry.set_timer(key, StreamTimer::Beat, None);
                 self.registry.push(key, &chunk, now_ms);
-                self.arm_stream(key, StreamTimer::Beat, every_ms, ShardTimer::Beat(key));
+                self.arm_stream(key, StreamTimer::Beat, now_ms.saturating_add(every_ms), ShardTimer::Beat(key));
             }
         }
     }
@@ -334,11 +334,12 @@ impl Shard {
             return self.registry.close(key, CloseReason::WriteError);
         }
         if let Some((after, reason)) = lasts {
-            let after_ms = after.as_millis() as u64;
-            self.arm_stream(key, StreamTimer::End, after_ms, ShardTimer::End(key, reason));
+            let due_ms = now_ms.saturating_add(after.as_millis() as u64);
+            self.arm_stream(key, StreamTimer::End, due_ms, ShardTimer::End(key, reason));
         }
         if let Some((every, chunk)) = beat {
-            self.arm_stream(key, StreamTimer::Beat, every.as_millis() as u64, ShardTimer::Beat(key));
+            let due_ms = now_ms.saturating_add(every.as_millis() as u64);
+            self.arm_stream(key, StreamTimer::Beat, due_ms, ShardTimer::Beat(key));
             self.beats.insert(key, (every, chunk));
         }
         if let Some(drain) = &mut self.drain {
@@ -346,16 +347,9 @@ impl Shard {
         }
     }
 
-    fn arm_stream(&mut self, key: StreamKey, kind: StreamTimer, after_ms: u64, timer: ShardTimer) {
-        let armed = self.arm_ms(after_ms, timer);
+    fn arm_stream(&mut self, key: StreamKey, kind: StreamTimer, due_ms: u64, timer: ShardTimer) {
+        let armed = self.timers.arm(due_ms, Timer::Shard(self.index, timer));
         if !self.registry.set_timer(key, kind, Some(armed)) {
-            self.timers.cancel(armed);
-        }
-    }
-
-    fn arm_progress(&mut self, key: StreamKey, due_ms: u64) {
-        let armed = self.timers.arm(due_ms, Timer::Shard(self.index, ShardTimer::Progress(key)));
-        if !self.registry.set_timer(key, StreamTimer::Progress, Some(armed)) {
             self.timers.cancel(armed);
         }
     }
@@ -413,7 +407,7 @@ impl Shard {
             match effect {
                 Effect::AwaitProgress(key) => {
                     let due_ms = self.clock.now_ms() + self.config.write_deadline.as_millis() as u64;
-                    self.arm_progress(key, due_ms);
+                    self.arm_stream(key, StreamTimer::Progress, due_ms, ShardTimer::Progress(key));
                 }
                 Effect::Closed { key, socket, reason, timers } => {
                     for timer in timers.into_iter().flatten() {
