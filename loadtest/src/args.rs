@@ -1,8 +1,11 @@
-//! The command line.
+//! The command line. A scenario's arguments are also its settings in the record, so their names bear their units.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Parser, Subcommand};
+use serde::Serialize;
+
+use crate::{fleet::PROCESSES_MAX, payload};
 
 /// Opens many event streams, publishes, checks every delivery, and prints what it cost the server.
 #[derive(Debug, Parser)]
@@ -15,79 +18,90 @@ pub(crate) struct Args {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Scenario {
     /// N streams of one topic, R events a second: delivery, latency, CPU a delivery
-    Fanout(FanoutArgs),
-    /// The same against the least server there can be
-    Floor(FanoutArgs),
-    /// Floor and gateway in turn, in the same minutes, and the ratios between them
-    Ratios(RatiosArgs),
-    /// How CPU a delivery grows from few streams to many, floor and gateway
-    Scale(ScaleArgs),
-    /// Memory a stream, what is given back, and the CPU of heartbeats
-    Idle(IdleArgs),
+    Fanout(Run<FanoutArgs>),
+    /// Many topics, batches to topics drawn at random, evenly or by Zipf's law: CPU a delivery, publishing included
+    Topics(Run<TopicsArgs>),
     /// N connects as fast as they are taken: CPU a connect
-    Connect(ConnectArgs),
-    /// All streams drop, miss events, come back with Last-Event-ID: exactly the missed ones, and their cost
-    Resume(ResumeArgs),
-    /// Each stream on its own topic, batches to random topics: CPU a delivery, publishing included
-    Topics(TopicsArgs),
+    Connect(Run<ConnectArgs>),
+    /// All streams drop, miss events, and come back at once with Last-Event-ID: exactly the missed ones, how soon
+    Storm(Run<StormArgs>),
+    /// A share of the readers stalls: what that costs the others, and the server's memory
+    Slow(Run<SlowArgs>),
+    /// For as long as you like, with streams that leave and resume all the while: memory, latency, nothing lost
+    Soak(Run<SoakArgs>),
+    /// Memory a stream, what is given back, and the CPU of heartbeats
+    Idle(Run<IdleArgs>),
+    /// Schedules and heartbeats: are they on time, and what do they cost
+    Ticks(Run<TicksArgs>),
     /// Batches as fast as they are taken, nobody subscribed: events a second
-    Publish(PublishArgs),
-    /// Everything above, as one Markdown table of what must be reached and what was
-    Table(TableArgs),
+    Publish(Run<PublishArgs>),
+    /// Floor and server in turn, in the same minutes, and the ratios between them
+    Ratios(Run<RatiosArgs>),
+    /// How CPU a delivery grows from few streams to many, floor and server
+    Scale(Run<ScaleArgs>),
+    /// The README's figures: what must be reached and what was
+    Table(Run<TableArgs>),
+    /// Servers side by side, in turn: one table and one plot
+    Compare(CompareArgs),
+    /// Prints the HTML report of what --json has written, or the plot of its table
+    Render(RenderArgs),
     /// The least server: one send per stream and event
     FloorServer(FloorServer),
     /// Run a program that ends when we do
     #[command(hide = true)]
     Launch(Launch),
+    /// Hold streams for another process of ours
+    #[command(hide = true)]
+    Reader,
 }
 
-/// Which server is measured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Kind {
-    Gateway,
-    Floor,
+/// A scenario, the server it is for, and what to keep of it.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Run<S: clap::Args> {
+    #[command(flatten)]
+    pub(crate) settings: S,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+    #[command(flatten)]
+    pub(crate) keep: Keep,
 }
 
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Server")]
 pub(crate) struct ServerArgs {
-    /// Gateway program to start, on free ports [default: sluicegate, beside this program]
+    /// Built-in profile (floor, sluicegate, nchan, axum, node, pushpin, mercure, centrifugo) or a file.toml
+    #[arg(long, value_name = "NAME|FILE", default_value = "sluicegate")]
+    pub(crate) profile: String,
+    /// Program to start instead of the profile's
     #[arg(long, value_name = "PATH", conflicts_with = "url")]
     pub(crate) server: Option<PathBuf>,
-    /// Config file for the gateway we start
-    #[arg(long, value_name = "FILE", conflicts_with = "url")]
-    pub(crate) config: Option<PathBuf>,
-    /// One more argument for the gateway we start (may be repeated)
+    /// One more argument for the server we start (may be repeated)
     #[arg(long, value_name = "ARG", allow_hyphen_values = true, conflicts_with = "url")]
     pub(crate) server_arg: Vec<String>,
-    /// Drive a gateway that already runs here (loopback only)
+    /// Drive a server that already runs here (loopback only)
     #[arg(long, value_name = "http://HOST:PORT")]
     pub(crate) url: Option<String>,
-    /// Its control listener [default: the same as --url]
+    /// Where it takes events [default: the same as --url]
     #[arg(long, value_name = "http://HOST:PORT", requires = "url")]
     pub(crate) control: Option<String>,
-    /// Its process, for CPU and memory; without it those figures are left out
+    /// Its process, for CPU and memory (with all that it has started); without it those figures are left out
     #[arg(long, requires = "url")]
     pub(crate) pid: Option<u32>,
-    /// Sending threads of the floor server
-    #[arg(long, value_name = "1|2", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=2))]
-    pub(crate) floor_threads: u8,
 }
 
-#[derive(Clone, Debug, clap::Args)]
-pub(crate) struct FanoutArgs {
-    #[command(flatten)]
-    pub(crate) load: Load,
-    /// Measure the floor server too, right before
-    #[arg(long)]
-    pub(crate) with_floor: bool,
-    #[command(flatten)]
-    pub(crate) server: ServerArgs,
+#[derive(Clone, Debug, Default, clap::Args)]
+#[command(next_help_heading = "Output")]
+pub(crate) struct Keep {
+    /// Write every figure here, as JSON
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+    /// Write a report with plots here, one HTML file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) html: Option<PathBuf>,
 }
 
 /// A fan-out's size.
-#[derive(Clone, Debug, clap::Args)]
+#[derive(Clone, Debug, clap::Args, Serialize)]
 pub(crate) struct Load {
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) streams: u32,
@@ -95,28 +109,149 @@ pub(crate) struct Load {
     #[arg(long, default_value_t = 10.0, value_parser = rate)]
     pub(crate) rate: f64,
     /// Seconds measured, after the warm-up
-    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=3600))]
+    #[arg(long, default_value_t = 10, value_parser = seconds())]
     pub(crate) seconds: u32,
     /// Bytes of data in an event
     #[arg(long, default_value_t = 100, value_parser = size)]
+    #[serde(rename = "size_bytes")]
     pub(crate) size: usize,
     /// Seconds before: checked, but in no figure
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(0..=600))]
     pub(crate) warmup: u32,
+    /// Client processes that hold the streams; 0 is as few as the limit of open files allows
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=i64::from(PROCESSES_MAX)))]
+    pub(crate) processes: u32,
+}
+
+#[derive(Clone, Debug, clap::Args, Serialize)]
+pub(crate) struct FanoutArgs {
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub(crate) load: Load,
+    /// Measure the floor server too, right before
+    #[arg(long)]
+    #[serde(skip)]
+    pub(crate) with_floor: bool,
+}
+
+#[derive(Clone, Debug, clap::Args, Serialize)]
+pub(crate) struct TopicsArgs {
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) streams: u32,
+    /// Stream i is on topic i modulo this [default: as many as streams]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=999_999))]
+    pub(crate) topics: Option<u32>,
+    /// Topic k gets events in proportion to 1/k to this power; 0 is evenly
+    #[arg(long, default_value_t = 0.0, value_parser = exponent)]
+    pub(crate) zipf: f64,
+    /// Batches a second; where a server takes no batches, their events go one by one
+    #[arg(long, default_value_t = 10.0, value_parser = rate)]
+    pub(crate) rate: f64,
+    /// Events in a batch, each to a topic drawn at random
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) batch: u32,
+    #[arg(long, default_value_t = 10, value_parser = seconds())]
+    pub(crate) seconds: u32,
+    #[arg(long, default_value_t = 100, value_parser = size)]
+    #[serde(rename = "size_bytes")]
+    pub(crate) size: usize,
+}
+
+#[derive(Clone, Debug, clap::Args, Serialize)]
+pub(crate) struct ConnectArgs {
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) streams: u32,
+    /// Connects under way at once
+    #[arg(long, default_value_t = 256, value_parser = in_flight())]
+    pub(crate) in_flight: u32,
+}
+
+#[derive(Clone, Debug, clap::Args, Serialize)]
+pub(crate) struct StormArgs {
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) streams: u32,
+    /// Events published while the streams are away
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=9_000))]
+    pub(crate) missed: u32,
+    #[arg(long, default_value_t = 100, value_parser = size)]
+    #[serde(rename = "size_bytes")]
+    pub(crate) size: usize,
+    /// Connects under way at once
+    #[arg(long, default_value_t = 1_024, value_parser = in_flight())]
+    pub(crate) in_flight: u32,
+}
+
+#[derive(Clone, Debug, clap::Args, Serialize)]
+pub(crate) struct SlowArgs {
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub(crate) load: Load,
+    /// The part of the streams that reads nothing after the response's head
+    #[arg(long, default_value_t = 0.1, value_parser = share)]
+    pub(crate) stalled: f64,
+}
+
+#[derive(Clone, Debug, clap::Args, Serialize)]
+pub(crate) struct SoakArgs {
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) streams: u32,
+    /// Events a second
+    #[arg(long, default_value_t = 5.0, value_parser = rate)]
+    pub(crate) rate: f64,
+    #[arg(long, default_value_t = 600, value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    pub(crate) seconds: u32,
+    #[arg(long, default_value_t = 100, value_parser = size)]
+    #[serde(rename = "size_bytes")]
+    pub(crate) size: usize,
+    /// Streams a second that leave and come back with Last-Event-ID
+    #[arg(long, default_value_t = 50.0, value_parser = churn)]
+    pub(crate) churn: f64,
+}
+
+#[derive(Clone, Debug, clap::Args, Serialize)]
+pub(crate) struct IdleArgs {
+    #[arg(long, default_value_t = 18_000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) streams: u32,
+    /// Seconds over which the CPU of heartbeats is taken
+    #[arg(long, default_value_t = 60, value_parser = seconds())]
+    pub(crate) seconds: u32,
+}
+
+#[derive(Clone, Debug, clap::Args, Serialize)]
+pub(crate) struct TicksArgs {
+    /// Half of them on a topic with a schedule, half on a silent one with heartbeats
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(2..))]
+    pub(crate) streams: u32,
+    /// Milliseconds from one event of the schedule to the next, and from one heartbeat to the next
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(10..=60_000))]
+    pub(crate) every_ms: u32,
+    #[arg(long, default_value_t = 20, value_parser = seconds())]
+    pub(crate) seconds: u32,
+}
+
+#[derive(Clone, Debug, clap::Args, Serialize)]
+pub(crate) struct PublishArgs {
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub(crate) connections: u32,
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) batch: u32,
+    #[arg(long, default_value_t = 5, value_parser = seconds())]
+    pub(crate) seconds: u32,
+    #[arg(long, default_value_t = 100, value_parser = size)]
+    #[serde(rename = "size_bytes")]
+    pub(crate) size: usize,
 }
 
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct RatiosArgs {
     #[command(flatten)]
     pub(crate) load: Load,
-    /// Gateway rates to hold against the floor's send at --rate
+    /// Rates to hold against the floor's send at --rate
     #[arg(long, value_delimiter = ',', default_values_t = [10.0, 100.0, 200.0], value_parser = rate)]
     pub(crate) rates: Vec<f64>,
-    /// Floor and gateway in turn, so many times; medians are reported
+    /// Floor and server in turn, so many times; medians are reported
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=20))]
     pub(crate) rounds: u32,
-    #[command(flatten)]
-    pub(crate) server: ServerArgs,
 }
 
 #[derive(Clone, Debug, clap::Args)]
@@ -127,77 +262,8 @@ pub(crate) struct ScaleArgs {
     pub(crate) many: u32,
     #[arg(long, default_value_t = 10.0, value_parser = rate)]
     pub(crate) rate: f64,
-    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=3600))]
+    #[arg(long, default_value_t = 10, value_parser = seconds())]
     pub(crate) seconds: u32,
-    #[command(flatten)]
-    pub(crate) server: ServerArgs,
-}
-
-#[derive(Clone, Debug, clap::Args)]
-pub(crate) struct IdleArgs {
-    #[arg(long, default_value_t = 18_000, value_parser = clap::value_parser!(u32).range(1..))]
-    pub(crate) streams: u32,
-    /// Seconds over which the CPU of heartbeats is taken
-    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=3600))]
-    pub(crate) seconds: u32,
-    #[command(flatten)]
-    pub(crate) server: ServerArgs,
-}
-
-#[derive(Clone, Debug, clap::Args)]
-pub(crate) struct ConnectArgs {
-    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
-    pub(crate) streams: u32,
-    /// Connects under way at once
-    #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=4096))]
-    pub(crate) in_flight: u32,
-    #[command(flatten)]
-    pub(crate) server: ServerArgs,
-}
-
-#[derive(Clone, Debug, clap::Args)]
-pub(crate) struct ResumeArgs {
-    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
-    pub(crate) streams: u32,
-    /// Events published while the streams are away
-    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
-    pub(crate) missed: u32,
-    #[arg(long, default_value_t = 100, value_parser = size)]
-    pub(crate) size: usize,
-    #[command(flatten)]
-    pub(crate) server: ServerArgs,
-}
-
-#[derive(Clone, Debug, clap::Args)]
-pub(crate) struct TopicsArgs {
-    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
-    pub(crate) streams: u32,
-    /// Batches a second
-    #[arg(long, default_value_t = 10.0, value_parser = rate)]
-    pub(crate) rate: f64,
-    /// Events in a batch, each to a random topic
-    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
-    pub(crate) batch: u32,
-    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=3600))]
-    pub(crate) seconds: u32,
-    #[arg(long, default_value_t = 100, value_parser = size)]
-    pub(crate) size: usize,
-    #[command(flatten)]
-    pub(crate) server: ServerArgs,
-}
-
-#[derive(Clone, Debug, clap::Args)]
-pub(crate) struct PublishArgs {
-    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=64))]
-    pub(crate) connections: u32,
-    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
-    pub(crate) batch: u32,
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=3600))]
-    pub(crate) seconds: u32,
-    #[arg(long, default_value_t = 100, value_parser = size)]
-    pub(crate) size: usize,
-    #[command(flatten)]
-    pub(crate) server: ServerArgs,
 }
 
 #[derive(Clone, Debug, clap::Args)]
@@ -205,11 +271,37 @@ pub(crate) struct TableArgs {
     /// Shorter runs and one round: a look, not a measurement
     #[arg(long)]
     pub(crate) quick: bool,
-    /// Write all figures here too
+}
+
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct CompareArgs {
+    /// Profiles to compare, the floor first [default: all built in; who is not found here is written as missing]
+    #[arg(long, value_delimiter = ',', value_name = "NAME|FILE,...")]
+    pub(crate) servers: Vec<String>,
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) streams: u32,
+    #[arg(long, default_value_t = 100, value_parser = size)]
+    pub(crate) size: usize,
+    /// All servers in turn, so many times; medians are reported
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=20))]
+    pub(crate) rounds: u32,
+    /// Shorter runs and one round: a look, not a measurement
+    #[arg(long)]
+    pub(crate) quick: bool,
+    /// Write the plot alone here, as SVG
     #[arg(long, value_name = "FILE")]
-    pub(crate) json: Option<PathBuf>,
+    pub(crate) svg: Option<PathBuf>,
     #[command(flatten)]
-    pub(crate) server: ServerArgs,
+    pub(crate) keep: Keep,
+}
+
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct RenderArgs {
+    /// What `--json` wrote
+    pub(crate) file: PathBuf,
+    /// Only the plot of its side-by-side table, as an SVG file
+    #[arg(long)]
+    pub(crate) plot: bool,
 }
 
 #[derive(Clone, Debug, clap::Args)]
@@ -230,15 +322,45 @@ pub(crate) struct Launch {
     pub(crate) words: Vec<String>,
 }
 
+impl TicksArgs {
+    pub(crate) fn every(&self) -> Duration {
+        Duration::from_millis(self.every_ms.into())
+    }
+}
+
+fn seconds() -> clap::builder::RangedI64ValueParser<u32> {
+    clap::value_parser!(u32).range(1..=3600)
+}
+
+fn in_flight() -> clap::builder::RangedI64ValueParser<u32> {
+    clap::value_parser!(u32).range(1..=4096)
+}
+
 fn rate(text: &str) -> Result<f64, String> {
+    number(text, 0.01, 100_000.0)
+}
+
+fn churn(text: &str) -> Result<f64, String> {
+    number(text, 0.0, 10_000.0)
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    number(text, 0.0, 1.0)
+}
+
+fn exponent(text: &str) -> Result<f64, String> {
+    number(text, 0.0, 4.0)
+}
+
+fn number(text: &str, least: f64, most: f64) -> Result<f64, String> {
     match text.parse() {
-        Ok(rate) if (0.01..=100_000.0).contains(&rate) => Ok(rate),
-        _ => Err("a rate is a number from 0.01 to 100000".to_owned()),
+        Ok(number) if (least..=most).contains(&number) => Ok(number),
+        _ => Err(format!("it is a number from {least} to {most}")),
     }
 }
 
 fn size(text: &str) -> Result<usize, String> {
-    let (least, most) = (crate::payload::HEAD, 1 << 20);
+    let (least, most) = (payload::HEAD, 1 << 20);
     match text.parse() {
         Ok(size) if (least..=most).contains(&size) => Ok(size),
         _ => Err(format!("an event's number and stamp need {least} bytes, and {most} is the most")),

@@ -2,22 +2,30 @@
 //! what it cost the server.
 //!
 //! Reading order: [`payload`] (what an event looks like), [`http`] and [`sse`] (how one stream's bytes become
-//! frames), [`checker`] (what must be true of them), [`streams`] (ten thousand of those on one epoll),
-//! [`publisher`] (the open-loop clock), [`server`] and [`process`] (who is measured), then the scenarios.
+//! frames), [`checker`] (what must be true of them), [`streams`] (ten thousand of those on one epoll), [`reader`] (a
+//! process that holds them), [`fleet`] (all such processes), [`tally`] (what travels between them), [`profile`],
+//! [`server`] and [`process`] (who is measured), [`publisher`] (the open-loop clock), then the scenarios, and
+//! [`record`], [`report`] and [`html`] (what is left behind).
 
 mod args;
 mod checker;
 mod clock;
+mod fleet;
 mod floor;
+mod html;
 mod http;
 mod payload;
 mod process;
+mod profile;
 mod publisher;
+mod reader;
+mod record;
 mod report;
 mod scenarios;
 mod server;
 mod sse;
 mod streams;
+mod tally;
 
 use std::process::ExitCode;
 
@@ -28,7 +36,9 @@ type Result<T> = std::result::Result<T, String>;
 
 fn main() -> ExitCode {
     match scenarios::run(args::Args::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(true) => ExitCode::SUCCESS,
+        // What was wrong has been said.
+        Ok(false) => ExitCode::FAILURE,
         Err(problem) => {
             eprintln!("loadtest: {problem}");
             ExitCode::FAILURE

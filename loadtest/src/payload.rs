@@ -74,6 +74,25 @@ impl Layout {
     }
 }
 
+/// The event of a schedule whose data is `{n} {now}`: due when the wall clock, whose epoch is at `epoch_ns` of the
+/// run's clock, showed that time.
+pub(crate) fn tick(data: &[u8], epoch_ns: i64) -> Option<Event> {
+    let (n, time) = std::str::from_utf8(data).ok()?.split_once(' ')?;
+    let due_ns = epoch_ns.checked_add(unix_ms(time)?.checked_mul(1_000_000)?)?;
+    Some(Event { number: n.parse().ok()?, due_ns: u64::try_from(due_ns).unwrap_or(0), key: 0 })
+}
+
+/// Milliseconds since 1970 of `2026-01-31T23:59:59.999Z`.
+fn unix_ms(time: &str) -> Option<i64> {
+    let field = |range: std::ops::Range<usize>| time.get(range)?.parse::<i64>().ok();
+    let (year, month, day) = (field(0..4)?, field(5..7)?, field(8..10)?);
+    let (hour, minute, second, ms) = (field(11..13)?, field(14..16)?, field(17..19)?, field(20..23)?);
+    // Years from March on, so that a leap day is a year's last.
+    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let days = year * 365 + year / 4 - year / 100 + year / 400 + (month * 153 + 2) / 5 + day - 719_469;
+    Some((((days * 24 + hour) * 60 + minute) * 60 + second) * 1_000 + ms)
+}
+
 fn digits(mut value: u64, width: usize, out: &mut Vec<u8>) {
     let start = out.len();
     out.resize(start + width, b'0');
@@ -93,6 +112,20 @@ fn number(digits: &[u8]) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ticks_are_dated() {
+        for (time, ms) in [
+            ("1970-01-01T00:00:00.000Z", 0),
+            ("2000-02-29T12:34:56.789Z", 951_827_696_789),
+            ("2026-11-23T09:00:00.001Z", 1_795_424_400_001),
+        ] {
+            assert_eq!(unix_ms(time), Some(ms), "{time}");
+        }
+        let event = Event { number: 3, due_ns: 2_000_000, key: 0 };
+        assert_eq!(tick(b"3 1970-01-01T00:00:00.001Z", 1_000_000), Some(event));
+        assert_eq!(tick(b"3 yesterday", 0), None);
+    }
 
     #[test]
     fn reads_what_it_wrote_and_nothing_else() {

@@ -3,6 +3,7 @@
 //! stamped with the time it was due, so a server that stalls is charged for the stall.
 
 use std::{
+    collections::BTreeMap,
     io::{BufRead, BufReader, Read, Write},
     net::{Shutdown, SocketAddr, TcpStream},
     sync::{
@@ -15,10 +16,10 @@ use std::{
 
 use crate::{
     Result,
-    args::Kind,
     clock::{Clock, Schedule},
     http,
     payload::{Event, Layout},
+    profile::{Escape, Publish, Subscribe, fill},
     server::Server,
     streams,
 };
@@ -28,10 +29,13 @@ const PIPELINED_MAX: u32 = 256;
 /// A server that answers nothing for so long has failed.
 const REPLY_PATIENCE: Duration = Duration::from_secs(20);
 
-/// Whether requests are HTTP, with replies, or lines to the floor server, without.
+/// Which replies requests get.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Replies {
-    Http,
+enum Replies {
+    /// HTTP's, and so many requests may go without.
+    Http {
+        ahead: u32,
+    },
     None,
 }
 
@@ -52,19 +56,25 @@ pub(crate) struct Publisher {
 }
 
 impl Publisher {
-    /// Starts to send. `write` appends the bytes of request `k`, due at the given time.
+    /// Starts to send requests. `write` appends the bytes of request `k`, due at the given time.
     pub(crate) fn start(
-        server: SocketAddr,
+        server: &Server,
         clock: Clock,
         schedule: Schedule,
-        replies: Replies,
         mut write: impl FnMut(u32, u64, &mut Vec<u8>) + Send + 'static,
     ) -> Result<Self> {
+        let publish = &server.profile.publish;
+        let replies = match (&publish.raw, publish.pipelined) {
+            (Some(_), _) => Replies::None,
+            (None, true) => Replies::Http { ahead: PIPELINED_MAX },
+            (None, false) => Replies::Http { ahead: 1 },
+        };
+        let server = server.control;
         let connection = connect(server)?;
         let shared = Arc::new(Shared::default());
         let duplicate = || connection.try_clone().map_err(|error| format!("publisher: {error}"));
         let (mut to_server, from_server) = (duplicate()?, duplicate()?);
-        let reader = (replies == Replies::Http).then(|| {
+        let reader = (replies != Replies::None).then(|| {
             let shared = Arc::clone(&shared);
             thread::spawn(move || {
                 if let Err(problem) = read_replies(from_server, schedule.count, &shared) {
@@ -79,11 +89,13 @@ impl Publisher {
             for k in 0..schedule.count {
                 let due_ns = schedule.due_ns(k);
                 clock.sleep_until(due_ns);
-                while replies == Replies::Http && k - shared.answered.load(Ordering::Relaxed) >= PIPELINED_MAX {
+                while let Replies::Http { ahead } = replies
+                    && k - shared.answered.load(Ordering::Relaxed) >= ahead
+                {
                     if shared.has_stopped() {
                         return k;
                     }
-                    thread::sleep(Duration::from_millis(1));
+                    thread::sleep(Duration::from_micros(200));
                 }
                 if shared.has_stopped() {
                     return k;
@@ -109,17 +121,11 @@ impl Publisher {
         layout: Layout,
         first: u32,
     ) -> Result<Self> {
-        let path = format!("/events/{topic}");
-        let event = move |k, due_ns| Event { number: first + k, due_ns, key: 0 };
-        match server.kind {
-            Kind::Gateway => Self::start(server.control, clock, schedule, Replies::Http, move |k, due_ns, bytes| {
-                post(&path, "text/plain", bytes, |body| layout.write(event(k, due_ns), body));
-            }),
-            Kind::Floor => Self::start(server.control, clock, schedule, Replies::None, move |k, due_ns, bytes| {
-                layout.write(event(k, due_ns), bytes);
-                bytes.push(b'\n');
-            }),
-        }
+        let requests = Requests::new(server);
+        let topic = topic.to_owned();
+        Self::start(server, clock, schedule, move |k, due_ns, bytes| {
+            requests.one(&topic, bytes, |data| layout.write(Event { number: first + k, due_ns, key: 0 }, data));
+        })
     }
 
     /// The first thing that went wrong, if anything did.
@@ -177,16 +183,87 @@ pub(crate) fn connect(server: SocketAddr) -> Result<TcpStream> {
         .map_err(|error: std::io::Error| format!("cannot connect to {server} to publish: {}", streams::plain(&error)))
 }
 
-/// Appends a POST request around the body that `write` appends.
-pub(crate) fn post(path: &str, content_type: &str, bytes: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
-    let mut body = Vec::new();
-    write(&mut body);
-    let _ = write!(
-        bytes,
-        "POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: {content_type}\r\ncontent-length: {}\r\n\r\n",
-        body.len()
-    );
-    bytes.extend_from_slice(&body);
+/// How a profile's publish requests are written.
+#[derive(Clone, Debug)]
+pub(crate) struct Requests {
+    publish: Publish,
+    subscribe: Subscribe,
+    host: SocketAddr,
+}
+
+impl Requests {
+    pub(crate) fn new(server: &Server) -> Self {
+        let profile = &server.profile;
+        Self { publish: profile.publish.clone(), subscribe: profile.subscribe.clone(), host: server.control }
+    }
+
+    /// Appends the request that publishes one event; `write` appends its data.
+    pub(crate) fn one(&self, topic: &str, bytes: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
+        let mut data = Vec::new();
+        write(&mut data);
+        let publish = &self.publish;
+        if let Some(raw) = &publish.raw {
+            return put(raw, "", &data, Escape::None, bytes);
+        }
+        let mut body = Vec::new();
+        put(&publish.body, &self.subscribe.topic(topic), &data, publish.escape, &mut body);
+        self.request(&publish.path, &publish.headers, topic, &body, bytes);
+    }
+
+    /// Appends the request that publishes several events; an error if the server takes no such request.
+    pub(crate) fn batch<'a>(
+        &self,
+        events: impl Iterator<Item = (&'a str, Event)>,
+        layout: &Layout,
+        bytes: &mut Vec<u8>,
+    ) -> Result<()> {
+        let batch = self.publish.batch.as_ref().ok_or("the server takes no batches")?;
+        let mut body = batch.before.clone().into_bytes();
+        let mut data = Vec::new();
+        for (index, (topic, event)) in events.enumerate() {
+            if index > 0 {
+                body.extend_from_slice(batch.between.as_bytes());
+            }
+            data.clear();
+            layout.write(event, &mut data);
+            put(&batch.item, topic, &data, batch.escape, &mut body);
+        }
+        body.extend_from_slice(batch.after.as_bytes());
+        self.request(&batch.path, &batch.headers, "", &body, bytes);
+        Ok(())
+    }
+
+    pub(crate) fn takes_batches(&self) -> bool {
+        self.publish.batch.is_some()
+    }
+
+    fn request(&self, path: &str, headers: &BTreeMap<String, String>, topic: &str, body: &[u8], bytes: &mut Vec<u8>) {
+        let path = fill(path, &[("topic", &self.subscribe.topic(topic))]);
+        let _ = write!(bytes, "{} {path} HTTP/1.1\r\nhost: {}\r\n", self.publish.method, self.host);
+        for (name, value) in headers {
+            let _ = write!(bytes, "{name}: {value}\r\n");
+        }
+        let _ = write!(bytes, "content-length: {}\r\n\r\n", body.len());
+        bytes.extend_from_slice(body);
+    }
+}
+
+/// Appends a template with `{topic}` and `{data}` filled in.
+fn put(template: &str, topic: &str, data: &[u8], escape: Escape, out: &mut Vec<u8>) {
+    let (before, after) = template.split_once("{data}").unwrap_or((template, ""));
+    out.extend_from_slice(fill(before, &[("topic", topic)]).as_bytes());
+    if before.len() < template.len() {
+        escape.write(data, out);
+    }
+    out.extend_from_slice(fill(after, &[("topic", topic)]).as_bytes());
+}
+
+/// Asks for a page; an error unless the answer is a 2xx.
+pub(crate) fn get(server: SocketAddr, path: &str) -> Result<()> {
+    let mut connection = connect(server)?;
+    write!(connection, "GET {path} HTTP/1.1\r\nhost: {server}\r\nconnection: close\r\n\r\n")
+        .map_err(|error| format!("asking {server} failed: {}", streams::plain(&error)))?;
+    read_reply(&mut BufReader::new(connection))
 }
 
 fn read_replies(connection: TcpStream, count: u32, shared: &Shared) -> Result<()> {

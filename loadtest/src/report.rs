@@ -1,7 +1,9 @@
-//! Figures as people read them, and the table of what must be reached and what was.
+//! Figures as people read them.
 
 use hdrhistogram::Histogram;
 use serde::Serialize;
+
+use crate::record::{Cell, Percentile, Table, TableRow};
 
 /// Points of a latency distribution, in milliseconds.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
@@ -14,7 +16,6 @@ pub(crate) struct Quantiles {
 
 impl Quantiles {
     pub(crate) fn of(times: &Histogram<u64>) -> Self {
-        let ms = |ns: u64| ns as f64 / 1e6;
         Self {
             p50_ms: ms(times.value_at_quantile(0.5)),
             p99_ms: ms(times.value_at_quantile(0.99)),
@@ -24,44 +25,67 @@ impl Quantiles {
     }
 }
 
-/// A line of the table.
-#[derive(Clone, Debug, Serialize)]
-pub(crate) struct Row {
-    pub(crate) measure: String,
-    pub(crate) must_reach: String,
-    pub(crate) floor: String,
-    pub(crate) gateway: String,
-    pub(crate) ratio: String,
-    pub(crate) ok: bool,
-}
-
-impl Row {
-    pub(crate) fn new(
-        measure: &str,
-        must_reach: &str,
-        floor: String,
-        gateway: String,
-        ratio: String,
-        ok: bool,
-    ) -> Self {
-        Self { measure: measure.to_owned(), must_reach: must_reach.to_owned(), floor, gateway, ratio, ok }
-    }
-
-    /// A measure that could not be taken.
-    pub(crate) fn failed(measure: &str, must_reach: &str, problem: &str) -> Self {
-        Self::new(measure, must_reach, "-".to_owned(), problem.replace('|', "/"), "-".to_owned(), false)
+impl std::fmt::Display for Quantiles {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { p50_ms, p99_ms, p999_ms, max_ms } = self;
+        write!(f, "p50 {p50_ms:.1} ms, p99 {p99_ms:.1} ms, p99.9 {p999_ms:.1} ms, max {max_ms:.1} ms")
     }
 }
 
-/// The rows as Markdown.
-pub(crate) fn markdown(rows: &[Row]) -> String {
-    let mut text = String::from("| measure | must reach | floor | sluicegate | ratio | |\n|---|---|---|---|---|---|\n");
-    for row in rows {
-        let end = if row.ok { "ok" } else { "short" };
-        text += &format!(
-            "| {} | {} | {} | {} | {} | {end} |\n",
-            row.measure, row.must_reach, row.floor, row.gateway, row.ratio
-        );
+pub(crate) fn ms(ns: u64) -> f64 {
+    ns as f64 / 1e6
+}
+
+/// The curve of a distribution: eight points for each nine, as far as there are values to tell.
+pub(crate) fn percentiles(times: &Histogram<u64>) -> Vec<Percentile> {
+    let quantiles = (0..).map(|step| 1.0 - 10_f64.powf(-f64::from(step) / 8.0));
+    quantiles
+        .take_while(|quantile| (1.0 - quantile) * times.len() as f64 >= 1.0)
+        .map(|quantile| Percentile { quantile, ms: ms(times.value_at_quantile(quantile)) })
+        .collect()
+}
+
+impl Cell {
+    /// A figure, and how it reads.
+    pub(crate) fn of(value: f64, text: String) -> Self {
+        Self { text, value: Some(value) }
+    }
+
+    /// Words where there is no figure.
+    pub(crate) fn words(text: &str) -> Self {
+        Self { text: text.to_owned(), value: None }
+    }
+}
+
+impl TableRow {
+    pub(crate) fn new(measure: &str, unit: &str, cells: Vec<Cell>, target: Option<(String, bool)>) -> Self {
+        Self { measure: measure.to_owned(), unit: unit.to_owned(), cells, target }
+    }
+}
+
+/// The table as Markdown.
+pub(crate) fn markdown(table: &Table) -> String {
+    let line = |cells: &[&str]| {
+        format!("| {} |\n", cells.iter().map(|cell| cell.replace('|', "/")).collect::<Vec<_>>().join(" | "))
+    };
+    let targets = table.rows.iter().any(|row| row.target.is_some());
+    let mut heads = vec!["measure"];
+    heads.extend(table.columns.iter().map(String::as_str));
+    if targets {
+        heads.extend(["must reach", ""]);
+    }
+    let mut text = line(&heads);
+    text += &format!("|{}\n", "---|".repeat(heads.len()));
+    for row in &table.rows {
+        let mut cells = vec![row.measure.as_str()];
+        cells.extend(row.cells.iter().map(|cell| cell.text.as_str()));
+        if targets {
+            cells.extend(match &row.target {
+                Some((must, ok)) => [must.as_str(), if *ok { "ok" } else { "short" }],
+                None => ["", ""],
+            });
+        }
+        text += &line(&cells);
     }
     text
 }
@@ -106,5 +130,29 @@ mod tests {
         assert_eq!(median(vec![]), None);
         assert_eq!(median(vec![3.0, 1.0, 2.0]), Some(2.0));
         assert_eq!(median(vec![4.0, 1.0]), Some(2.5));
+    }
+
+    #[test]
+    fn a_curve_ends_where_there_are_no_more_values() {
+        let mut times = crate::checker::histogram();
+        (1..=1_000).for_each(|ms| times.record(ms * 1_000_000).unwrap());
+        let curve = percentiles(&times);
+        assert_eq!(curve.len(), 25, "three nines");
+        assert!((curve[8].quantile - 0.9).abs() < 1e-9 && (curve[8].ms - 900.0).abs() < 1.0);
+        assert!(percentiles(&crate::checker::histogram()).is_empty());
+    }
+
+    #[test]
+    fn a_table_in_markdown() {
+        let cells = vec![Cell::of(1.0, "1 | 2".to_owned()), Cell::words("missing")];
+        let rows = vec![
+            TableRow::new("a", "s", cells, Some(("≤ 3".to_owned(), false))),
+            TableRow::new("b", "", vec![Cell::default(), Cell::default()], None),
+        ];
+        let table = Table { columns: vec!["x".to_owned(), "y".to_owned()], rows };
+        assert_eq!(
+            markdown(&table),
+            "| measure | x | y | must reach |  |\n|---|---|---|---|---|\n| a | 1 / 2 | missing | ≤ 3 | short |\n| b |  |  |  |  |\n"
+        );
     }
 }

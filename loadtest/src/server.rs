@@ -1,96 +1,199 @@
-//! The server under test: the gateway or the floor server as a child of ours, or one that already runs.
+//! The server under test: a child of ours, started as its profile says, or one that already runs.
 
 use std::{
     fs::{self, File},
     io::{Read, Seek, SeekFrom},
     net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs},
-    os::unix::process::CommandExt,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
     thread,
     time::{Duration, Instant},
 };
 
 use crate::{
     Result,
-    args::{Kind, Launch, ServerArgs},
-    process::Process,
+    args::{Launch, ServerArgs},
+    process::{Process, Processes},
+    profile::{Profile, Start, fill},
+    publisher,
+    record::Contender,
     streams,
 };
 
 /// A server that does not listen by then has failed.
 const START_PATIENCE: Duration = Duration::from_secs(10);
+/// Events that a server is asked to keep for those who come back.
+const HISTORY: u32 = 10_000;
 
-/// Where to subscribe and publish, and which process pays for it.
-#[derive(Debug)]
-pub(crate) struct Server {
-    pub(crate) kind: Kind,
-    pub(crate) streams: SocketAddr,
-    pub(crate) control: SocketAddr,
-    pub(crate) process: Option<Process>,
-    /// Our child, and what it has printed.
-    child: Option<(Child, File)>,
+/// What is to be measured, and how to come by it.
+#[derive(Clone, Debug)]
+pub(crate) struct Target {
+    pub(crate) profile: Profile,
+    source: Source,
 }
 
-impl Server {
-    pub(crate) fn start(kind: Kind, args: &ServerArgs) -> Result<Self> {
-        match kind {
-            Kind::Floor => Self::floor(args),
-            Kind::Gateway => Self::gateway(args),
+#[derive(Clone, Debug)]
+enum Source {
+    Start { program: Option<PathBuf>, extra: Vec<String> },
+    Runs { streams: SocketAddr, control: SocketAddr, process: Option<Process> },
+}
+
+impl Target {
+    pub(crate) fn new(args: &ServerArgs) -> Result<Self> {
+        let profile = Profile::named(&args.profile)?;
+        let source = match &args.url {
+            Some(url) => {
+                let streams = address(url)?;
+                let control = args.control.as_deref().map_or(Ok(streams), address)?;
+                Source::Runs { streams, control, process: args.pid.map(Process) }
+            }
+            None => Source::Start { program: args.server.clone(), extra: args.server_arg.clone() },
+        };
+        Ok(Self { profile, source })
+    }
+
+    /// A built-in server, started as its profile says.
+    pub(crate) fn built_in(name: &str) -> Result<Self> {
+        Ok(Self { profile: Profile::named(name)?, source: Source::Start { program: None, extra: Vec::new() } })
+    }
+
+    /// The same with further arguments; an error if it already runs.
+    pub(crate) fn with_arguments(&self, more: &[String]) -> Result<Self> {
+        let Source::Start { program, extra } = &self.source else {
+            return Err("this scenario starts its server itself, with a config of its own: leave --url out".to_owned());
+        };
+        let source = Source::Start { program: program.clone(), extra: [extra.as_slice(), more].concat() };
+        Ok(Self { profile: self.profile.clone(), source })
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.profile.name
+    }
+
+    /// What a report says of it; `missing` is filled in if it cannot be started here.
+    pub(crate) fn contender(&self) -> Contender {
+        let notes = vec![self.profile.about.clone()];
+        let mut contender = Contender { name: self.name().to_owned(), notes, ..Contender::default() };
+        let (Source::Start { program, extra }, Some(start)) = (&self.source, &self.profile.start) else {
+            return contender;
+        };
+        contender.notes.extend(start.notes.iter().cloned());
+        for file in &start.file {
+            contender.files.push((file.name.clone(), file.contents().unwrap_or_default().to_owned()));
+        }
+        let words = [&start.arguments[..], extra].concat().join(" ");
+        contender.command = format!("{} {words}", start.program.trim_start_matches("self:")).trim_end().to_owned();
+        match find(program.as_ref(), start) {
+            Ok(_) => contender.version = version(start),
+            Err(why) => contender.missing = Some(why),
+        }
+        contender
+    }
+
+    pub(crate) fn start(&self) -> Result<Server> {
+        match &self.source {
+            Source::Runs { streams, control, process } => Ok(Server {
+                profile: self.profile.clone(),
+                streams: *streams,
+                control: *control,
+                processes: process.map(Processes::With),
+                child: None,
+            }),
+            Source::Start { program, extra } => {
+                let start = self.profile.start.as_ref().ok_or_else(|| {
+                    format!("the profile {} does not say how to start the server: give --url", self.name())
+                })?;
+                self.spawn(find(program.as_ref(), start)?, start, extra)
+            }
         }
     }
 
-    fn gateway(args: &ServerArgs) -> Result<Self> {
-        if let Some(url) = &args.url {
-            let streams = address(url)?;
-            let control = args.control.as_deref().map_or(Ok(streams), address)?;
-            return Ok(Self { kind: Kind::Gateway, streams, control, process: args.pid.map(Process), child: None });
-        }
-        let program = args.server.clone().map_or_else(beside_us, Ok)?;
-        if !program.is_file() {
-            return Err(format!(
-                "there is no server at {}: build it (cargo build --release), or name one with --server or --url",
-                program.display()
-            ));
-        }
-        let mut words = Vec::new();
-        if let Some(config) = &args.config {
-            words.extend(["--config".to_owned(), config.display().to_string()]);
-        }
-        words.extend(args.server_arg.iter().cloned());
-        Self::spawn(Kind::Gateway, program, words)
-    }
-
-    fn floor(args: &ServerArgs) -> Result<Self> {
-        let words = vec!["floor-server".to_owned(), "--threads".to_owned(), args.floor_threads.to_string()];
-        Self::spawn(Kind::Floor, own_program()?, words)
-    }
-
-    fn spawn(kind: Kind, program: PathBuf, words: Vec<String>) -> Result<Self> {
+    fn spawn(&self, program: PathBuf, start: &Start, extra: &[String]) -> Result<Server> {
         streams::raise_descriptor_limit()?;
-        let (streams, control) = (free_port()?, free_port()?);
-        let (log, sink, errors) = nameless_file().map_err(|error| format!("no file for the server's log: {error}"))?;
-        // Through `launch`, so that the kernel ends it when we end, however we do.
+        let streams = free_port()?;
+        let control = if start.one_port { streams } else { free_port()? };
+        let folder = Folder::new()?;
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        let values = [
+            ("listen", streams.to_string()),
+            ("listen_port", streams.port().to_string()),
+            ("control", control.to_string()),
+            ("control_port", control.port().to_string()),
+            ("spare_port", free_port()?.port().to_string()),
+            ("dir", folder.0.display().to_string()),
+            ("cores", cores.to_string()),
+            ("history", HISTORY.to_string()),
+        ];
+        let values: Vec<(&str, &str)> = values.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        for file in &start.file {
+            let path = folder.0.join(&file.name);
+            fs::write(&path, fill(file.contents()?, &values))
+                .map_err(|error| format!("cannot write {}: {}", path.display(), streams::plain(&error)))?;
+        }
+        let (log, sink, errors) = folder.log().map_err(|error| format!("no file for the server's log: {error}"))?;
+        // Through `launch`, which ends all that the server has started when we end, however we do.
         let child = Command::new(own_program()?)
             .arg("launch")
             .arg(&program)
-            .args(&words)
-            .args(["--listen", &streams.to_string(), "--control", &control.to_string()])
-            .stdin(Stdio::null())
+            .args(start.arguments.iter().map(|argument| fill(argument, &values)))
+            .args(extra)
+            .stdin(Stdio::piped())
             .stdout(sink)
             .stderr(errors)
             .spawn()
             .map_err(|error| format!("cannot start {}: {}", program.display(), streams::plain(&error)))?;
-        let process = Some(Process(child.id()));
-        let mut this = Self { kind, streams, control, process, child: Some((child, log)) };
-        this.wait_until_it_listens()?;
-        Ok(this)
+        let processes = Some(Processes::Below(Process(child.id())));
+        let mut server = Server {
+            profile: self.profile.clone(),
+            streams,
+            control,
+            processes,
+            child: Some(Supervised { child, log, _folder: folder }),
+        };
+        server.wait_until_it_listens()?;
+        Ok(server)
+    }
+}
+
+/// Where to subscribe and publish, and which processes pay for it.
+#[derive(Debug)]
+pub(crate) struct Server {
+    pub(crate) profile: Profile,
+    pub(crate) streams: SocketAddr,
+    pub(crate) control: SocketAddr,
+    pub(crate) processes: Option<Processes>,
+    child: Option<Supervised>,
+}
+
+/// Our child, and what it has printed.
+#[derive(Debug)]
+struct Supervised {
+    child: Child,
+    log: File,
+    _folder: Folder,
+}
+
+impl Server {
+    /// The server's processes, for scenarios that are nothing without them.
+    pub(crate) fn measured(&self) -> Result<Processes> {
+        self.processes.ok_or_else(|| "this scenario measures the server's process: name it with --pid".to_owned())
+    }
+
+    fn is_ready(&self) -> bool {
+        if [self.streams, self.control].iter().any(|address| TcpStream::connect(address).is_err()) {
+            return false;
+        }
+        match self.profile.start.as_ref().and_then(|start| start.ready.as_deref()) {
+            Some(path) => publisher::get(self.streams, path).is_ok(),
+            None => true,
+        }
     }
 
     fn wait_until_it_listens(&mut self) -> Result<()> {
         let began = Instant::now();
-        while [self.streams, self.control].iter().any(|address| TcpStream::connect(address).is_err()) {
-            let (child, log) = self.child.as_mut().expect("only a child is waited for");
+        while !self.is_ready() {
+            let Supervised { child, log, .. } = self.child.as_mut().expect("only a child is waited for");
             if let Ok(Some(status)) = child.try_wait() {
                 let mut said = String::new();
                 let _ = log.seek(SeekFrom::Start(0)).and_then(|_| log.read_to_string(&mut said));
@@ -106,37 +209,126 @@ impl Server {
     }
 }
 
-impl Drop for Server {
+impl Drop for Supervised {
     fn drop(&mut self) {
-        if let Some((child, _)) = &mut self.child {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
+        // The supervisor takes the end of its input for ours.
+        drop(self.child.stdin.take());
+        let _ = self.child.wait();
     }
 }
 
-/// A file that goes away with its last handle: one to read, two to write.
-fn nameless_file() -> std::io::Result<(File, File, File)> {
-    let path = std::env::temp_dir().join(format!("sluicegate-loadtest-{}.log", std::process::id()));
-    let file = File::options().read(true).append(true).create_new(true).open(&path)?;
-    fs::remove_file(path)?;
-    Ok((file.try_clone()?, file.try_clone()?, file))
+/// A temporary folder that goes away with this.
+#[derive(Debug)]
+pub(crate) struct Folder(PathBuf);
+
+impl Folder {
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    pub(crate) fn new() -> Result<Self> {
+        static MADE: AtomicU32 = AtomicU32::new(0);
+        let name = format!("sluicegate-loadtest-{}-{}", std::process::id(), MADE.fetch_add(1, Ordering::Relaxed));
+        let path = std::env::temp_dir().join(name);
+        fs::create_dir(&path).map_err(|error| format!("cannot make {}: {}", path.display(), streams::plain(&error)))?;
+        Ok(Self(path))
+    }
+
+    /// A log: one handle to read, two to write.
+    fn log(&self) -> std::io::Result<(File, File, File)> {
+        let file = File::options().read(true).append(true).create_new(true).open(self.0.join("loadtest.log"))?;
+        Ok((file.try_clone()?, file.try_clone()?, file))
+    }
 }
 
-/// Becomes another program that dies with our parent.
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Runs another program until it ends or our input does, and leaves nothing behind of what it has started.
 pub(crate) fn launch(launch: &Launch) -> Result<()> {
-    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
+    let own = Process::own();
+    // What loses its parent becomes our child, so that a daemon can't slip away.
+    rustix::process::set_child_subreaper(rustix::process::Pid::from_raw(own.0 as i32))
         .map_err(|error| format!("prctl: {error}"))?;
-    let error = Command::new(&launch.program).args(&launch.words).exec();
-    Err(format!("cannot run {}: {}", launch.program.display(), streams::plain(&error)))
+    let mut child = Command::new(&launch.program)
+        .args(&launch.words)
+        .stdin(Stdio::null())
+        .spawn()
+        .map_err(|error| format!("cannot run {}: {}", launch.program.display(), streams::plain(&error)))?;
+    thread::spawn(move || {
+        let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+        end_all_below(own);
+        std::process::exit(0);
+    });
+    let status = child.wait().map_err(|error| format!("wait: {error}"))?;
+    end_all_below(own);
+    std::process::exit(status.code().unwrap_or(1));
 }
 
-fn own_program() -> Result<PathBuf> {
+fn end_all_below(own: Process) {
+    let mut left = own.descendants();
+    while !left.is_empty() {
+        for process in &left {
+            if let Some(pid) = rustix::process::Pid::from_raw(process.0 as i32) {
+                let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+            }
+        }
+        while let Ok(Some(_)) = rustix::process::wait(rustix::process::WaitOptions::NOHANG) {}
+        thread::sleep(Duration::from_millis(2));
+        left = own.descendants();
+    }
+}
+
+pub(crate) fn own_program() -> Result<PathBuf> {
     std::env::current_exe().map_err(|error| format!("cannot find the load client's own program: {error}"))
 }
 
-fn beside_us() -> Result<PathBuf> {
-    Ok(own_program()?.with_file_name("sluicegate"))
+/// The program to start, if all that it needs is there.
+fn find(program: Option<&PathBuf>, start: &Start) -> Result<PathBuf> {
+    for name in &start.needs {
+        on_path(name)?;
+    }
+    match program {
+        Some(program) if program.is_file() => Ok(program.clone()),
+        Some(program) => Err(format!("there is no server at {}", program.display())),
+        None => named(&start.program),
+    }
+}
+
+/// A program by the name that profiles use.
+fn named(name: &str) -> Result<PathBuf> {
+    let Some(name) = name.strip_prefix("self:") else { return on_path(name) };
+    let own = own_program()?;
+    let beside = [own.with_file_name(name), own.with_file_name("examples").join(name)];
+    beside.iter().find(|program| program.is_file()).cloned().ok_or_else(|| {
+        format!(
+            "there is no server at {}: build it (cargo build --release --workspace --examples), or name one with --server or --url",
+            beside[0].display()
+        )
+    })
+}
+
+fn on_path(name: &str) -> Result<PathBuf> {
+    // Debian keeps servers where only root's PATH looks.
+    let path = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:/usr/local/sbin";
+    std::env::split_paths(&path)
+        .map(|folder| folder.join(name))
+        .find(|program| program.is_file())
+        .ok_or_else(|| format!("{name} is not on PATH"))
+}
+
+/// The first line that the server says of its version; empty if it says nothing.
+fn version(start: &Start) -> String {
+    let said = || {
+        let (program, words) = start.version.split_first()?;
+        let said = Command::new(named(program).ok()?).args(words).stdin(Stdio::null()).output().ok()?;
+        let text = [said.stdout, said.stderr].concat();
+        Some(String::from_utf8_lossy(&text).lines().next()?.trim().to_owned())
+    };
+    said().unwrap_or_default()
 }
 
 fn free_port() -> Result<SocketAddr> {

@@ -7,10 +7,11 @@
 //! one compare is the whole check.
 
 use std::{
+    collections::VecDeque,
     net::{Ipv4Addr, SocketAddr, SocketAddrV4},
     os::fd::OwnedFd,
-    sync::atomic::{AtomicU32, Ordering},
-    time::{Duration, Instant},
+    rc::Rc,
+    time::Duration,
 };
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -19,9 +20,18 @@ use rustix::{
     io::Errno,
     net::{RecvFlags, SendFlags},
 };
+use serde::{Deserialize, Serialize};
 use socket2::{Domain, Socket, Type};
 
-use crate::{Result, checker::Checker, clock::Clock, http::Reader, payload::Event};
+use crate::{
+    Result,
+    checker::{Checker, Keys, Reading},
+    clock::Clock,
+    http::Reader,
+    payload::Event,
+    profile::Subscribe,
+    tally::Status,
+};
 
 const READ_BYTES: usize = 256 * 1024;
 /// Reads between two looks at the clock; bounds the error of a latency to the time they take.
@@ -31,51 +41,77 @@ const REPEAT_BYTES_MAX: usize = 32 * 1024;
 /// Streams from one source address; the kernel has 28,232 ports for each.
 const STREAMS_PER_SOURCE: u32 = 5_000;
 /// Descriptors that are not streams.
-const SPARE_DESCRIPTORS: u64 = 64;
-/// With no stream opening for so long, opening has failed.
-const OPEN_PATIENCE: Duration = Duration::from_secs(15);
+pub(crate) const SPARE_DESCRIPTORS: u64 = 64;
+/// What a stalled reader's kernel takes in for it: as little as there can be.
+const STALLED_BUFFER_BYTES: usize = 2_048;
 
 /// Which topic a stream asks for.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) enum Topic {
     Shared(String),
-    /// Stream `i` asks for `{prefix}{i}`.
-    Own(String),
+    /// Stream `i` asks for `{prefix}{i % topics}`.
+    Own {
+        prefix: String,
+        topics: u32,
+    },
+    /// Streams with an even number ask for the first, the others for the second.
+    Turns([String; 2]),
 }
 
 impl Topic {
-    pub(crate) fn of(&self, stream: usize) -> String {
+    fn of(&self, stream: u32) -> String {
         match self {
             Self::Shared(topic) => topic.clone(),
-            Self::Own(prefix) => format!("{prefix}{stream}"),
+            Self::Own { prefix, topics } => format!("{prefix}{}", stream % topics),
+            Self::Turns(both) => both[stream as usize % 2].clone(),
+        }
+    }
+
+    fn keys(&self) -> Keys {
+        match self {
+            Self::Shared(_) | Self::Turns(_) => Keys::Shared,
+            Self::Own { topics, .. } => Keys::ByTopic(*topics),
         }
     }
 }
 
 /// Streams to open.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct Plan {
+    pub(crate) clock: Clock,
     pub(crate) server: SocketAddr,
+    pub(crate) subscribe: Subscribe,
     pub(crate) topic: Topic,
+    /// The number of the first stream, and how many there are.
+    pub(crate) first: u32,
+    pub(crate) count: u32,
     /// Connects and requests not yet answered, at most.
-    pub(crate) in_flight: usize,
-    /// Remember each stream's last id.
+    pub(crate) in_flight: u32,
+    pub(crate) reading: Reading,
+    /// Remember each stream's last id, to resume after it.
     pub(crate) keep_ids: bool,
-    /// The ids to resume after, one per stream; empty for a fresh start.
-    pub(crate) resume_after: Vec<Vec<u8>>,
+    /// The part of the streams that read nothing after the response's head, 0 to 1.
+    pub(crate) stalled: f64,
+    /// Source addresses are 127.n.x.y.
+    pub(crate) source: u8,
 }
 
 impl Plan {
-    /// Streams that start with what is published from now on.
-    pub(crate) fn fresh(server: SocketAddr, topic: Topic) -> Self {
-        Self { server, topic, in_flight: 256, keep_ids: false, resume_after: Vec::new() }
+    /// Whether a stream stalls: so many of them, evenly spread.
+    fn stalls(&self, stream: u32) -> bool {
+        let before = |stream: u32| (f64::from(stream) * self.stalled) as u32;
+        before(stream + 1) > before(stream)
     }
 }
 
+#[derive(Default)]
 struct Stream {
     socket: Option<OwnedFd>,
     requested: bool,
     reader: Reader,
+    stalled: bool,
+    /// The last id it saw.
+    id: Option<Rc<[u8]>>,
 }
 
 /// The last read that was parsed, and what it held.
@@ -85,8 +121,17 @@ struct Repeat {
     /// The number at which a stream must stand for the bytes to mean the same to it; `None`: nothing remembered.
     next: Option<u32>,
     events: Vec<Event>,
+    last_id: Option<Rc<[u8]>>,
     /// Streams that got the same bytes since the events were last counted.
     streams: u64,
+}
+
+/// Streams that are closed and opened again, one after another.
+struct Churn {
+    from_ns: u64,
+    per_second: f64,
+    done: u64,
+    next: usize,
 }
 
 /// All streams, their reader and their checks.
@@ -95,17 +140,16 @@ pub(crate) struct Streams {
     clock: Clock,
     epoll: OwnedFd,
     streams: Vec<Stream>,
-    started: usize,
-    open: usize,
-    closed: usize,
-    first_close: Option<String>,
+    /// Streams to open; those being opened are no longer in it.
+    pending: VecDeque<usize>,
+    opening: u32,
+    connects: u32,
+    churn: Option<Churn>,
     ready: Vec<epoll::Event>,
     buffer: Vec<u8>,
     repeat: Repeat,
-    ids: Vec<Vec<u8>>,
+    pub(crate) status: Status,
     pub(crate) checker: Checker,
-    /// How long opening took.
-    pub(crate) opened_in: Duration,
 }
 
 /// Raises the limit of open files to its hard maximum, for us and the servers we start.
@@ -114,133 +158,149 @@ pub(crate) fn raise_descriptor_limit() -> Result<u64> {
 }
 
 impl Streams {
-    /// Opens all streams and returns when each has its response head.
-    pub(crate) fn open(plan: Plan, clock: Clock, checker: Checker, count: usize) -> Result<Self> {
-        let limit = raise_descriptor_limit()?;
-        let needed = count as u64 + SPARE_DESCRIPTORS;
-        if needed > limit {
-            return Err(format!(
-                "{count} streams need {needed} open files and the limit is {limit}: raise it (ulimit -Hn) or lower --streams"
-            ));
-        }
-        let mut this = Self {
-            clock,
+    /// Begins to open all streams.
+    pub(crate) fn new(plan: Plan) -> Result<Self> {
+        raise_descriptor_limit()?;
+        let streams = (0..plan.count).map(|i| Stream { stalled: plan.stalls(plan.first + i), ..Stream::default() });
+        Ok(Self {
+            clock: plan.clock,
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC).map_err(|error| format!("epoll: {error}"))?,
-            streams: (0..count).map(|_| Stream { socket: None, requested: false, reader: Reader::default() }).collect(),
-            started: 0,
-            open: 0,
-            closed: 0,
-            first_close: None,
+            streams: streams.collect(),
+            pending: (0..plan.count as usize).collect(),
+            opening: 0,
+            connects: 0,
+            churn: None,
             ready: Vec::with_capacity(READS_PER_BATCH),
             buffer: vec![0; READ_BYTES],
             repeat: Repeat::default(),
-            ids: vec![Vec::new(); if plan.keep_ids { count } else { 0 }],
-            checker,
-            opened_in: Duration::ZERO,
+            status: Status::default(),
+            checker: Checker::new(plan.count as usize, plan.first, &plan.reading, plan.topic.keys(), &plan.subscribe),
             plan,
-        };
-        this.open_all()?;
-        Ok(this)
+        })
     }
 
-    /// Reads until `done` or the deadline, whichever is first. An error if every stream is gone.
-    pub(crate) fn read_until(&mut self, deadline_ns: u64, mut done: impl FnMut(&Self) -> bool) -> Result<()> {
-        while !done(self) {
-            let now_ns = self.clock.now_ns();
-            if now_ns >= deadline_ns {
-                return Ok(());
+    /// Waits for what comes, for so long at most, and takes it in.
+    pub(crate) fn turn(&mut self, wait: Duration) -> Result<()> {
+        self.churn_on();
+        while self.opening < self.plan.in_flight
+            && let Some(index) = self.pending.pop_front()
+        {
+            self.connect(index)?;
+        }
+        self.take_in(wait)?;
+        self.status.delivered = self.checker.delivered();
+        self.status.comments = self.checker.comments();
+        Ok(())
+    }
+
+    /// Closes all streams; each comes back after the last id it saw when they are opened again.
+    pub(crate) fn drop_all(&mut self) -> Result<()> {
+        if let Some(without) = self.streams.iter().position(|stream| stream.id.is_none()) {
+            let without = self.plan.first as usize + without;
+            return Err(format!("stream {without} got no id, and cannot resume"));
+        }
+        (0..self.streams.len()).for_each(|index| self.hang_up(index));
+        self.pending.clear();
+        self.opening = 0;
+        Ok(())
+    }
+
+    /// Begins to open again what was dropped.
+    pub(crate) fn open_all(&mut self) {
+        self.pending = (0..self.streams.len()).collect();
+    }
+
+    /// From now on closes and opens so many streams a second, each after the last id it saw; 0 ends it.
+    pub(crate) fn churn(&mut self, per_second: f64) {
+        let from_ns = self.clock.now_ns();
+        self.churn = (per_second > 0.0).then_some(Churn { from_ns, per_second, done: 0, next: 0 });
+    }
+
+    /// Lets the stalled streams read on.
+    pub(crate) fn wake_stalled(&mut self) -> Result<()> {
+        for index in 0..self.streams.len() {
+            if std::mem::take(&mut self.streams[index].stalled)
+                && let Some(socket) = &self.streams[index].socket
+            {
+                self.status.stalled_open += 1;
+                listen_to(&self.epoll, socket, index)?;
             }
-            if self.closed == self.streams.len() {
-                return self.all_still_open();
-            }
-            self.turn(Duration::from_nanos(deadline_ns - now_ns).min(Duration::from_millis(50)))?;
         }
         Ok(())
     }
 
-    /// One line about streams that the server has closed, if any.
-    pub(crate) fn all_still_open(&self) -> Result<()> {
-        match &self.first_close {
-            Some(first) => {
-                Err(format!("the server closed {} of {} streams; the first: {first}", self.closed, self.streams.len()))
+    /// Whether a stream is to have all events: not one that stalls, unless it was woken, nor one that was closed.
+    pub(crate) fn is_due_all(&self, index: usize) -> bool {
+        let stream = &self.streams[index];
+        !stream.stalled && (stream.socket.is_some() || !self.plan.stalls(self.plan.first + index as u32))
+    }
+
+    fn churn_on(&mut self) {
+        let Some(churn) = &mut self.churn else { return };
+        let due = (self.clock.now_ns().saturating_sub(churn.from_ns) as f64 / 1e9 * churn.per_second) as u64;
+        let count = due.saturating_sub(churn.done);
+        churn.done = due;
+        let (from, all) = (churn.next, self.streams.len());
+        churn.next = (from + count as usize) % all;
+        for index in (from..from + count as usize).map(|index| index % all) {
+            let stream = &self.streams[index];
+            // Who has no id yet could not resume.
+            if stream.reader.is_open() && !stream.stalled && stream.id.is_some() {
+                self.hang_up(index);
+                self.pending.push_back(index);
+                self.status.churned += 1;
             }
-            None => Ok(()),
         }
     }
 
-    /// Closes all streams, and gives the checks and ids back.
-    pub(crate) fn close(self) -> (Checker, Vec<Vec<u8>>) {
-        (self.checker, self.ids)
+    fn hang_up(&mut self, index: usize) {
+        let stream = &mut self.streams[index];
+        if stream.reader.is_open() {
+            self.status.open -= u64::from(stream.socket.is_some());
+        }
+        stream.socket = None;
+        stream.requested = false;
+        stream.reader = Reader::default();
     }
 
     // ===== opening =====
 
-    fn open_all(&mut self) -> Result<()> {
-        let bar = bar(self.streams.len() as u64, "streams opened");
-        let began = Instant::now();
-        let (mut open, mut progress) = (0, Instant::now());
-        while self.open < self.streams.len() {
-            while self.started < self.streams.len() && self.started - self.open < self.plan.in_flight {
-                self.start_one()?;
-            }
-            self.turn(Duration::from_millis(50))?;
-            self.all_still_open()?;
-            bar.set_position(self.open as u64);
-            if self.open > open {
-                (open, progress) = (self.open, Instant::now());
-            } else if progress.elapsed() > OPEN_PATIENCE {
-                return Err(format!(
-                    "only {open} of {} streams opened, and none in the last {} s",
-                    self.streams.len(),
-                    OPEN_PATIENCE.as_secs()
-                ));
-            }
-        }
-        self.opened_in = began.elapsed();
-        bar.finish_and_clear();
-        Ok(())
-    }
-
-    fn start_one(&mut self) -> Result<()> {
-        let index = self.started;
-        self.started += 1;
+    fn connect(&mut self, index: usize) -> Result<()> {
+        let source = next_source(self.plan.source, self.connects);
+        self.connects += 1;
+        self.opening += 1;
+        let stalled = self.streams[index].stalled;
         let connect = || -> std::io::Result<OwnedFd> {
             let socket = Socket::new(Domain::IPV4, Type::STREAM.nonblocking(), None)?;
-            socket.bind(&SocketAddr::from(SocketAddrV4::new(next_source(), 0)).into())?;
+            if stalled {
+                socket.set_recv_buffer_size(STALLED_BUFFER_BYTES)?;
+            }
+            socket.bind(&SocketAddr::from(SocketAddrV4::new(source, 0)).into())?;
             match socket.connect(&self.plan.server.into()) {
                 Err(error) if error.raw_os_error() != Some(Errno::INPROGRESS.raw_os_error()) => Err(error),
                 _ => Ok(socket.into()),
             }
         };
-        let socket = connect().map_err(|error| format!("cannot connect to {}: {}", self.plan.server, plain(&error)))?;
-        let flags = epoll::EventFlags::IN | epoll::EventFlags::OUT | epoll::EventFlags::RDHUP | epoll::EventFlags::ET;
-        epoll::add(&self.epoll, &socket, epoll::EventData::new_u64(index as u64), flags)
-            .map_err(|error| format!("epoll: {error}"))?;
+        let socket = connect().map_err(|error| self.cannot_connect(&error))?;
+        listen_to(&self.epoll, &socket, index)?;
         self.streams[index].socket = Some(socket);
         Ok(())
     }
 
+    fn cannot_connect(&self, error: &std::io::Error) -> String {
+        format!("cannot connect to {}: {}", self.plan.server, plain(error))
+    }
+
     fn request(&mut self, index: usize) -> Result<()> {
-        let stream = &mut self.streams[index];
-        let Some(socket) = &stream.socket else { return Ok(()) };
+        let Some(socket) = &self.streams[index].socket else { return Ok(()) };
         if let Ok(Err(error)) = rustix::net::sockopt::socket_error(socket) {
-            return Err(format!("cannot connect to {}: {}", self.plan.server, plain(&error.into())));
+            return Err(self.cannot_connect(&error.into()));
         }
-        let mut request = format!(
-            "GET /events/{} HTTP/1.1\r\nhost: {}\r\naccept: text/event-stream\r\n",
-            self.plan.topic.of(index),
-            self.plan.server
-        )
-        .into_bytes();
-        if let Some(id) = self.plan.resume_after.get(index) {
-            request.extend_from_slice(b"last-event-id: ");
-            request.extend_from_slice(id);
-            request.extend_from_slice(b"\r\n");
-        }
-        request.extend_from_slice(b"\r\n");
+        let topic = self.plan.topic.of(self.plan.first + index as u32);
+        let request = self.plan.subscribe.request(self.plan.server, &topic, self.streams[index].id.as_deref());
         match rustix::net::send(socket, &request, SendFlags::NOSIGNAL) {
             Ok(sent) if sent == request.len() => {
-                stream.requested = true;
+                self.streams[index].requested = true;
                 Ok(())
             }
             // Not connected yet: there will be another edge.
@@ -252,7 +312,7 @@ impl Streams {
 
     // ===== reading =====
 
-    fn turn(&mut self, wait: Duration) -> Result<()> {
+    fn take_in(&mut self, wait: Duration) -> Result<()> {
         let mut ready = std::mem::take(&mut self.ready);
         ready.clear();
         let timeout = Timespec { tv_sec: wait.as_secs() as i64, tv_nsec: i64::from(wait.subsec_nanos()) };
@@ -273,17 +333,24 @@ impl Streams {
             }
         }
         self.count_repeats();
-        self.checker.settle(self.clock.now_ns());
+        let now_ns = self.clock.now_ns();
+        if self.checker.settle(now_ns) {
+            self.status.last_arrival_ns = now_ns;
+        }
         self.ready = ready;
         Ok(())
     }
 
     fn read(&mut self, index: usize, hung_up: bool) -> Result<()> {
         loop {
-            let Some(socket) = &self.streams[index].socket else { return Ok(()) };
+            let stream = &self.streams[index];
+            let Some(socket) = &stream.socket else { return Ok(()) };
+            if stream.stalled && stream.reader.is_open() {
+                return epoll::delete(&self.epoll, socket).map_err(|error| format!("epoll: {error}"));
+            }
             match rustix::net::recv(socket, &mut self.buffer[..], RecvFlags::empty()) {
                 Ok((0, _)) => {
-                    let how = if self.streams[index].reader.has_ended() { "proper end of the body" } else { "cut off" };
+                    let how = if stream.reader.has_ended() { "proper end of the body" } else { "cut off" };
                     self.lose(index, how);
                     return Ok(());
                 }
@@ -293,28 +360,32 @@ impl Streams {
                         self.lose(index, "proper end of the body");
                     }
                     // A short read has emptied the socket; after a hang-up the end is still to be read.
-                    if length < READ_BYTES && !hung_up {
+                    if length < READ_BYTES && !hung_up && !self.streams[index].stalled {
                         return Ok(());
                     }
                 }
                 Err(Errno::AGAIN) => return Ok(()),
                 Err(Errno::INTR) => {}
-                Err(error) if self.streams[index].requested => {
+                Err(error) if stream.requested => {
                     self.lose(index, &plain(&error.into()));
                     return Ok(());
                 }
-                Err(error) => return Err(format!("cannot connect to {}: {}", self.plan.server, plain(&error.into()))),
+                Err(error) => return Err(self.cannot_connect(&error.into())),
             }
         }
     }
 
     fn parse(&mut self, index: usize, length: usize) -> Result<()> {
         let next = self.checker.next(index);
+        let stream = &mut self.streams[index];
         // Bytes of another topic would pass for this one's: the short way is for streams of one topic.
-        let at_rest = self.streams[index].reader.is_at_rest() && !self.plan.keep_ids && self.checker.shares_topic();
+        let at_rest = stream.reader.is_at_rest() && self.checker.shares_topic();
         if at_rest && self.repeat.next == Some(next) && self.buffer[..length] == self.repeat.bytes[..] {
             self.checker.take_again(index, self.repeat.events.len() as u32);
             self.repeat.streams += 1;
+            if self.plan.keep_ids {
+                stream.id.clone_from(&self.repeat.last_id);
+            }
             return Ok(());
         }
         // Only what holds nothing but events, all of them expected, may be remembered.
@@ -327,8 +398,9 @@ impl Streams {
         }
         let stream = &mut self.streams[index];
         let was_open = stream.reader.is_open();
-        let (checker, ids) = (&mut self.checker, &mut self.ids);
+        let (checker, keep_ids) = (&mut self.checker, self.plan.keep_ids);
         let mut only_expected = true;
+        let mut id = None;
         stream
             .reader
             .feed(&self.buffer[..length], &mut |frame| {
@@ -337,14 +409,20 @@ impl Streams {
                     (Some(repeat), Some(event)) => repeat.events.push(event),
                     _ => only_expected = false,
                 }
-                if let (Some(kept), Some(id)) = (ids.get_mut(index), frame.id) {
-                    kept.clear();
-                    kept.extend_from_slice(id);
+                if keep_ids && let Some(seen) = frame.id {
+                    id = Some(Rc::from(seen));
                 }
             })
-            .map_err(|problem| format!("GET /events/{}: {problem}", self.plan.topic.of(index)))?;
+            .map_err(|problem| {
+                format!("subscribing to {}: {problem}", self.plan.topic.of(self.plan.first + index as u32))
+            })?;
         if !was_open && stream.reader.is_open() {
-            self.open += 1;
+            self.opening -= 1;
+            self.status.open += 1;
+            self.status.opened_ns = self.clock.now_ns();
+        }
+        if id.is_some() {
+            stream.id.clone_from(&id);
         }
         if only_expected
             && stream.reader.is_at_rest()
@@ -353,6 +431,7 @@ impl Streams {
             repeat.bytes.clear();
             repeat.bytes.extend_from_slice(&self.buffer[..length]);
             repeat.next = Some(next);
+            repeat.last_id = id;
         }
         Ok(())
     }
@@ -367,9 +446,17 @@ impl Streams {
     }
 
     fn lose(&mut self, index: usize, how: &str) {
-        self.streams[index].socket = None;
-        self.closed += 1;
-        self.first_close.get_or_insert_with(|| {
+        let stream = &mut self.streams[index];
+        let was_open = stream.reader.is_open();
+        stream.socket = None;
+        self.status.open -= u64::from(was_open);
+        // A server may well give up a stream that stalls.
+        if self.plan.stalls(self.plan.first + index as u32) && was_open {
+            self.status.stalled_closed += 1;
+            return;
+        }
+        self.status.closed += 1;
+        self.status.first_close.get_or_insert_with(|| {
             format!(
                 "{how} after {} events, {:.1} s into the run",
                 self.checker.next(index),
@@ -379,12 +466,15 @@ impl Streams {
     }
 }
 
+fn listen_to(epoll: &OwnedFd, socket: &OwnedFd, index: usize) -> Result<()> {
+    let flags = epoll::EventFlags::IN | epoll::EventFlags::OUT | epoll::EventFlags::RDHUP | epoll::EventFlags::ET;
+    epoll::add(epoll, socket, epoll::EventData::new_u64(index as u64), flags).map_err(|error| format!("epoll: {error}"))
+}
+
 /// A source address that has ports left: loopback has 16 million, so none is used for long enough to run out.
-fn next_source() -> Ipv4Addr {
-    static STARTED: AtomicU32 = AtomicU32::new(0);
-    let source = STARTED.fetch_add(1, Ordering::Relaxed) / STREAMS_PER_SOURCE;
-    let run = (std::process::id() % 250) as u8 + 1;
-    Ipv4Addr::new(127, run, (source / 250) as u8, (source % 250) as u8 + 2)
+fn next_source(run: u8, connects: u32) -> Ipv4Addr {
+    let source = connects / STREAMS_PER_SOURCE;
+    Ipv4Addr::new(127, run, (source / 250 % 250) as u8, (source % 250) as u8 + 2)
 }
 
 /// The system's words without its "(os error 111)".

@@ -208,9 +208,11 @@ const FANOUT: &str = "fanout --streams 20 --rate 50 --seconds 1 --warmup 0";
 fn honest_gateways_pass() {
     passes(FANOUT, &["1,000 of 1,000", "to the last", "µs a delivery"]);
     passes("fanout --streams 3 --rate 20 --seconds 1 --warmup 1 --size 5000", &["120 of 120"]);
-    passes("floor --streams 50 --rate 20 --seconds 1 --warmup 0 --floor-threads 2", &["1,000 of 1,000"]);
-    passes("resume --streams 20 --missed 30", &["20 streams came back for 30"]);
+    passes("fanout --streams 21 --rate 50 --seconds 1 --warmup 0 --processes 4", &["1,050 of 1,050"]);
+    passes("storm --streams 20 --missed 30", &["20 streams of sluicegate came back for 30"]);
+    passes("soak --streams 20 --rate 50 --seconds 2 --churn 20", &["7,000 of 7,000", "streams left and came back"]);
     passes("topics --streams 20 --batch 50 --rate 5 --seconds 1", &["750 of 750"]);
+    passes("topics --streams 20 --topics 5 --zipf 1.2 --batch 50 --rate 5 --seconds 1", &["3,000 of 3,000"]);
     passes("connect --streams 50", &["connect: 50 streams"]);
     passes("publish --seconds 1 --batch 10", &["events/s"]);
     passes("idle --streams 20 --seconds 1", &["bytes", "heartbeats"]);
@@ -234,7 +236,7 @@ fn departures_from_exactly_once_are_told_apart() {
             (Fault::CorruptOne, FANOUT, "1 missing, 0 doubled, 0 reordered, 1 corrupted"),
             (Fault::Close, FANOUT, "the server closed 1 of 20 streams; the first: cut off after 5 events"),
             (Fault::Lose, topics, "1 missing, 0 doubled"),
-            (Fault::NoIds, "resume --streams 5", "without an id"),
+            (Fault::NoIds, "storm --streams 5", "got no id, and cannot resume"),
         ] {
             scope.spawn(move || fails(fault, words, expected));
         }
@@ -262,7 +264,10 @@ fn bad_starts_are_named() {
     check(&["fanout", "--url", "http://192.0.2.1:80"], "loopback only");
     check(&["fanout", "--server", "/nowhere/sluicegate"], "there is no server at /nowhere/sluicegate");
     check(&["fanout", "--server", env!("CARGO_BIN_EXE_loadtest")], "the server ended at once");
-    check(&["floor", "--streams", "4000000"], "4000000 streams need 4000064 open files and the limit is");
+    check(
+        &["fanout", "--profile", "floor", "--streams", "4000000"],
+        "4000000 streams in 64 client processes need 62564 open files in each and the limit is",
+    );
     let alone = format!("http://{}", Gateway::start(Fault::None));
     check(&["idle", "--streams", "5", "--url", &alone], "name it with --pid");
 }

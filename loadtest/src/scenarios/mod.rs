@@ -1,55 +1,95 @@
-//! What can be measured, one file each; `window` and `book` are what they share.
+//! What can be measured, one file each; `window` and `book` are what they share, `table` and `compare` put several
+//! of them together.
 
 mod book;
+mod compare;
 mod connect;
 mod fanout;
 mod idle;
 mod publish;
 mod ratios;
-mod resume;
 mod scale;
+mod slow;
+mod soak;
+mod storm;
 mod table;
+mod ticks;
 mod topics;
 mod window;
 
 use std::{
+    io::Write as _,
     sync::atomic::{AtomicU32, Ordering},
     time::{SystemTime, UNIX_EPOCH},
 };
 
+use book::{Book, Outcome};
+
 use crate::{
     Result,
-    args::{Args, Kind, Scenario},
-    floor,
-    process::Process,
-    server::{self, Server},
+    args::{Args, Run, Scenario},
+    floor, html, reader,
+    server::{self, Target},
 };
 
-pub(crate) fn run(args: Args) -> Result<()> {
+/// Whether all was right.
+pub(crate) fn run(args: Args) -> Result<bool> {
     match args.scenario {
-        Scenario::Fanout(args) => fanout::run(Kind::Gateway, &args),
-        Scenario::Floor(args) => fanout::run(Kind::Floor, &args),
-        Scenario::Ratios(args) => ratios::run(&args),
-        Scenario::Scale(args) => scale::run(&args),
-        Scenario::Idle(args) => idle::run(&args),
-        Scenario::Connect(args) => connect::run(&args),
-        Scenario::Resume(args) => resume::run(&args),
-        Scenario::Topics(args) => topics::run(&args),
-        Scenario::Publish(args) => publish::run(&args),
-        Scenario::Table(args) => table::run(&args),
-        Scenario::FloorServer(args) => floor::serve(&args),
-        Scenario::Launch(args) => server::launch(&args),
+        Scenario::Fanout(args) => with_book(&args, fanout::run),
+        Scenario::Topics(args) => alone("topics", &args, topics::measure),
+        Scenario::Connect(args) => alone("connect", &args, connect::measure),
+        Scenario::Storm(args) => alone("storm", &args, storm::measure),
+        Scenario::Slow(args) => alone("slow", &args, slow::measure),
+        Scenario::Soak(args) => alone("soak", &args, soak::measure),
+        Scenario::Idle(args) => alone("idle", &args, idle::measure),
+        Scenario::Ticks(args) => alone("ticks", &args, ticks::measure),
+        Scenario::Publish(args) => alone("publish", &args, publish::measure),
+        Scenario::Ratios(args) => with_book(&args, |ratios, target, book| {
+            table::columns(target, book);
+            ratios::fill(ratios, target, book).map(drop)
+        }),
+        Scenario::Scale(args) => with_book(&args, |scale, target, book| {
+            table::columns(target, book);
+            scale::fill(scale, target, book)
+        }),
+        Scenario::Table(args) => with_book(&args, table::run),
+        Scenario::Compare(args) => compare::run(&args),
+        Scenario::Render(args) => print(&html::render(&args.file, args.plot)?).map(|()| true),
+        Scenario::FloorServer(args) => floor::serve(&args).map(|()| true),
+        Scenario::Launch(args) => server::launch(&args).map(|()| true),
+        Scenario::Reader => reader::serve().map(|()| true),
     }
 }
 
-/// A topic that no other run has used, so that a gateway that already runs has no history of it.
+fn with_book<S: clap::Args>(
+    args: &Run<S>,
+    scenario: impl FnOnce(&S, &Target, &mut Book) -> Result<()>,
+) -> Result<bool> {
+    let mut book = Book::new();
+    scenario(&args.settings, &Target::new(&args.server)?, &mut book)?;
+    book.close(&args.keep)
+}
+
+/// A scenario that is one run.
+fn alone<S: clap::Args, F: serde::Serialize>(
+    name: &str,
+    args: &Run<S>,
+    measure: impl FnOnce(&S, &Target) -> Result<Outcome<F>>,
+) -> Result<bool> {
+    with_book(args, |settings, target, book| {
+        book.take(name, target, measure(settings, target));
+        Ok(())
+    })
+}
+
+/// To a pipe that closed early, too, without a panic.
+fn print(text: &str) -> Result<()> {
+    std::io::stdout().write_all(text.as_bytes()).map_err(|error| format!("standard output: {error}"))
+}
+
+/// A topic that no other run has used, so that a server that already runs has no history of it.
 fn fresh_topic(name: &str) -> String {
     static USED: AtomicU32 = AtomicU32::new(0);
     let since = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
     format!("load/{name}-{since:x}-{}", USED.fetch_add(1, Ordering::Relaxed))
-}
-
-/// The server's process, for scenarios that are nothing without it.
-fn measured_process(server: &Server) -> Result<Process> {
-    server.process.ok_or_else(|| "this scenario measures the server's process: name it with --pid".to_owned())
 }

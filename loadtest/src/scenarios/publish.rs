@@ -1,7 +1,7 @@
 //! `publish`: how many events a second the server takes when nobody listens.
 
 use std::{
-    io::{BufReader, Write as _},
+    io::{BufReader, Write},
     net::SocketAddr,
     sync::Arc,
     thread,
@@ -10,15 +10,15 @@ use std::{
 
 use serde::Serialize;
 
-use super::fresh_topic;
+use super::{book::Outcome, fresh_topic};
 use crate::{
     Result,
-    args::{Kind, PublishArgs},
+    args::PublishArgs,
     payload::{Event, Layout},
-    process::Process,
-    publisher,
+    process::Processes,
+    publisher::{self, Requests},
     report::grouped,
-    server::Server,
+    server::Target,
     streams,
 };
 
@@ -27,45 +27,22 @@ const PIPELINED: u32 = 2;
 
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Figures {
-    pub(crate) connections: u32,
-    pub(crate) batch: u32,
-    pub(crate) size: usize,
     pub(crate) events: u64,
     pub(crate) events_per_second: f64,
     /// Microseconds of server CPU an event.
     pub(crate) cpu_us: Option<f64>,
 }
 
-pub(crate) fn run(args: &PublishArgs) -> Result<()> {
-    let figures = measure(args)?;
-    println!(
-        "publish: {} events/s, in batches of {} events of {} bytes on {} connections",
-        grouped(figures.events_per_second as u64),
-        grouped(u64::from(figures.batch)),
-        figures.size,
-        figures.connections
-    );
-    if let Some(cpu) = figures.cpu_us {
-        println!("  server CPU    {cpu:.2} µs an event");
-    }
-    Ok(())
-}
-
-pub(crate) fn measure(args: &PublishArgs) -> Result<Figures> {
-    let server = Server::start(Kind::Gateway, &args.server)?;
+pub(crate) fn measure(args: &PublishArgs, target: &Target) -> Result<Outcome<Figures>> {
+    let server = target.start()?;
     let topic = fresh_topic("publish");
     let layout = Layout::new(args.size);
     let mut request = Vec::new();
-    publisher::post("/events", "application/x-ndjson", &mut request, |body| {
-        for number in 0..args.batch {
-            let _ = write!(body, "{{\"topic\":\"{topic}\",\"data\":\"");
-            layout.write(Event { number, due_ns: 0, key: 0 }, body);
-            body.extend_from_slice(b"\"}\n");
-        }
-    });
+    let events = (0..args.batch).map(|number| (topic.as_str(), Event { number, due_ns: 0, key: 0 }));
+    Requests::new(&server).batch(events, &layout, &mut request)?;
     let request: Arc<[u8]> = request.into();
 
-    let used = || server.process.map(Process::cpu).transpose();
+    let used = || server.processes.map(Processes::cpu).transpose();
     let before = used()?;
     let began = Instant::now();
     let until = began + Duration::from_secs(u64::from(args.seconds));
@@ -82,14 +59,23 @@ pub(crate) fn measure(args: &PublishArgs) -> Result<Figures> {
     let seconds = began.elapsed().as_secs_f64();
     let events = batches * u64::from(args.batch);
     let cpu = used()?.zip(before).map(|(after, before)| after.since(before).total());
-    Ok(Figures {
-        connections: args.connections,
-        batch: args.batch,
-        size: args.size,
+    let figures = Figures {
         events,
         events_per_second: events as f64 / seconds,
         cpu_us: cpu.map(|cpu| cpu * 1e6 / events.max(1) as f64),
-    })
+    };
+    let mut said = format!(
+        "publish: {} events/s to {}, in batches of {} events of {} bytes on {} connections\n",
+        grouped(figures.events_per_second as u64),
+        target.name(),
+        grouped(u64::from(args.batch)),
+        args.size,
+        args.connections
+    );
+    if let Some(cpu) = figures.cpu_us {
+        said += &format!("  server CPU    {cpu:.2} µs an event\n");
+    }
+    Ok(Outcome::new(args, figures, said))
 }
 
 /// Sends the same request again and again; the number of replies.

@@ -1,27 +1,24 @@
 //! `scale`: whether a delivery costs more when there are many streams, and whether that is the kernel's doing.
 
-use super::book::Book;
+use super::{book::Book, fanout, table::failed};
 use crate::{
     Result,
-    args::{Kind, Load, ScaleArgs},
-    report::{Row, grouped},
+    args::{Load, ScaleArgs},
+    record::{Cell, TableRow},
+    report::grouped,
+    server::Target,
 };
 
-pub(crate) fn run(args: &ScaleArgs) -> Result<()> {
-    let mut book = Book::default();
-    fill(args, &mut book);
-    book.close()
-}
-
-pub(crate) fn fill(args: &ScaleArgs, book: &mut Book) {
-    let mut cpu = |kind, streams| {
-        let load = Load { streams, rate: args.rate, seconds: args.seconds, size: 100, warmup: 2 };
-        book.fanout(kind, &load, &args.server).and_then(|figures| figures.cpu_us)
+pub(crate) fn fill(args: &ScaleArgs, target: &Target, book: &mut Book) -> Result<()> {
+    let floor = Target::built_in("floor")?;
+    let mut cpu = |target: &Target, streams| {
+        let load = Load { streams, rate: args.rate, seconds: args.seconds, size: 100, warmup: 2, processes: 0 };
+        book.take("fanout", target, fanout::measure(&load, target)).and_then(|outcome| outcome.figures.cpu_us)
     };
-    let floor_few = cpu(Kind::Floor, args.few);
-    let gateway_few = cpu(Kind::Gateway, args.few);
-    let floor_many = cpu(Kind::Floor, args.many);
-    let gateway_many = cpu(Kind::Gateway, args.many);
+    let floor_few = cpu(&floor, args.few);
+    let server_few = cpu(target, args.few);
+    let floor_many = cpu(&floor, args.many);
+    let server_many = cpu(target, args.many);
 
     let measure = format!(
         "growth of CPU a delivery, {} to {} streams",
@@ -30,12 +27,16 @@ pub(crate) fn fill(args: &ScaleArgs, book: &mut Book) {
     );
     let must = "≤ 1.3 × floor's growth";
     let growth = |few: Option<f64>, many: Option<f64>| few.zip(many).map(|(few, many)| (few, many, many / few));
-    book.add(match (growth(floor_few, floor_many), growth(gateway_few, gateway_many)) {
-        (Some(floor), Some(gateway)) => {
-            let say = |(few, many, growth): (f64, f64, f64)| format!("{few:.2} → {many:.2} µs, {growth:.2} ×");
-            let ratio = gateway.2 / floor.2;
-            Row::new(&measure, must, say(floor), say(gateway), format!("{ratio:.2}"), ratio <= 1.3)
+    book.add(match (growth(floor_few, floor_many), growth(server_few, server_many)) {
+        (Some(floor), Some(server)) => {
+            let say = |(few, many, growth): (f64, f64, f64)| {
+                Cell::of(growth, format!("{few:.2} → {many:.2} µs, {growth:.2} ×"))
+            };
+            let ratio = server.2 / floor.2;
+            let cells = vec![say(floor), say(server), Cell::of(ratio, format!("{ratio:.2}"))];
+            TableRow::new(&measure, "×", cells, Some((must.to_owned(), ratio <= 1.3)))
         }
-        _ => Row::failed(&measure, must, "not measured"),
+        _ => failed(&measure, must),
     });
+    Ok(())
 }

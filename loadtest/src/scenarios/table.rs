@@ -1,107 +1,118 @@
-//! `table`: everything that must be reached, measured one after another.
+//! `table`: everything that the README says must be reached, measured one after another.
 
-use super::{book::Book, connect, idle, publish, ratios, resume, scale, topics};
+use super::{book::Book, connect, idle, publish, ratios, scale, storm, topics};
 use crate::{
     Result,
-    args::{ConnectArgs, IdleArgs, Load, PublishArgs, RatiosArgs, ResumeArgs, ScaleArgs, TableArgs, TopicsArgs},
-    report::{Row, grouped},
+    args::{ConnectArgs, IdleArgs, Load, PublishArgs, RatiosArgs, ScaleArgs, StormArgs, TableArgs, TopicsArgs},
+    record::{Cell, TableRow},
+    report::grouped,
+    server::Target,
 };
 
-const BATCH_PUBLISH: &str = "batch publish, nobody subscribed";
-const NONE: &str = "-";
-
-pub(crate) fn run(args: &TableArgs) -> Result<()> {
+pub(crate) fn run(args: &TableArgs, target: &Target, book: &mut Book) -> Result<()> {
     let (seconds, idle_seconds, rounds) = if args.quick { (4, 20, 1) } else { (10, 60, 2) };
-    let server = &args.server;
-    let mut book = Book::default();
+    columns(target, book);
 
-    let load = Load { streams: 10_000, rate: 10.0, seconds, size: 100, warmup: 2 };
+    let load = Load { streams: 10_000, rate: 10.0, seconds, size: 100, warmup: 2, processes: 0 };
     let rates = vec![10.0, 100.0, 200.0];
-    let ratios = RatiosArgs { load: load.clone(), rates, rounds, server: server.clone() };
-    let floor = ratios::fill(&ratios, &mut book);
-    ratios::fill_time_to_last(&Load { rate: 5.0, ..load }, rounds, server, &mut book);
-    let scale = ScaleArgs { few: 1_000, many: 18_000, rate: 10.0, seconds, server: server.clone() };
-    scale::fill(&scale, &mut book);
-    let topics = TopicsArgs { streams: 10_000, rate: 10.0, batch: 1_000, seconds, size: 100, server: server.clone() };
-    fill_topics(&topics, floor, &mut book);
-    fill_connect(&ConnectArgs { streams: 10_000, in_flight: 256, server: server.clone() }, &mut book);
-    fill_resume(&ResumeArgs { streams: 10_000, missed: 100, size: 100, server: server.clone() }, &mut book);
-    let publish = PublishArgs { connections: 2, batch: 1_000, seconds: 5, size: 100, server: server.clone() };
-    fill_publish(&publish, &mut book);
-    fill_idle(&IdleArgs { streams: 18_000, seconds: idle_seconds, server: server.clone() }, &mut book);
-
-    if let Some(path) = &args.json {
-        book.write_json(path)?;
-    }
-    book.close()
+    let floor = ratios::fill(&RatiosArgs { load: load.clone(), rates, rounds }, target, book)?;
+    ratios::fill_time_to_last(&Load { rate: 5.0, ..load }, rounds, target, book)?;
+    scale::fill(&ScaleArgs { few: 1_000, many: 18_000, rate: 10.0, seconds }, target, book)?;
+    let topics = TopicsArgs { streams: 10_000, topics: None, zipf: 0.0, rate: 10.0, batch: 1_000, seconds, size: 100 };
+    fill_topics(&topics, floor, target, book);
+    fill_connect(&ConnectArgs { streams: 10_000, in_flight: 256 }, target, book);
+    fill_storm(&StormArgs { streams: 10_000, missed: 100, size: 100, in_flight: 1_024 }, target, book);
+    fill_publish(&PublishArgs { connections: 2, batch: 1_000, seconds: 5, size: 100 }, target, book);
+    fill_idle(&IdleArgs { streams: 18_000, seconds: idle_seconds }, target, book);
+    Ok(())
 }
 
-fn fill_topics(args: &TopicsArgs, floor: Option<f64>, book: &mut Book) {
+/// What the cells of a row are, here and where `ratios` and `scale` stand alone.
+pub(crate) fn columns(target: &Target, book: &mut Book) {
+    book.table().columns = vec!["floor".to_owned(), target.name().to_owned(), "ratio".to_owned()];
+}
+
+/// A measure that could not be taken.
+pub(crate) fn failed(measure: &str, must: &str) -> TableRow {
+    let cells = vec![Cell::default(), Cell::words("not measured"), Cell::default()];
+    TableRow::new(measure, "", cells, Some((must.to_owned(), false)))
+}
+
+/// A row that needs no floor.
+fn alone(measure: &str, must: &str, said: String, ok: bool) -> TableRow {
+    let cells = vec![Cell::default(), Cell::words(&said), Cell::default()];
+    TableRow::new(measure, "", cells, Some((must.to_owned(), ok)))
+}
+
+fn fill_topics(args: &TopicsArgs, floor: Option<f64>, target: &Target, book: &mut Book) {
     let measure = format!("CPU a delivery, {0} streams on {0} topics", grouped(u64::from(args.streams)));
     let must = "≤ 1.6 × floor's send";
-    let figures = book.keep("topics", topics::measure(args));
-    book.add(match (&figures, figures.as_ref().and_then(|figures| figures.cpu_us), floor) {
-        (Some(figures), Some(cpu), Some(floor)) => Row::new(
-            &measure,
-            must,
-            format!("{floor:.2} µs"),
-            format!("{cpu:.2} µs"),
-            format!("{:.2}", cpu / floor),
-            cpu <= 1.6 * floor && figures.verdict().is_ok(),
-        ),
-        _ => Row::failed(&measure, must, "not measured"),
+    let outcome = book.take("topics", target, topics::measure(args, target));
+    let cpu = outcome.as_ref().and_then(|outcome| outcome.figures.cpu_us);
+    book.add(match (outcome, cpu, floor) {
+        (Some(outcome), Some(cpu), Some(floor)) => {
+            let cells = vec![
+                Cell::of(floor, format!("{floor:.2} µs")),
+                Cell::of(cpu, format!("{cpu:.2} µs")),
+                Cell::of(cpu / floor, format!("{:.2}", cpu / floor)),
+            ];
+            TableRow::new(&measure, "µs", cells, Some((must.to_owned(), cpu <= 1.6 * floor && outcome.is_right())))
+        }
+        _ => failed(&measure, must),
     });
-    if let Some(figures) = figures {
-        book.note("topics", figures.verdict());
-    }
 }
 
-fn fill_connect(args: &ConnectArgs, book: &mut Book) {
+fn fill_connect(args: &ConnectArgs, target: &Target, book: &mut Book) {
     let (measure, must) = ("CPU a connect", "≤ 30 µs");
-    let figures = book.keep("connect", connect::measure(args));
-    book.add(figures.map_or_else(
-        || Row::failed(measure, must, "not measured"),
-        |figures| {
-            let said = format!("{:.1} µs, {}/s", figures.cpu_us, grouped(figures.per_second as u64));
-            alone(measure, must, said, figures.cpu_us <= 30.0)
+    let outcome = book.take("connect", target, connect::measure(args, target));
+    book.add(outcome.map_or_else(
+        || failed(measure, must),
+        |outcome| {
+            let connect::Figures { cpu_us, connects_per_second, .. } = outcome.figures;
+            let said = format!("{cpu_us:.1} µs, {}/s", grouped(connects_per_second as u64));
+            alone(measure, must, said, cpu_us <= 30.0 && outcome.is_right())
         },
     ));
 }
 
-fn fill_resume(args: &ResumeArgs, book: &mut Book) {
+fn fill_storm(args: &StormArgs, target: &Target, book: &mut Book) {
     let measure = format!("{} streams resume {} missed events", grouped(u64::from(args.streams)), args.missed);
     let must = "nothing lost, ≤ 2 s of CPU";
-    let Some(figures) = book.keep("resume", resume::measure(args)) else {
-        return book.add(Row::failed(&measure, must, "not measured"));
-    };
-    let lost = if figures.verdict().is_ok() { "nothing lost" } else { "NOT exactly the missed ones" };
-    let said = format!("{:.2} s of CPU, {:.2} s of wall time, {lost}", figures.cpu_seconds, figures.seconds);
-    book.add(alone(&measure, must, said, figures.verdict().is_ok() && figures.cpu_seconds <= 2.0));
-    book.note("resume", figures.verdict());
+    let outcome = book.take("storm", target, storm::measure(args, target));
+    let cpu = outcome.as_ref().and_then(|outcome| outcome.figures.cpu_s);
+    book.add(match (outcome, cpu) {
+        (Some(outcome), Some(cpu)) => {
+            let lost = if outcome.is_right() { "nothing lost" } else { "NOT exactly the missed ones" };
+            let said = format!("{cpu:.2} s of CPU, {:.2} s of wall time, {lost}", outcome.figures.whole_s);
+            alone(&measure, must, said, outcome.is_right() && cpu <= 2.0)
+        }
+        _ => failed(&measure, must),
+    });
 }
 
-fn fill_publish(args: &PublishArgs, book: &mut Book) {
-    let must = "≥ 300,000 events/s";
-    let figures = book.keep("publish", publish::measure(args));
-    book.add(figures.map_or_else(
-        || Row::failed(BATCH_PUBLISH, must, "not measured"),
-        |figures| {
-            let said = format!("{} events/s", grouped(figures.events_per_second as u64));
-            alone(BATCH_PUBLISH, must, said, figures.events_per_second >= 300_000.0)
+fn fill_publish(args: &PublishArgs, target: &Target, book: &mut Book) {
+    let (measure, must) = ("batch publish, nobody subscribed", "≥ 300,000 events/s");
+    let outcome = book.take("publish", target, publish::measure(args, target));
+    book.add(outcome.map_or_else(
+        || failed(measure, must),
+        |outcome| {
+            let rate = outcome.figures.events_per_second;
+            alone(measure, must, format!("{} events/s", grouped(rate as u64)), rate >= 300_000.0)
         },
     ));
 }
 
-fn fill_idle(args: &IdleArgs, book: &mut Book) {
+fn fill_idle(args: &IdleArgs, target: &Target, book: &mut Book) {
     let streams = grouped(u64::from(args.streams));
     let names = [
         (format!("memory (PSS) an idle stream, {streams} of them"), "≤ 1,024 bytes"),
         ("given back when all have closed".to_owned(), "≥ 80 %"),
         (format!("CPU of {streams} idle streams with 15 s heartbeats"), "≤ 1.5 % of a core"),
     ];
-    let Some(figures) = book.keep("idle", idle::measure(args)) else {
-        return names.iter().for_each(|(measure, must)| book.add(Row::failed(measure, must, "not measured")));
+    let Some(outcome) = book.take("idle", target, idle::measure(args, target)) else {
+        return names.iter().for_each(|(measure, must)| book.add(failed(measure, must)));
     };
+    let figures = outcome.figures;
     // Each stream gets one in every 15 s, but for those that the first and the last moments cut off.
     let expected = u64::from(args.streams) * u64::from((args.seconds / 15).saturating_sub(1));
     let beats = figures.heartbeats >= expected;
@@ -114,9 +125,4 @@ fn fill_idle(args: &IdleArgs, book: &mut Book) {
     for ((measure, must), (said, ok)) in names.iter().zip(results) {
         book.add(alone(measure, must, said, ok));
     }
-}
-
-/// A row that needs no floor.
-fn alone(measure: &str, must: &str, said: String, ok: bool) -> Row {
-    Row::new(measure, must, NONE.to_owned(), said, NONE.to_owned(), ok)
 }

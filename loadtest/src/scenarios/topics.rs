@@ -1,122 +1,114 @@
-//! `topics`: every stream on a topic of its own, batches of events to random topics.
-
-use std::io::Write as _;
+//! `topics`: many topics, and events to topics drawn at random: evenly, or by Zipf's law as crowds choose.
 
 use serde::Serialize;
 
 use super::{
+    book::Outcome,
     fresh_topic,
-    window::{PAUSE_NS, Window},
+    window::{Measured, PAUSE_NS, Window},
 };
 use crate::{
     Result,
-    args::{Kind, TopicsArgs},
-    checker::{Checker, Faults, Keys},
+    args::TopicsArgs,
     clock::{Clock, Schedule},
-    payload::Event,
-    publisher::{self, Publisher, Replies},
+    fleet::{Fleet, Streams},
+    payload::{Event, Layout},
+    publisher::{Publisher, Requests},
     report::{Quantiles, grouped},
-    server::Server,
-    streams::{Plan, Streams, Topic},
+    server::Target,
+    streams::Topic,
+    tally::Expected,
 };
 
 const WARM_UP_SECONDS: f64 = 2.0;
 
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Figures {
-    pub(crate) streams: u32,
-    pub(crate) batches_per_second: f64,
-    pub(crate) batch: u32,
     pub(crate) delivered: u64,
-    pub(crate) expected: u64,
     pub(crate) deliveries_per_second: f64,
+    #[serde(flatten)]
     pub(crate) latency: Quantiles,
     /// Microseconds a delivery, the publishing included.
     pub(crate) cpu_us: Option<f64>,
-    pub(crate) client_us: f64,
-    pub(crate) faults: Faults,
-    #[serde(skip)]
-    closed: Result<()>,
+    pub(crate) client_cpu_us: f64,
+    pub(crate) missing: u64,
 }
 
-pub(crate) fn run(args: &TopicsArgs) -> Result<()> {
-    let figures = measure(args)?;
-    println!(
-        "topics: {} streams on as many topics, {} batches/s of {} events to random topics",
-        grouped(u64::from(figures.streams)),
-        figures.batches_per_second,
-        grouped(u64::from(figures.batch))
-    );
-    println!(
-        "  deliveries    {} of {}, {}/s",
-        grouped(figures.delivered),
-        grouped(figures.expected),
-        grouped(figures.deliveries_per_second as u64)
-    );
-    let Quantiles { p50_ms, p99_ms, max_ms, .. } = figures.latency;
-    println!("  latency       p50 {p50_ms:.1} ms, p99 {p99_ms:.1} ms, max {max_ms:.1} ms");
-    if let Some(cpu) = figures.cpu_us {
-        println!("  server CPU    {cpu:.2} µs a delivery, publishing included");
-    }
-    println!("  client CPU    {:.2} µs a delivery", figures.client_us);
-    figures.verdict()
-}
-
-pub(crate) fn measure(args: &TopicsArgs) -> Result<Figures> {
-    let server = Server::start(Kind::Gateway, &args.server)?;
+pub(crate) fn measure(args: &TopicsArgs, target: &Target) -> Result<Outcome<Figures>> {
+    target.profile.needs("topics")?;
+    let server = target.start()?;
     let clock = Clock::start();
+    let topics = args.topics.unwrap_or(args.streams);
     let prefix = format!("{}/", fresh_topic("topics"));
-    let count = args.streams as usize;
-    let plan = Plan::fresh(server.streams, Topic::Own(prefix.clone()));
-    let mut streams = Streams::open(plan, clock, Checker::new(count, args.size, Keys::OwnTopic), count)?;
+    let topic = Topic::Own { prefix: prefix.clone(), topics };
+    let streams = Streams { topic, ..Streams::of(String::new(), args.streams, args.size) };
+    let mut fleet = Fleet::open(&streams, &server, clock)?;
 
-    let warm = (WARM_UP_SECONDS * args.rate).round() as u32;
-    let measured = ((f64::from(args.seconds) * args.rate).round() as u32).max(1);
-    let schedule = Schedule { first_ns: clock.now_ns() + PAUSE_NS, per_second: args.rate, count: warm + measured };
-    streams.checker.measure_from(schedule.due_ns(warm));
-    let events = draw(args.streams, schedule.count as usize * args.batch as usize);
-    let mut totals = vec![0; count];
+    let requests = Requests::new(&server);
+    // Where a server takes no batches, each event is a request.
+    let batch = if requests.takes_batches() { args.batch } else { 1 };
+    let per_second = args.rate * f64::from(args.batch / batch);
+    let warm = (WARM_UP_SECONDS * per_second).round() as u32;
+    let measured = ((f64::from(args.seconds) * per_second).round() as u32).max(1);
+    let schedule = Schedule { first_ns: clock.now_ns() + PAUSE_NS, per_second, count: warm + measured };
+    let events = draw(topics, args.zipf, schedule.count as usize * batch as usize);
+    let mut totals = vec![0_u32; topics as usize];
     for event in &events {
         totals[event.key as usize] += 1;
     }
-    let expected = events.len() as u64;
-    let layout = streams.checker.layout().clone();
-    let batch = args.batch as usize;
-    let publisher = Publisher::start(server.control, clock, schedule, Replies::Http, move |k, due_ns, bytes| {
-        publisher::post("/events", "application/x-ndjson", bytes, |body| {
-            for &event in &events[k as usize * batch..][..batch] {
-                let _ = write!(body, "{{\"topic\":\"{prefix}{}\",\"data\":\"", event.key);
-                layout.write(Event { due_ns, ..event }, body);
-                body.extend_from_slice(b"\"}\n");
-            }
-        });
-    })?;
-    let window = Window::take(&server, &mut streams, clock, schedule, warm, expected, publisher)?;
+    let subscribers = |key: usize| u64::from(args.streams / topics + u32::from((key as u32) < args.streams % topics));
+    let measured = Measured {
+        schedule,
+        from: warm,
+        deliveries: totals.iter().enumerate().map(|(key, count)| u64::from(*count) * subscribers(key)).sum(),
+        expected: Expected::ByKey(totals),
+    };
+    let layout = Layout::new(args.size);
+    let names: Vec<String> = (0..topics).map(|key| format!("{prefix}{key}")).collect();
+    let takes_batches = requests.takes_batches();
+    let write = move |k: u32, due_ns: u64, bytes: &mut Vec<u8>| {
+        let events = events[(k * batch) as usize..][..batch as usize].iter().map(|event| Event { due_ns, ..*event });
+        let mut named = events.map(|event| (names[event.key as usize].as_str(), event));
+        if takes_batches {
+            requests.batch(named, &layout, bytes).expect("it takes batches");
+        } else if let Some((topic, event)) = named.next() {
+            requests.one(topic, bytes, |data| layout.write(event, data));
+        }
+    };
+    let window =
+        Window::take(&server, &mut fleet, clock, &measured, || Publisher::start(&server, clock, schedule, write))?;
 
-    Ok(Figures {
-        streams: args.streams,
-        batches_per_second: args.rate,
-        batch: args.batch,
-        delivered: streams.checker.delivered(),
-        expected,
-        deliveries_per_second: window.deliveries as f64 / window.seconds,
-        latency: Quantiles::of(streams.checker.latency()),
+    let figures = Figures {
+        delivered: window.delivered,
+        deliveries_per_second: window.deliveries_per_second(),
+        latency: Quantiles::of(&window.tally.latency),
         cpu_us: window.server.map(|cpu| window.micros(cpu.total())),
-        client_us: window.micros(window.client.total()),
-        faults: streams.checker.faults(|stream| totals[stream]),
-        closed: streams.all_still_open(),
-    })
+        client_cpu_us: window.micros(window.client.total()),
+        missing: window.tally.faults.missing,
+    };
+    let said = format!(
+        "topics: {} streams of {} on {} topics, {} batches/s of {} events, zipf {}\n{}",
+        grouped(u64::from(args.streams)),
+        target.name(),
+        grouped(u64::from(topics)),
+        args.rate,
+        grouped(u64::from(args.batch)),
+        args.zipf,
+        window.said()
+    );
+    Ok(Outcome::new(args, figures, said).with_course(&window).checked([fleet.all_still_open(), window.verdict()]))
 }
 
-impl Figures {
-    pub(crate) fn verdict(&self) -> Result<()> {
-        self.closed.clone()?;
-        self.faults.complaint().map_or(Ok(()), Err)
-    }
-}
-
-/// Events to random topics, numbered in each; the same in every run.
-fn draw(topics: u32, count: usize) -> Vec<Event> {
+/// Events to topics drawn at random, numbered in each; the same in every run. Topic `k`, from 1, has the weight `1/k`
+/// to the power `zipf`.
+fn draw(topics: u32, zipf: f64, count: usize) -> Vec<Event> {
+    let mut sum = 0.0;
+    let bounds: Vec<f64> = (1..=topics)
+        .map(|k| {
+            sum += f64::from(k).powf(-zipf);
+            sum
+        })
+        .collect();
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let mut numbers = vec![0; topics as usize];
     (0..count)
@@ -124,10 +116,30 @@ fn draw(topics: u32, count: usize) -> Vec<Event> {
             state ^= state << 13;
             state ^= state >> 7;
             state ^= state << 17;
-            let key = (((state >> 32) * u64::from(topics)) >> 32) as u32;
-            let number = numbers[key as usize];
-            numbers[key as usize] += 1;
-            Event { number, due_ns: 0, key }
+            let place = (state >> 11) as f64 / (1_u64 << 53) as f64 * sum;
+            let key = bounds.partition_point(|bound| *bound <= place).min(bounds.len() - 1);
+            let number = numbers[key];
+            numbers[key] += 1;
+            Event { number, due_ns: 0, key: key as u32 }
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn topics_are_drawn_by_their_weight() {
+        let counts = |zipf| {
+            let mut counts = vec![0_u32; 100];
+            draw(100, zipf, 100_000).iter().for_each(|event| counts[event.key as usize] += 1);
+            counts
+        };
+        assert!(counts(0.0).iter().all(|count| (800..1_200).contains(count)));
+        let skewed = counts(1.0);
+        // 1/k over the 100th harmonic number, 5.187.
+        assert!((18_000..20_500).contains(&skewed[0]), "{}", skewed[0]);
+        assert!((1_500..2_400).contains(&skewed[9]), "{}", skewed[9]);
+    }
 }

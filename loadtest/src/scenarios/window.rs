@@ -2,11 +2,16 @@
 
 use crate::{
     Result,
+    checker::Span,
     clock::{Clock, Schedule},
-    process::{Cpu, Process},
+    fleet::Fleet,
+    process::{Cpu, Processes},
     publisher::Publisher,
+    record::Moment,
+    report::{grouped, ms},
     server::Server,
-    streams::{self, Streams},
+    streams,
+    tally::{Expected, Tally},
 };
 
 /// From the last stream's head to the first event, so that neither disturbs the other.
@@ -15,54 +20,74 @@ pub(crate) const PAUSE_NS: u64 = 500_000_000;
 const DRAIN_NS: u64 = 30_000_000_000;
 /// …as long as others still come; with none for so long, the rest is lost.
 const QUIET_NS: u64 = 4_000_000_000;
+/// The course is told in pieces of this length, or longer if there would be more than this many.
+const SLICE_NS: u64 = 500_000_000;
+const SLICES_MAX: u64 = 240;
+
+/// What is to be published, and what is measured of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Measured {
+    pub(crate) schedule: Schedule,
+    /// The first request that is no warm-up.
+    pub(crate) from: u32,
+    /// Deliveries that shall come, over all streams.
+    pub(crate) deliveries: u64,
+    pub(crate) expected: Expected,
+}
 
 /// What happened between the first measured event's due time and the end of the schedule.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Window {
     pub(crate) seconds: f64,
-    pub(crate) deliveries: u64,
     /// `None` without a process to read.
     pub(crate) server: Option<Cpu>,
     pub(crate) client: Cpu,
+    pub(crate) tally: Tally,
+    pub(crate) delivered: u64,
+    expected: u64,
+    span: Span,
+    samples: Samples,
 }
 
 impl Window {
-    /// Lets the publisher go through its schedule while the streams are read, until `expected` deliveries have come
-    /// or no more do.
+    /// Lets the publisher go through its schedule while the streams are read, until all deliveries have come or no
+    /// more do. `publish` starts it.
     pub(crate) fn take(
         server: &Server,
-        streams: &mut Streams,
+        fleet: &mut Fleet,
         clock: Clock,
-        schedule: Schedule,
-        measured_from: u32,
-        expected: u64,
-        publisher: Publisher,
+        measured: &Measured,
+        publish: impl FnOnce() -> Result<Publisher>,
     ) -> Result<Self> {
-        let (from_ns, end_ns) = (schedule.due_ns(measured_from), schedule.end_ns());
+        let Measured { schedule, from, deliveries: expected, .. } = *measured;
+        let (from_ns, end_ns) = (schedule.due_ns(from), schedule.end_ns());
+        let span = Span { from_ns, until_ns: end_ns, slice_ns: SLICE_NS.max((end_ns - from_ns).div_ceil(SLICES_MAX)) };
+        fleet.measure(span)?;
+        let publisher = publish()?;
+        let mut samples = Samples::new(server.processes, span);
         let bar = streams::bar(expected, "deliveries");
-        let read_until = |streams: &mut Streams, deadline_ns| {
-            streams.read_until(deadline_ns, |streams| {
-                bar.set_position(streams.checker.delivered());
-                publisher.has_failed() || streams.checker.delivered() >= expected
+        let mut read_until = |fleet: &mut Fleet, deadline_ns| {
+            fleet.read_until(deadline_ns, |status| {
+                samples.take(clock.now_ns());
+                bar.set_position(status.delivered);
+                publisher.has_failed() || (clock.now_ns() >= end_ns && status.delivered >= expected)
             })?;
             publisher.check()
         };
-        let used = |streams: &Streams| -> Result<(Option<Cpu>, Cpu, u64)> {
-            let server = server.process.map(Process::cpu).transpose()?;
-            Ok((server, Process::own().cpu()?, streams.checker.delivered()))
+        let used = |fleet: &Fleet| -> Result<(Option<Cpu>, Cpu)> {
+            Ok((server.processes.map(Processes::cpu).transpose()?, fleet.cpu()?))
         };
         let mut run = || -> Result<_> {
-            read_until(streams, from_ns)?;
-            let before = used(streams)?;
-            read_until(streams, end_ns)?;
-            // All may be delivered early; the window is the whole one still.
-            clock.sleep_until(end_ns);
-            let after = used(streams)?;
-            let mut last = (streams.checker.delivered(), clock.now_ns());
+            read_until(fleet, from_ns)?;
+            let before = used(fleet)?;
+            read_until(fleet, end_ns)?;
+            let after = used(fleet)?;
+            let mut last = (fleet.status().delivered, clock.now_ns());
             while last.0 < expected && clock.now_ns() < (last.1 + QUIET_NS).min(end_ns + DRAIN_NS) {
-                read_until(streams, clock.now_ns() + QUIET_NS / 16)?;
-                if streams.checker.delivered() > last.0 {
-                    last = (streams.checker.delivered(), clock.now_ns());
+                read_until(fleet, clock.now_ns() + QUIET_NS / 16)?;
+                let delivered = fleet.status().delivered;
+                if delivered > last.0 {
+                    last = (delivered, clock.now_ns());
                 }
             }
             Ok((before, after))
@@ -72,19 +97,107 @@ impl Window {
         let (before, after) = match outcome {
             Ok(outcome) => outcome,
             // If streams were lost, that is the problem to name, rather than what followed from it.
-            Err(problem) => return Err(streams.all_still_open().err().unwrap_or(problem)),
+            Err(problem) => return Err(fleet.all_still_open().err().unwrap_or(problem)),
         };
         publisher.finish()?;
+        let tally = fleet.tally(measured.expected.clone())?;
         Ok(Self {
             seconds: (end_ns - from_ns) as f64 / 1e9,
-            deliveries: after.2 - before.2,
             server: after.0.zip(before.0).map(|(after, before)| after.since(before)),
             client: after.1.since(before.1),
+            delivered: fleet.status().delivered,
+            expected,
+            tally,
+            span,
+            samples,
         })
     }
 
     /// Microseconds a delivery.
     pub(crate) fn micros(&self, seconds: f64) -> f64 {
-        seconds * 1e6 / self.deliveries.max(1) as f64
+        seconds * 1e6 / self.tally.in_span.max(1) as f64
+    }
+
+    pub(crate) fn deliveries_per_second(&self) -> f64 {
+        self.tally.in_span as f64 / self.seconds
+    }
+
+    /// An error unless every delivery was right.
+    pub(crate) fn verdict(&self) -> Result<()> {
+        self.tally.faults.complaint().map_or(Ok(()), Err)
+    }
+
+    /// The server's memory before, and at its most.
+    pub(crate) fn memory(&self) -> Option<(u64, u64)> {
+        let first = self.samples.taken.first()?.1;
+        Some((first, self.samples.taken.iter().map(|(_, memory)| *memory).max()?))
+    }
+
+    /// The lines about deliveries, latency and CPU that all scenarios with a window print.
+    pub(crate) fn said(&self) -> String {
+        let mut text = format!(
+            "  deliveries    {} of {}, {}/s\n  latency       {}\n",
+            grouped(self.delivered),
+            grouped(self.expected),
+            grouped(self.deliveries_per_second() as u64),
+            crate::report::Quantiles::of(&self.tally.latency)
+        );
+        if let Some(cpu) = self.server {
+            text += &format!(
+                "  server CPU    {:.2} µs a delivery (user {:.2}, system {:.2}), {:.0} % of a core\n",
+                self.micros(cpu.total()),
+                self.micros(cpu.user),
+                self.micros(cpu.system),
+                cpu.total() * 100.0 / self.seconds
+            );
+        }
+        text + &format!("  client CPU    {:.2} µs a delivery\n", self.micros(self.client.total()))
+    }
+
+    pub(crate) fn course(&self) -> Vec<Moment> {
+        let slice_s = self.span.slice_ns as f64 / 1e9;
+        let pieces = (self.span.until_ns - self.span.from_ns).div_ceil(self.span.slice_ns) as usize;
+        (0..pieces)
+            .map(|index| {
+                let slice = self.tally.slices.get(index);
+                let latency = slice.map(|slice| &slice.latency).filter(|latency| !latency.is_empty());
+                let used = self.samples.taken.get(index).zip(self.samples.taken.get(index + 1));
+                Moment {
+                    at_s: (index + 1) as f64 * slice_s,
+                    deliveries: slice.map_or(0, |slice| slice.deliveries),
+                    p50_ms: latency.map(|latency| ms(latency.value_at_quantile(0.5))),
+                    p99_ms: latency.map(|latency| ms(latency.value_at_quantile(0.99))),
+                    max_ms: latency.map(|latency| ms(latency.max())),
+                    cpu_percent: used.map(|(from, to)| to.0.since(from.0).total() * 100.0 / slice_s),
+                    memory_bytes: used.map(|(_, to)| to.1),
+                }
+            })
+            .collect()
+    }
+}
+
+/// CPU and memory of the server at the edges of the span's slices.
+#[derive(Clone, Debug)]
+struct Samples {
+    processes: Option<Processes>,
+    span: Span,
+    taken: Vec<(Cpu, u64)>,
+}
+
+impl Samples {
+    fn new(processes: Option<Processes>, span: Span) -> Self {
+        Self { processes, span, taken: Vec::new() }
+    }
+
+    /// Takes the next one if it is due.
+    fn take(&mut self, now_ns: u64) {
+        let due_ns = self.span.from_ns + self.taken.len() as u64 * self.span.slice_ns;
+        if now_ns >= due_ns
+            && due_ns <= self.span.until_ns
+            && let Some(processes) = self.processes
+            && let (Ok(cpu), Ok(memory)) = (processes.cpu(), processes.pss())
+        {
+            self.taken.push((cpu, memory));
+        }
     }
 }

@@ -1,0 +1,322 @@
+//! `compare`: servers side by side. Each scenario goes through all of them in turn, and again, so that all see the
+//! same machine; the table has the medians.
+
+use std::fs;
+
+use serde::Serialize;
+
+use super::{
+    book::{Book, Outcome},
+    connect, fanout, idle, slow, storm,
+};
+use crate::{
+    Result,
+    args::{CompareArgs, ConnectArgs, IdleArgs, Load, SlowArgs, StormArgs},
+    html,
+    profile::Profile,
+    record::{Cell, TableRow},
+    report::{grouped, median},
+    server::Target,
+};
+
+/// Events a second that are offered to all.
+const RATES: [f64; 4] = [1.0, 10.0, 100.0, 200.0];
+/// And to who holds those, until it does not.
+const MORE_RATES: [f64; 3] = [400.0, 800.0, 1_600.0];
+/// A rate is held if every delivery is right and 99 % are no later than this.
+const HELD_P99_MS: f64 = 1_000.0;
+/// The rate at which one event is done long before the next.
+const ALONE: f64 = 1.0;
+/// The floor's send, against which others' CPU is put, is taken at this rate.
+const FLOOR_RATE: f64 = 10.0;
+
+/// Streams, events a second, seconds and bytes of the backlog that stalled readers leave: 1.2 MB each.
+const BACKLOG: (u32, f64, u32, usize) = (1_000, 50.0, 6, 4_096);
+
+/// What one server did at one rate, once.
+#[derive(Clone, Debug)]
+struct AtRate {
+    figures: fanout::Figures,
+    held: bool,
+}
+
+/// All that was measured of one server. Where it could not be put through something, why.
+#[derive(Debug)]
+struct Entry {
+    target: Target,
+    fanouts: Vec<(f64, Vec<Result<AtRate>>)>,
+    idle: Vec<Result<idle::Figures>>,
+    slow: Vec<Result<slow::Figures>>,
+    connect: Vec<Result<connect::Figures>>,
+    storm: Vec<Result<storm::Figures>>,
+}
+
+pub(crate) fn run(args: &CompareArgs) -> Result<bool> {
+    let names = if args.servers.is_empty() {
+        Profile::names().into_iter().map(str::to_owned).collect()
+    } else {
+        args.servers.clone()
+    };
+    let mut book = Book::forgiving();
+    let mut entries = Vec::new();
+    for name in names {
+        let target = Target::built_in(&name)?;
+        if book.is_missing(&target) {
+            let why = target.contender().missing.unwrap_or_default();
+            println!("{name} is left out: {why}");
+        } else {
+            entries.push(Entry::new(target));
+        }
+    }
+    if entries.is_empty() {
+        return Err("none of the servers is here".to_owned());
+    }
+    let rounds = if args.quick { 1 } else { args.rounds };
+    for round in 1..=rounds {
+        println!("\n===== round {round} of {rounds}");
+        measure_round(args, &mut entries, &mut book);
+    }
+    fill(args, &entries, &mut book);
+    if let Some(path) = &args.svg {
+        let plot = html::comparison_plot(book.record()).ok_or("there are no figures to plot")?;
+        fs::write(path, plot).map_err(|error| format!("cannot write {}: {error}", path.display()))?;
+    }
+    book.close(&args.keep)
+}
+
+fn measure_round(args: &CompareArgs, entries: &mut [Entry], book: &mut Book) {
+    let size = args.size;
+    for rate in RATES.into_iter().chain(MORE_RATES) {
+        // Few events a second need more seconds to tell a percentile.
+        let seconds = match (args.quick, rate > 5.0) {
+            (true, true) => 4,
+            (true, false) => 8,
+            (false, true) => 10,
+            (false, false) => 30,
+        };
+        let load = Load { streams: args.streams, rate, seconds, size, warmup: 2, processes: 0 };
+        for entry in entries.iter_mut().filter(|entry| entry.may_hold(rate)) {
+            let outcome = fanout::measure(&load, &entry.target);
+            let result = take("fanout", &entry.target, outcome, book)
+                .map(|(figures, is_right)| AtRate { held: is_right && figures.latency.p99_ms <= HELD_P99_MS, figures });
+            match entry.fanouts.iter_mut().find(|(at, _)| *at == rate) {
+                Some((_, results)) => results.push(result),
+                None => entry.fanouts.push((rate, vec![result])),
+            }
+        }
+    }
+    for entry in entries.iter_mut() {
+        let args = IdleArgs { streams: args.streams, seconds: 1 };
+        let outcome = idle::measure(&args, &entry.target);
+        entry.idle.push(take("idle", &entry.target, outcome, book).map(only));
+    }
+    for entry in entries.iter_mut() {
+        let (streams, rate, seconds, size) = BACKLOG;
+        let load = Load { streams, rate, seconds, size, warmup: 0, processes: 0 };
+        let outcome = slow::measure(&SlowArgs { load, stalled: 1.0 }, &entry.target);
+        entry.slow.push(take("slow", &entry.target, outcome, book).map(only));
+    }
+    for entry in entries.iter_mut() {
+        let args = ConnectArgs { streams: args.streams, in_flight: 256 };
+        let outcome = connect::measure(&args, &entry.target);
+        entry.connect.push(take("connect", &entry.target, outcome, book).map(only));
+    }
+    for entry in entries.iter_mut() {
+        let args = StormArgs { streams: args.streams, missed: 100, size, in_flight: 1_024 };
+        let outcome = storm::measure(&args, &entry.target);
+        let right = take("storm", &entry.target, outcome, book)
+            .and_then(|(figures, is_right)| if is_right { Ok(figures) } else { Err("not whole".to_owned()) });
+        entry.storm.push(right);
+    }
+}
+
+/// Keeps a run, and hands its figures on with whether every delivery was right; or why there are none.
+fn take<F: Serialize + Clone>(
+    scenario: &str,
+    target: &Target,
+    outcome: Result<Outcome<F>>,
+    book: &mut Book,
+) -> Result<(F, bool)> {
+    // A feature that a server lacks is no run.
+    if let Err(why) = &outcome
+        && target.profile.missing.values().any(|missing| why.ends_with(missing.as_str()))
+    {
+        return Err(format!("missing: {}", why.rsplit(": ").next().unwrap_or(why)));
+    }
+    let failed = outcome.as_ref().err().map(|why| format!("failed: {why}"));
+    match book.take(scenario, target, outcome) {
+        Some(outcome) => Ok((outcome.figures.clone(), outcome.is_right())),
+        None => Err(failed.unwrap_or_default()),
+    }
+}
+
+fn only<F>((figures, _): (F, bool)) -> F {
+    figures
+}
+
+impl Entry {
+    fn new(target: Target) -> Self {
+        Self { target, fanouts: Vec::new(), idle: Vec::new(), slow: Vec::new(), connect: Vec::new(), storm: Vec::new() }
+    }
+
+    fn at(&self, rate: f64) -> &[Result<AtRate>] {
+        self.fanouts.iter().find(|(at, _)| *at == rate).map_or(&[], |(_, results)| results)
+    }
+
+    fn held(&self, rate: f64) -> bool {
+        !self.at(rate).is_empty() && self.at(rate).iter().all(|result| matches!(result, Ok(AtRate { held: true, .. })))
+    }
+
+    /// Whether it has held all lower rates.
+    fn may_hold(&self, rate: f64) -> bool {
+        let lower = RATES.into_iter().chain(MORE_RATES).filter(|lower| *lower < rate);
+        lower.into_iter().all(|lower| self.held(lower))
+    }
+
+    /// The median of a figure over the rounds at a rate.
+    fn median_at(&self, rate: f64, figure: impl Fn(&fanout::Figures) -> Option<f64>) -> Option<f64> {
+        median(self.at(rate).iter().flatten().filter_map(|at| figure(&at.figures)).collect())
+    }
+
+    /// A cell with a figure at a rate, if the rate was held.
+    fn cell_at(
+        &self,
+        rate: f64,
+        figure: impl Fn(&fanout::Figures) -> Option<f64>,
+        say: impl Fn(f64) -> String,
+    ) -> Cell {
+        match self.median_at(rate, figure) {
+            Some(value) if self.held(rate) => Cell::of(value, say(value)),
+            _ => Cell::words("cannot hold"),
+        }
+    }
+
+    /// The highest rate held, and the most deliveries in a second of any run.
+    fn highest(&self) -> Cell {
+        let held = self.fanouts.iter().map(|(rate, _)| *rate).filter(|rate| self.held(*rate)).fold(0.0, f64::max);
+        let all = self.fanouts.iter().flat_map(|(_, results)| results).flatten();
+        let most = all.map(|at| at.figures.deliveries_per_second).fold(0.0, f64::max);
+        if most == 0.0 {
+            return Cell::words("none");
+        }
+        Cell::of(most, format!("{held} events/s; {} deliveries/s", grouped(most as u64)))
+    }
+}
+
+/// The median of a figure, or the words that stand for it.
+fn cell<F>(results: &[Result<F>], figure: impl Fn(&F) -> Option<f64>, say: impl Fn(f64) -> String) -> Cell {
+    match median(results.iter().flatten().filter_map(figure).collect()) {
+        Some(value) => Cell::of(value, say(value)),
+        None => {
+            let why = results.iter().find_map(|result| result.as_ref().err()).map_or("not measured", String::as_str);
+            Cell::words(why)
+        }
+    }
+}
+
+// ===== the table =====
+
+fn fill(args: &CompareArgs, entries: &[Entry], book: &mut Book) {
+    let streams = grouped(u64::from(args.streams));
+    book.table().columns = entries.iter().map(|entry| entry.target.name().to_owned()).collect();
+    let floor_send = entries
+        .iter()
+        .find(|entry| entry.target.name() == "floor")
+        .and_then(|floor| floor.median_at(FLOOR_RATE, |figures| figures.cpu_us));
+    let us = |value: f64| match floor_send {
+        Some(floor) => format!("{value:.2} µs ({:.2} ×)", value / floor),
+        None => format!("{value:.2} µs"),
+    };
+    let ms = |value: f64| format!("{value:.1} ms");
+    let mut add = |measure: String, unit: &str, cell: &dyn Fn(&Entry) -> Cell, goals: &[Goal<'_>]| {
+        let cells: Vec<Cell> = entries.iter().map(cell).collect();
+        let target = judge(entries, &cells, goals);
+        book.add(TableRow::new(&measure, unit, cells, target));
+    };
+
+    for rate in RATES {
+        let goals: &[Goal<'_>] = match rate {
+            10.0 => &[Goal::Ratio("nchan", 0.65), Goal::Ratio("axum", 0.65)],
+            100.0 => &[Goal::Held, Goal::Ratio("axum", 0.5)],
+            200.0 => &[Goal::Held],
+            _ => &[],
+        };
+        let measure = format!("CPU a delivery, {streams} streams, {rate} events/s");
+        add(measure, "µs", &|entry| entry.cell_at(rate, |figures| figures.cpu_us, us), goals);
+    }
+    add("highest rate held".to_owned(), "deliveries/s", &Entry::highest, &[Goal::AtLeast(1_000_000.0)]);
+    for (rate, name) in [(10.0, "10"), (100.0, "100"), (200.0, "200")] {
+        let p50 = |entry: &Entry| entry.cell_at(rate, |figures| Some(figures.latency.p50_ms), ms);
+        let p99 = |entry: &Entry| entry.cell_at(rate, |figures| Some(figures.latency.p99_ms), ms);
+        let p999 = |entry: &Entry| entry.cell_at(rate, |figures| Some(figures.latency.p999_ms), ms);
+        let goals: &[Goal<'_>] = if rate == 100.0 { &[Goal::Ratio("axum", 1.0)] } else { &[] };
+        add(format!("latency p50, {name} events/s"), "ms", &p50, &[]);
+        add(format!("latency p99, {name} events/s"), "ms", &p99, goals);
+        add(format!("latency p99.9, {name} events/s"), "ms", &p999, &[]);
+    }
+    let p50 = |entry: &Entry| entry.cell_at(ALONE, |figures| figures.to_last_p50_ms, ms);
+    add(format!("to the last of {streams}, {ALONE} event/s, p50"), "ms", &p50, &[]);
+    let p99 = |entry: &Entry| entry.cell_at(ALONE, |figures| figures.to_last_p99_ms, ms);
+    add(format!("to the last of {streams}, {ALONE} event/s, p99"), "ms", &p99, &[Goal::Ratio("floor", 1.2)]);
+
+    let bytes = |value: f64| format!("{} B", grouped(value as u64));
+    let idle = |entry: &Entry| cell(&entry.idle, |figures| Some(figures.bytes_per_stream), bytes);
+    let goals = [Goal::Ratio("nchan", 1.0 / 8.0), Goal::Ratio("axum", 1.0 / 25.0)];
+    add("memory a stream, idle".to_owned(), "bytes", &idle, &goals);
+    let (_, rate, seconds, size) = BACKLOG;
+    let backlog = |entry: &Entry| cell(&entry.slow, |figures| figures.stalled_bytes_per_stream, bytes);
+    let offered = f64::from(seconds) * rate * size as f64 / 1e6;
+    add(format!("memory a stalled stream, {offered:.1} MB offered"), "bytes", &backlog, &[]);
+    let connects = |entry: &Entry| {
+        cell(&entry.connect, |figures| Some(figures.connects_per_second), |value| grouped(value as u64))
+    };
+    add("connects/s".to_owned(), "connects/s", &connects, &[]);
+    let connect =
+        |entry: &Entry| cell(&entry.connect, |figures| Some(figures.cpu_us), |value| format!("{value:.1} µs"));
+    add("CPU a connect".to_owned(), "µs", &connect, &[Goal::Ratio("nchan", 1.0)]);
+    let whole = |entry: &Entry| cell(&entry.storm, |figures| Some(figures.whole_s), |value| format!("{value:.2} s"));
+    let measure = format!("reconnect storm, {streams} streams resume 100 events: the last is whole after");
+    add(measure, "s", &whole, &[Goal::Ratio("nchan", 0.5)]);
+}
+
+/// What the gateway must reach in a row.
+enum Goal<'a> {
+    /// At most so many times another's figure.
+    Ratio(&'a str, f64),
+    AtLeast(f64),
+    /// Whatever the others do.
+    Held,
+}
+
+/// The goals in words with what was reached, and whether all were; `None` without the gateway, or without anyone to
+/// hold it against.
+fn judge(entries: &[Entry], cells: &[Cell], goals: &[Goal<'_>]) -> Option<(String, bool)> {
+    let of = |name: &str| entries.iter().position(|entry| entry.target.name() == name).map(|index| &cells[index]);
+    let own = of("sluicegate")?;
+    let judged: Vec<(String, bool)> = goals
+        .iter()
+        .filter_map(|goal| match (goal, own.value) {
+            (Goal::Held, value) => Some(("held".to_owned(), value.is_some())),
+            (Goal::AtLeast(least), value) => {
+                Some((format!("≥ {}", grouped(*least as u64)), value.is_some_and(|value| value >= *least)))
+            }
+            (Goal::Ratio(name, most), value) => {
+                let most_text = if *most < 0.2 { format!("1/{:.0}", 1.0 / most) } else { most.to_string() };
+                match (of(name)?.value, value) {
+                    (Some(other), Some(own)) => {
+                        let ratio = own / other;
+                        Some((format!("≤ {most_text} × {name}: {ratio:.3}"), ratio <= *most))
+                    }
+                    // Who is measured against one that cannot has reached it.
+                    (None, Some(_)) => Some((format!("≤ {most_text} × {name}, which cannot"), true)),
+                    (_, None) => Some((format!("≤ {most_text} × {name}"), false)),
+                }
+            }
+        })
+        .collect();
+    if judged.is_empty() {
+        return None;
+    }
+    let words: Vec<&str> = judged.iter().map(|(words, _)| words.as_str()).collect();
+    Some((words.join("; "), judged.iter().all(|(_, ok)| *ok)))
+}

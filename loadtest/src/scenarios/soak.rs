@@ -1,0 +1,93 @@
+//! `soak`: streams that leave and resume, events that keep coming, for as long as you like. Does memory grow, does
+//! latency, is anything lost?
+
+use serde::Serialize;
+
+use super::{
+    book::Outcome,
+    fresh_topic,
+    window::{Measured, PAUSE_NS, Window},
+};
+use crate::{
+    Result,
+    args::SoakArgs,
+    clock::{Clock, Schedule},
+    fleet::{Fleet, Streams},
+    payload::Layout,
+    publisher::Publisher,
+    report::{Quantiles, grouped},
+    server::Target,
+    tally::Expected,
+};
+
+/// Before what is measured.
+const WARM_UP_SECONDS: f64 = 5.0;
+
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Figures {
+    /// Replay after a return included.
+    #[serde(flatten)]
+    pub(crate) latency: Quantiles,
+    pub(crate) delivered: u64,
+    pub(crate) cpu_us: Option<f64>,
+    /// Streams that left and came back.
+    pub(crate) resumed: u64,
+    pub(crate) before_bytes: Option<u64>,
+    pub(crate) most_bytes: Option<u64>,
+    pub(crate) missing: u64,
+}
+
+pub(crate) fn measure(args: &SoakArgs, target: &Target) -> Result<Outcome<Figures>> {
+    if args.churn > 0.0 {
+        target.profile.needs("replay").map_err(|problem| format!("{problem} (--churn 0 needs none)"))?;
+    }
+    let server = target.start()?;
+    let clock = Clock::start();
+    let topic = fresh_topic("soak");
+    let streams = Streams { keep_ids: true, ..Streams::of(topic.clone(), args.streams, args.size) };
+    let mut fleet = Fleet::open(&streams, &server, clock)?;
+
+    let warm = (WARM_UP_SECONDS * args.rate).round() as u32;
+    let count = warm + ((f64::from(args.seconds) * args.rate).round() as u32).max(1);
+    let schedule = Schedule { first_ns: clock.now_ns() + PAUSE_NS, per_second: args.rate, count };
+    let measured = Measured {
+        schedule,
+        from: warm,
+        deliveries: u64::from(count) * u64::from(args.streams),
+        expected: Expected::Each(count),
+    };
+    fleet.churn(args.churn)?;
+    let window = Window::take(&server, &mut fleet, clock, &measured, || {
+        Publisher::of_events(&server, clock, schedule, &topic, Layout::new(args.size), 0)
+    })?;
+    let resumed = fleet.status().churned;
+
+    let (before_bytes, most_bytes) = window.memory().unzip();
+    let figures = Figures {
+        latency: Quantiles::of(&window.tally.latency),
+        delivered: window.delivered,
+        cpu_us: window.server.map(|cpu| window.micros(cpu.total())),
+        resumed,
+        before_bytes,
+        most_bytes,
+        missing: window.tally.faults.missing,
+    };
+    let mut said = format!(
+        "soak: {} streams of {}, {} events/s of {} bytes, {} s\n{}  resumed       {} streams left and came back\n",
+        grouped(u64::from(args.streams)),
+        target.name(),
+        args.rate,
+        args.size,
+        args.seconds,
+        window.said(),
+        grouped(resumed)
+    );
+    if let (Some(before), Some(most)) = (before_bytes, most_bytes) {
+        said += &format!(
+            "  memory        {} KiB after the warm-up, {} KiB at most\n",
+            grouped(before / 1024),
+            grouped(most / 1024)
+        );
+    }
+    Ok(Outcome::new(args, figures, said).with_course(&window).checked([fleet.all_still_open(), window.verdict()]))
+}
