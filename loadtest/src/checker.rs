@@ -168,9 +168,10 @@ impl Checker {
         }
     }
 
-    /// A stream got `count` events in order, by a read whose bytes were already checked on another stream.
-    pub(crate) fn take_again(&mut self, stream: usize, count: u32) {
-        self.next[stream] += count;
+    /// A stream got events in order, by a read whose bytes were already checked on another stream that stood where
+    /// it did and now must see `next`.
+    pub(crate) fn take_again(&mut self, stream: usize, next: u32) {
+        self.next[stream] = next;
     }
 
     /// `streams` more streams got this event.

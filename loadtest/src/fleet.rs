@@ -99,7 +99,7 @@ impl Fleet {
             first += count;
             let reader = Reader::start(index as usize, words.clone())?;
             this.readers.push(reader);
-            this.order(index as usize, &Order::Open(plan))?;
+            this.order(index as usize, &Order::Open(Box::new(plan)))?;
         }
         this.wait_until_open(clock.now_ns())?;
         Ok(this)

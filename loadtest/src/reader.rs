@@ -27,7 +27,7 @@ const STATUS: Duration = Duration::from_millis(20);
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) enum Order {
     /// First of all: the streams, to be opened at once.
-    Open(Plan),
+    Open(Box<Plan>),
     Measure(Span),
     /// Close all streams, but remember where they stood.
     Drop,
@@ -76,7 +76,7 @@ fn obey(inbox: &mpsc::Receiver<Result<Order>>) -> Result<()> {
     let Ok(Order::Open(plan)) = inbox.recv().map_err(|_| "no orders came".to_owned())? else {
         return Err("the first order must be to open streams".to_owned());
     };
-    let mut streams = Streams::new(plan)?;
+    let mut streams = Streams::new(*plan)?;
     let mut told = Instant::now();
     loop {
         streams.turn(TURN)?;

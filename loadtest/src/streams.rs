@@ -120,6 +120,8 @@ struct Repeat {
     bytes: Vec<u8>,
     /// The number at which a stream must stand for the bytes to mean the same to it; `None`: nothing remembered.
     next: Option<u32>,
+    /// The number at which it stands after them.
+    after: u32,
     events: Vec<Event>,
     last_id: Option<Rc<[u8]>>,
     /// Streams that got the same bytes since the events were last counted.
@@ -381,7 +383,7 @@ impl Streams {
         // Bytes of another topic would pass for this one's: the short way is for streams of one topic.
         let at_rest = stream.reader.is_at_rest() && self.checker.shares_topic();
         if at_rest && self.repeat.next == Some(next) && self.buffer[..length] == self.repeat.bytes[..] {
-            self.checker.take_again(index, self.repeat.events.len() as u32);
+            self.checker.take_again(index, self.repeat.after);
             self.repeat.streams += 1;
             if self.plan.keep_ids {
                 stream.id.clone_from(&self.repeat.last_id);
@@ -431,6 +433,7 @@ impl Streams {
             repeat.bytes.clear();
             repeat.bytes.extend_from_slice(&self.buffer[..length]);
             repeat.next = Some(next);
+            repeat.after = self.checker.next(index);
             repeat.last_id = id;
         }
         Ok(())
