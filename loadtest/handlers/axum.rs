@@ -2,7 +2,7 @@
 use std::sync::{Arc, Mutex};
 
 use axum::{Router, extract::State, http::StatusCode, response::sse, routing::get, serve::ListenerExt};
-use tokio::{net::TcpListener, sync::broadcast};
+use tokio::{net::TcpSocket, sync::broadcast};
 use tokio_stream::{Stream, StreamExt, wrappers::BroadcastStream};
 
 #[global_allocator]
@@ -26,7 +26,9 @@ async fn publish(State(app): State<App>, data: String) -> StatusCode {
 #[tokio::main]
 async fn main() {
     let address = std::env::args().nth(1).expect("usage: axum-sse ADDRESS:PORT");
-    let listener = TcpListener::bind(address).await.unwrap().tap_io(|socket| drop(socket.set_nodelay(true)));
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(address.parse().unwrap()).unwrap();
+    let listener = socket.listen(4096).unwrap().tap_io(|socket| drop(socket.set_nodelay(true)));
     let app = Arc::new((broadcast::Sender::new(4096), Mutex::new(0)));
     axum::serve(listener, Router::new().route("/events", get(subscribe).post(publish)).with_state(app)).await.unwrap();
 }

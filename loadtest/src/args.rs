@@ -69,7 +69,8 @@ pub(crate) struct Run<S: clap::Args> {
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Server")]
 pub(crate) struct ServerArgs {
-    /// Built-in profile (floor, sluicegate, nchan, axum, node, pushpin, mercure, centrifugo) or a file.toml
+    /// Built-in profile (floor, sluicegate, nchan, axum, node, pushpin, mercure, mercure-1, mercure-local, centrifugo) or a
+    /// file.toml
     #[arg(long, value_name = "NAME|FILE", default_value = "sluicegate")]
     pub(crate) profile: String,
     /// Program to start instead of the profile's
@@ -171,7 +172,7 @@ pub(crate) struct StormArgs {
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) streams: u32,
     /// Events published while the streams are away
-    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=9_000))]
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=8_000))]
     pub(crate) missed: u32,
     #[arg(long, default_value_t = 100, value_parser = size)]
     #[serde(rename = "size_bytes")]
@@ -275,7 +276,7 @@ pub(crate) struct TableArgs {
 
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct CompareArgs {
-    /// Profiles to compare, the floor first [default: all built in; who is not found here is written as missing]
+    /// Profiles to compare [default: all servers that we know; who is not installed is left out, and named]
     #[arg(long, value_delimiter = ',', value_name = "NAME|FILE,...")]
     pub(crate) servers: Vec<String>,
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]

@@ -79,6 +79,7 @@ impl Fleet {
         let (words, inbox) = mpsc::channel();
         let mut this =
             Self { readers: Vec::new(), words: inbox, clock, streams: streams.count, opened_in: Duration::ZERO };
+        let in_flight = server.profile.subscribe.in_flight_max.unwrap_or(u32::MAX).min(streams.in_flight);
         let mut first = 0;
         for index in 0..processes {
             let count = streams.count / processes + u32::from(index < streams.count % processes);
@@ -89,7 +90,7 @@ impl Fleet {
                 topic: streams.topic.clone(),
                 first,
                 count,
-                in_flight: (streams.in_flight / processes).max(1),
+                in_flight: (in_flight / processes).max(1),
                 reading: streams.reading.clone(),
                 keep_ids: streams.keep_ids,
                 stalled: streams.stalled,

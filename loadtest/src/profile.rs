@@ -8,14 +8,20 @@ use serde::{Deserialize, Serialize};
 
 use crate::Result;
 
-/// In the order in which they are compared.
-const BUILT_IN: [(&str, &str); 8] = [
+/// The servers that are compared, in this order.
+pub(crate) const COMPARED: [&str; 8] =
+    ["floor", "sluicegate", "nchan", "axum", "node", "pushpin", "mercure", "centrifugo"];
+
+const BUILT_IN: [(&str, &str); 10] = [
     ("floor", include_str!("../profiles/floor.toml")),
     ("sluicegate", include_str!("../profiles/sluicegate.toml")),
     ("nchan", include_str!("../profiles/nchan.toml")),
     ("axum", include_str!("../profiles/axum.toml")),
     ("node", include_str!("../profiles/node.toml")),
     ("pushpin", include_str!("../profiles/pushpin.toml")),
+    // Mercure without its history, and its next version.
+    ("mercure-local", include_str!("../profiles/mercure-local.toml")),
+    ("mercure-1", include_str!("../profiles/mercure-1.toml")),
     ("mercure", include_str!("../profiles/mercure.toml")),
     ("centrifugo", include_str!("../profiles/centrifugo.toml")),
 ];
@@ -55,8 +61,8 @@ pub(crate) struct Subscribe {
     pub(crate) resume_query: Option<String>,
     /// Where the event is in data that the server has wrapped in JSON (RFC 6901); absent: data is the event.
     pub(crate) data_path: Option<String>,
-    /// What stands for `/` in a topic, where the server takes none.
-    pub(crate) topic_separator: Option<String>,
+    /// Connects under way at once that the server bears, if there is a known bound.
+    pub(crate) in_flight_max: Option<u32>,
 }
 
 /// A publish request. `{topic}` and `{data}` in path and body are the event's.
@@ -165,7 +171,7 @@ impl Profile {
         Self::parse(name, &text)
     }
 
-    pub(crate) fn names() -> Vec<&'static str> {
+    fn names() -> Vec<&'static str> {
         BUILT_IN.iter().map(|(name, _)| *name).collect()
     }
 
@@ -204,7 +210,7 @@ impl StartFile {
 impl Subscribe {
     /// The bytes that ask for a topic, after an event if `id` names one.
     pub(crate) fn request(&self, server: SocketAddr, topic: &str, id: Option<&[u8]>) -> Vec<u8> {
-        let mut path = fill(&self.path, &[("topic", &self.topic(topic))]);
+        let mut path = fill(&self.path, &[("topic", &escaped(topic))]);
         if let (Some(query), Some(id)) = (&self.resume_query, id) {
             let id = utf8_percent_encode(&String::from_utf8_lossy(id), IN_FORM).to_string();
             path += &format!("{}{query}={id}", if path.contains('?') { '&' } else { '?' });
@@ -223,15 +229,11 @@ impl Subscribe {
         request.extend_from_slice(b"\r\n");
         request
     }
+}
 
-    /// A topic as a part of a path or query.
-    pub(crate) fn topic(&self, topic: &str) -> String {
-        let topic = match &self.topic_separator {
-            Some(separator) => topic.replace('/', separator),
-            None => topic.to_owned(),
-        };
-        utf8_percent_encode(&topic, IN_PATH).to_string()
-    }
+/// A topic as a part of a path, a query or a form.
+pub(crate) fn escaped(topic: &str) -> String {
+    utf8_percent_encode(topic, IN_PATH).to_string()
 }
 
 impl Escape {

@@ -19,7 +19,7 @@ use crate::{
     clock::{Clock, Schedule},
     http,
     payload::{Event, Layout},
-    profile::{Escape, Publish, Subscribe, fill},
+    profile::{Escape, Publish, escaped, fill},
     server::Server,
     streams,
 };
@@ -187,14 +187,12 @@ pub(crate) fn connect(server: SocketAddr) -> Result<TcpStream> {
 #[derive(Clone, Debug)]
 pub(crate) struct Requests {
     publish: Publish,
-    subscribe: Subscribe,
     host: SocketAddr,
 }
 
 impl Requests {
     pub(crate) fn new(server: &Server) -> Self {
-        let profile = &server.profile;
-        Self { publish: profile.publish.clone(), subscribe: profile.subscribe.clone(), host: server.control }
+        Self { publish: server.profile.publish.clone(), host: server.control }
     }
 
     /// Appends the request that publishes one event; `write` appends its data.
@@ -206,7 +204,7 @@ impl Requests {
             return put(raw, "", &data, Escape::None, bytes);
         }
         let mut body = Vec::new();
-        put(&publish.body, &self.subscribe.topic(topic), &data, publish.escape, &mut body);
+        put(&publish.body, &escaped(topic), &data, publish.escape, &mut body);
         self.request(&publish.path, &publish.headers, topic, &body, bytes);
     }
 
@@ -238,7 +236,7 @@ impl Requests {
     }
 
     fn request(&self, path: &str, headers: &BTreeMap<String, String>, topic: &str, body: &[u8], bytes: &mut Vec<u8>) {
-        let path = fill(path, &[("topic", &self.subscribe.topic(topic))]);
+        let path = fill(path, &[("topic", &escaped(topic))]);
         let _ = write!(bytes, "{} {path} HTTP/1.1\r\nhost: {}\r\n", self.publish.method, self.host);
         for (name, value) in headers {
             let _ = write!(bytes, "{name}: {value}\r\n");

@@ -23,8 +23,8 @@ use crate::{
 
 /// A server that does not listen by then has failed.
 const START_PATIENCE: Duration = Duration::from_secs(10);
-/// Events that a server is asked to keep for those who come back.
-const HISTORY: u32 = 10_000;
+/// Events that a server is asked to keep for those who come back. Mercure 0.x replays nothing if it keeps 10,000.
+const HISTORY: u32 = 9_000;
 
 /// What is to be measured, and how to come by it.
 #[derive(Clone, Debug)]

@@ -13,7 +13,7 @@ use crate::{
     Result,
     args::{CompareArgs, ConnectArgs, IdleArgs, Load, SlowArgs, StormArgs},
     html,
-    profile::Profile,
+    profile::COMPARED,
     record::{Cell, TableRow},
     report::{grouped, median},
     server::Target,
@@ -52,11 +52,7 @@ struct Entry {
 }
 
 pub(crate) fn run(args: &CompareArgs) -> Result<bool> {
-    let names = if args.servers.is_empty() {
-        Profile::names().into_iter().map(str::to_owned).collect()
-    } else {
-        args.servers.clone()
-    };
+    let names = if args.servers.is_empty() { COMPARED.map(str::to_owned).to_vec() } else { args.servers.clone() };
     let mut book = Book::forgiving();
     let mut entries = Vec::new();
     for name in names {
