@@ -118,9 +118,11 @@ pub(crate) struct Load {
     pub(crate) size: usize,
     /// Seconds before: checked, but in no figure
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(0..=600))]
+    #[serde(rename = "warmup_s")]
     pub(crate) warmup: u32,
     /// Client processes that hold the streams; 0 is as few as the limit of open files allows
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=i64::from(PROCESSES_MAX)))]
+    #[serde(skip_serializing_if = "is_zero")]
     pub(crate) processes: u32,
 }
 
@@ -206,6 +208,7 @@ pub(crate) struct SoakArgs {
     pub(crate) size: usize,
     /// Streams a second that leave and come back with Last-Event-ID
     #[arg(long, default_value_t = 50.0, value_parser = churn)]
+    #[serde(rename = "churn_per_second")]
     pub(crate) churn: f64,
 }
 
@@ -327,6 +330,11 @@ impl TicksArgs {
     pub(crate) fn every(&self) -> Duration {
         Duration::from_millis(self.every_ms.into())
     }
+}
+
+/// A setting that is left to the client is none.
+fn is_zero(value: &u32) -> bool {
+    *value == 0
 }
 
 fn seconds() -> clap::builder::RangedI64ValueParser<u32> {

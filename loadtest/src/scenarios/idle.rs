@@ -25,9 +25,9 @@ const TELLING_STREAMS: u32 = 1_000;
 
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Figures {
-    pub(crate) before_bytes: u64,
-    pub(crate) with_bytes: u64,
-    pub(crate) after_bytes: u64,
+    pub(crate) memory_before_bytes: u64,
+    pub(crate) memory_with_bytes: u64,
+    pub(crate) memory_after_bytes: u64,
     /// Growth of the proportional set size.
     pub(crate) bytes_per_stream: f64,
     pub(crate) given_back_percent: f64,
@@ -40,11 +40,11 @@ pub(crate) fn measure(args: &IdleArgs, target: &Target) -> Result<Outcome<Figure
     let processes = server.measured()?;
     let clock = Clock::start();
 
-    let before_bytes = processes.pss()?;
+    let memory_before_bytes = processes.pss()?;
     let streams = Streams::of(fresh_topic("idle"), args.streams, payload::HEAD);
     let mut fleet = Fleet::open(&streams, &server, clock)?;
     fleet.read_until(clock.now_ns() + SETTLE_NS, |_| false)?;
-    let with_bytes = processes.pss()?;
+    let memory_with_bytes = processes.pss()?;
 
     let (cpu, comments, began_ns) = (processes.cpu()?, fleet.status().comments, clock.now_ns());
     let bar = streams::bar(u64::from(args.seconds), "seconds idle");
@@ -59,14 +59,14 @@ pub(crate) fn measure(args: &IdleArgs, target: &Target) -> Result<Outcome<Figure
 
     drop(fleet);
     thread::sleep(GIVE_BACK);
-    let after_bytes = processes.pss()?;
-    let grown = with_bytes.saturating_sub(before_bytes);
+    let memory_after_bytes = processes.pss()?;
+    let grown = memory_with_bytes.saturating_sub(memory_before_bytes);
     let figures = Figures {
-        before_bytes,
-        with_bytes,
-        after_bytes,
+        memory_before_bytes,
+        memory_with_bytes,
+        memory_after_bytes,
         bytes_per_stream: grown as f64 / f64::from(args.streams),
-        given_back_percent: with_bytes.saturating_sub(after_bytes) as f64 * 100.0 / grown.max(1) as f64,
+        given_back_percent: memory_with_bytes.saturating_sub(memory_after_bytes) as f64 * 100.0 / grown.max(1) as f64,
         cpu_percent: cpu.total() * 100.0 / f64::from(args.seconds),
         heartbeats,
     };
@@ -76,9 +76,9 @@ pub(crate) fn measure(args: &IdleArgs, target: &Target) -> Result<Outcome<Figure
          \x20 server CPU    {:.2} % of a core over {} s, with {} heartbeats received\n",
         grouped(u64::from(args.streams)),
         target.name(),
-        grouped(before_bytes / 1024),
-        grouped(with_bytes / 1024),
-        grouped(after_bytes / 1024),
+        grouped(memory_before_bytes / 1024),
+        grouped(memory_with_bytes / 1024),
+        grouped(memory_after_bytes / 1024),
         figures.bytes_per_stream,
         figures.given_back_percent,
         figures.cpu_percent,

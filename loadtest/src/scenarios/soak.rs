@@ -32,8 +32,8 @@ pub(crate) struct Figures {
     pub(crate) cpu_us: Option<f64>,
     /// Streams that left and came back.
     pub(crate) resumed: u64,
-    pub(crate) before_bytes: Option<u64>,
-    pub(crate) most_bytes: Option<u64>,
+    pub(crate) memory_before_bytes: Option<u64>,
+    pub(crate) memory_most_bytes: Option<u64>,
     pub(crate) missing: u64,
 }
 
@@ -62,14 +62,14 @@ pub(crate) fn measure(args: &SoakArgs, target: &Target) -> Result<Outcome<Figure
     })?;
     let resumed = fleet.status().churned;
 
-    let (before_bytes, most_bytes) = window.memory().unzip();
+    let (memory_before_bytes, memory_most_bytes) = window.memory().unzip();
     let figures = Figures {
         latency: Quantiles::of(&window.tally.latency),
         delivered: window.delivered,
         cpu_us: window.server.map(|cpu| window.micros(cpu.total())),
         resumed,
-        before_bytes,
-        most_bytes,
+        memory_before_bytes,
+        memory_most_bytes,
         missing: window.tally.faults.missing,
     };
     let mut said = format!(
@@ -82,7 +82,7 @@ pub(crate) fn measure(args: &SoakArgs, target: &Target) -> Result<Outcome<Figure
         window.said(),
         grouped(resumed)
     );
-    if let (Some(before), Some(most)) = (before_bytes, most_bytes) {
+    if let (Some(before), Some(most)) = (memory_before_bytes, memory_most_bytes) {
         said += &format!(
             "  memory        {} KiB after the warm-up, {} KiB at most\n",
             grouped(before / 1024),
