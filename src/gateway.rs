@@ -299,7 +299,7 @@ impl Gateway {
             log_events: config.history.events.get(),
             log_bytes: config.history.bytes.get(),
         };
-        let metrics = Arc::new(Metrics::new(ShardCells::for_shards(shards), gauges(&bus, &timers, bounds)));
+        let metrics = Arc::new(Metrics::new(ShardCells::for_shards(shards), gauges(&bus, &timers, clock, bounds)));
         let state = Arc::new(State {
             bus: bus.clone(),
             metrics: metrics.clone(),
@@ -420,12 +420,13 @@ impl Drop for Gateway {
     }
 }
 
-fn gauges(bus: &Arc<Bus<Command>>, timers: &Arc<Timers<Timer>>, bounds: Bounds) -> Gauges {
-    let (events, bytes, timers) = (bus.clone(), bus.clone(), timers.clone());
+fn gauges(bus: &Arc<Bus<Command>>, timers: &Arc<Timers<Timer>>, clock: Clock, bounds: Bounds) -> Gauges {
+    let (events, bytes, lag, timers) = (bus.clone(), bus.clone(), bus.clone(), timers.clone());
     Gauges {
         log_events: Box::new(move || events.log.size().0 as u64),
         log_bytes: Box::new(move || bytes.log.size().1 as u64),
         timer_entries: Box::new(move || timers.len() as u64),
+        shard_lag_ns: Box::new(move |shard| lag.lag_ns(shard, clock.now_ns())),
         bounds,
     }
 }

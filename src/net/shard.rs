@@ -385,11 +385,13 @@ impl Shard {
         self.inbox().set_position(self.registry.position());
         let now_ns = self.clock.now_ns();
         self.cells().pass.observe(now_ns - started_ns);
+        let cpu_ns = thread_cpu_ns() - cpu_before_ns;
+        self.cells().busy_ns.add(cpu_ns);
         let after = self.registry.tally();
         let passed = Passed {
             started_ns,
             ended_ns: now_ns,
-            cpu_ns: thread_cpu_ns() - cpu_before_ns,
+            cpu_ns,
             deliveries: after.deliveries - before.deliveries,
             writes: after.writes - before.writes,
         };

@@ -76,6 +76,14 @@ const DELIVERY_SECONDS: Family = histogram(
     "Time from an event's publish to the write that carried it, per delivery but for replay, in seconds.",
 );
 const PASS_SECONDS: Family = histogram("sluicegate_pass_seconds", "Length of a shard's passes, in seconds.");
+const SHARD_LAG_SECONDS: Family = gauge(
+    "sluicegate_shard_lag_seconds",
+    "Age of the oldest event in the log that waits for the shard's passes, in seconds; 0 when none does.",
+)
+.by("shard");
+const SHARD_BUSY_SECONDS: Family =
+    counter("sluicegate_shard_busy_seconds_total", "Processor time that the shard's passes took, in seconds.")
+        .by("shard");
 const STREAMS_MAX: Family = gauge("sluicegate_streams_max", "Streams that may be open.");
 const LOG_EVENTS_MAX: Family = gauge("sluicegate_log_events_max", "Kept events that the log may hold.");
 const LOG_BYTES_MAX: Family = gauge("sluicegate_log_bytes_max", "Memory that kept events may take, in bytes.");
@@ -90,7 +98,7 @@ const ACCEPT_ERRORS: Family = counter("sluicegate_accept_errors_total", "Failure
 const DRAINING: Family = gauge("sluicegate_draining", "1 while the gateway is shutting down, else 0.");
 const BUILD_INFO: Family = gauge("sluicegate_build_info", "1, with what was built as labels.");
 
-const FAMILIES: [&Family; 25] = [
+const FAMILIES: [&Family; 27] = [
     &STREAMS,
     &BEHIND_STREAMS,
     &STREAMS_OPENED,
@@ -105,6 +113,8 @@ const FAMILIES: [&Family; 25] = [
     &GAPS,
     &DELIVERY_SECONDS,
     &PASS_SECONDS,
+    &SHARD_LAG_SECONDS,
+    &SHARD_BUSY_SECONDS,
     &STREAMS_MAX,
     &LOG_EVENTS_MAX,
     &LOG_BYTES_MAX,
@@ -185,6 +195,8 @@ pub struct Gauges {
     pub log_bytes: Box<dyn Fn() -> u64 + Send + Sync>,
     /// How many entries are on the timing wheel.
     pub timer_entries: Box<dyn Fn() -> u64 + Send + Sync>,
+    /// How long the oldest event that waits for this shard has been waiting, in nanoseconds.
+    pub shard_lag_ns: Box<dyn Fn(usize) -> u64 + Send + Sync>,
     /// The bounds, to hold the others against.
     pub bounds: Bounds,
 }
@@ -207,6 +219,7 @@ impl Default for Gauges {
             log_events: Box::new(|| 0),
             log_bytes: Box::new(|| 0),
             timer_entries: Box::new(|| 0),
+            shard_lag_ns: Box::new(|_| 0),
             bounds: Bounds::default(),
         }
     }
@@ -366,6 +379,10 @@ impl Collector for Metrics {
             GAPS.values(GapReason::ALL.iter().map(|r| (r.as_str(), self.sum(|shard| shard.gaps(*r))))),
             DELIVERY_SECONDS.histogram(&self.sum_histogram(|shard| &shard.delivery)),
             PASS_SECONDS.histogram(&self.sum_histogram(|shard| &shard.pass)),
+            SHARD_LAG_SECONDS
+                .seconds((0..self.shards.len()).map(|shard| (shard.to_string(), (self.gauges.shard_lag_ns)(shard)))),
+            SHARD_BUSY_SECONDS
+                .seconds(self.shards.iter().enumerate().map(|(i, shard)| (i.to_string(), shard.busy_ns.get()))),
             STREAMS_MAX.value(self.gauges.bounds.streams),
             LOG_EVENTS_MAX.value(self.gauges.bounds.log_events),
             LOG_BYTES_MAX.value(self.gauges.bounds.log_bytes),
@@ -376,7 +393,7 @@ impl Collector for Metrics {
             CONNECTIONS.values(Listener::ALL.iter().map(|l| (l.as_str(), at(&self.connections, *l as usize)))),
             ACCEPT_ERRORS.value(self.accept_errors.load(Ordering::Relaxed)),
             DRAINING.value(self.draining.load(Ordering::Relaxed).into()),
-            BUILD_INFO.of(vec![BUILD_INFO.metric(vec![pair("revision", REVISION), pair("version", VERSION)], 1)]),
+            BUILD_INFO.of(vec![BUILD_INFO.metric(vec![pair("revision", REVISION), pair("version", VERSION)], 1.0)]),
         ]
     }
 }
@@ -406,9 +423,8 @@ impl Family {
         family
     }
 
-    fn metric(&self, labels: Vec<LabelPair>, value: u64) -> proto::Metric {
+    fn metric(&self, labels: Vec<LabelPair>, value: f64) -> proto::Metric {
         let mut metric = proto::Metric::from_label(labels);
-        let value = value as f64;
         if self.kind == MetricType::COUNTER {
             let mut counter = proto::Counter::default();
             counter.set_value(value);
@@ -423,11 +439,20 @@ impl Family {
 
     /// The family with one number and no label.
     fn value(&self, value: u64) -> MetricFamily {
-        self.of(vec![self.metric(Vec::new(), value)])
+        self.of(vec![self.metric(Vec::new(), value as f64)])
     }
 
     /// The family with a number per value of its label.
     fn values<L: AsRef<str>>(&self, values: impl Iterator<Item = (L, u64)>) -> MetricFamily {
+        self.labelled(values.map(|(name, value)| (name, value as f64)))
+    }
+
+    /// The family with a time, given in nanoseconds, per value of its label.
+    fn seconds<L: AsRef<str>>(&self, nanos: impl Iterator<Item = (L, u64)>) -> MetricFamily {
+        self.labelled(nanos.map(|(name, nanos)| (name, nanos as f64 / 1e9)))
+    }
+
+    fn labelled<L: AsRef<str>>(&self, values: impl Iterator<Item = (L, f64)>) -> MetricFamily {
         let label = self.label.unwrap_or_default();
         self.of(values.map(|(name, value)| self.metric(vec![pair(label, name.as_ref())], value)).collect())
     }
@@ -506,7 +531,9 @@ mod tests {
     fn every_label_value_is_there_from_the_start() {
         let text = rendered(&metrics(2));
         for shard in 0..2 {
-            assert_eq!(value(&text, &format!("sluicegate_streams{{shard=\"{shard}\"}}")), 0.0);
+            for family in ["streams", "shard_lag_seconds", "shard_busy_seconds_total"] {
+                assert_eq!(value(&text, &format!("sluicegate_{family}{{shard=\"{shard}\"}}")), 0.0);
+            }
         }
         let zero = |family: &Family, label: &str| {
             let series = format!("{}{{{}=\"{label}\"}}", family.name, family.label.unwrap());
@@ -529,6 +556,7 @@ mod tests {
             log_events: Box::new(|| 7),
             log_bytes: Box::new(|| 700),
             timer_entries: Box::new(|| 8),
+            shard_lag_ns: Box::new(|shard| shard as u64 * 2_500_000_000),
             ..Gauges::default()
         };
         let metrics = Arc::new(Metrics::new(ShardCells::for_shards(2), gauges));
@@ -536,6 +564,7 @@ mod tests {
             shard.streams.set(10 + i as u64);
             shard.streams.set(shard.streams.get() - 1);
             shard.deliveries.add(100);
+            shard.busy_ns.add(1_500_000);
             shard.streams_closed(CloseReason::Lagged).add(2);
             shard.gaps(GapReason::Expired).add(3);
         }
@@ -552,6 +581,9 @@ mod tests {
             ("sluicegate_streams{shard=\"0\"}", 9.0),
             ("sluicegate_streams{shard=\"1\"}", 10.0),
             ("sluicegate_deliveries_total", 200.0),
+            ("sluicegate_shard_lag_seconds{shard=\"0\"}", 0.0),
+            ("sluicegate_shard_lag_seconds{shard=\"1\"}", 2.5),
+            ("sluicegate_shard_busy_seconds_total{shard=\"1\"}", 0.0015),
             ("sluicegate_streams_closed_total{reason=\"lagged\"}", 4.0),
             ("sluicegate_gaps_total{reason=\"expired\"}", 6.0),
             ("sluicegate_events_published_total{source=\"schedule\"}", 4.0),
