@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::SystemTime;
 
 use prometheus::core::{Collector, Desc};
 use prometheus::process_collector::ProcessCollector;
@@ -96,9 +97,17 @@ const CONNECTIONS: Family =
     gauge("sluicegate_connections", "Open connections that are no streams, by listener.").by("listener");
 const ACCEPT_ERRORS: Family = counter("sluicegate_accept_errors_total", "Failures to accept a connection.");
 const DRAINING: Family = gauge("sluicegate_draining", "1 while the gateway is shutting down, else 0.");
+const RELOAD_SUCCESSFUL: Family = gauge(
+    "sluicegate_config_last_reload_successful",
+    "1 if the configuration was applied when it was last read, 0 if it was refused.",
+);
+const RELOAD_SUCCESS_TIMESTAMP: Family = gauge(
+    "sluicegate_config_last_reload_success_timestamp_seconds",
+    "When a configuration was last applied, at the start or since, in seconds since 1970.",
+);
 const BUILD_INFO: Family = gauge("sluicegate_build_info", "1, with what was built as labels.");
 
-const FAMILIES: [&Family; 27] = [
+const FAMILIES: [&Family; 29] = [
     &STREAMS,
     &BEHIND_STREAMS,
     &STREAMS_OPENED,
@@ -125,6 +134,8 @@ const FAMILIES: [&Family; 27] = [
     &CONNECTIONS,
     &ACCEPT_ERRORS,
     &DRAINING,
+    &RELOAD_SUCCESSFUL,
+    &RELOAD_SUCCESS_TIMESTAMP,
     &BUILD_INFO,
 ];
 
@@ -238,6 +249,8 @@ pub struct Metrics {
     connections: [AtomicU64; Listener::ALL.len()],
     accept_errors: AtomicU64,
     draining: AtomicBool,
+    reload_successful: AtomicBool,
+    reload_success_ms: AtomicU64,
     descs: Vec<Desc>,
     process: ProcessCollector,
 }
@@ -257,6 +270,8 @@ impl Metrics {
             connections: Default::default(),
             accept_errors: AtomicU64::new(0),
             draining: AtomicBool::new(false),
+            reload_successful: AtomicBool::new(true),
+            reload_success_ms: AtomicU64::new(unix_ms()),
             descs,
             process: ProcessCollector::for_self(),
         }
@@ -309,9 +324,12 @@ impl Metrics {
         self.draining.store(true, Ordering::Relaxed);
     }
 
-    /// Open streams, over all shards.
-    pub fn streams(&self) -> u64 {
-        self.sum(|shard| &shard.streams)
+    /// Says what became of a new configuration.
+    pub fn reloaded(&self, applied: bool) {
+        self.reload_successful.store(applied, Ordering::Relaxed);
+        if applied {
+            self.reload_success_ms.store(unix_ms(), Ordering::Relaxed);
+        }
     }
 
     /// All metrics in the text format 0.0.4, sorted by name; see [`CONTENT_TYPE`].
@@ -393,9 +411,15 @@ impl Collector for Metrics {
             CONNECTIONS.values(Listener::ALL.iter().map(|l| (l.as_str(), at(&self.connections, *l as usize)))),
             ACCEPT_ERRORS.value(self.accept_errors.load(Ordering::Relaxed)),
             DRAINING.value(self.draining.load(Ordering::Relaxed).into()),
+            RELOAD_SUCCESSFUL.value(self.reload_successful.load(Ordering::Relaxed).into()),
+            RELOAD_SUCCESS_TIMESTAMP.number(self.reload_success_ms.load(Ordering::Relaxed) as f64 / 1e3),
             BUILD_INFO.of(vec![BUILD_INFO.metric(vec![pair("revision", REVISION), pair("version", VERSION)], 1.0)]),
         ]
     }
+}
+
+fn unix_ms() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }
 
 fn at(counts: &[AtomicU64], index: usize) -> u64 {
@@ -439,7 +463,11 @@ impl Family {
 
     /// The family with one number and no label.
     fn value(&self, value: u64) -> MetricFamily {
-        self.of(vec![self.metric(Vec::new(), value as f64)])
+        self.number(value as f64)
+    }
+
+    fn number(&self, value: f64) -> MetricFamily {
+        self.of(vec![self.metric(Vec::new(), value)])
     }
 
     /// The family with a number per value of its label.
@@ -574,6 +602,8 @@ mod tests {
         metrics.stream_shed(Shed::Full);
         metrics.accept_error();
         metrics.set_draining();
+        let started = unix_ms() as f64 / 1e3;
+        metrics.reloaded(false);
         let open = metrics.connection(Listener::Control);
         drop(metrics.connection(Listener::Public));
         let text = rendered(&metrics);
@@ -600,7 +630,13 @@ mod tests {
         ] {
             assert_eq!(value(&text, series), expected, "{series}");
         }
-        assert_eq!(metrics.streams(), 19);
+        let applied = "sluicegate_config_last_reload_success_timestamp_seconds";
+        assert_eq!(value(&text, "sluicegate_config_last_reload_successful"), 0.0);
+        assert!((started - 60.0..=started).contains(&value(&text, applied)));
+        metrics.reloaded(true);
+        let text = rendered(&metrics);
+        assert_eq!(value(&text, "sluicegate_config_last_reload_successful"), 1.0);
+        assert!(value(&text, applied) >= started);
         drop(open);
         assert_eq!(value(&rendered(&metrics), "sluicegate_connections{listener=\"control\"}"), 0.0);
     }

@@ -8,6 +8,7 @@ mod drain;
 mod fd;
 mod library;
 mod metrics;
+mod reload;
 mod resume;
 mod stalled;
 mod storm;
