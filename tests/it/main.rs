@@ -6,6 +6,7 @@ mod clients;
 mod configuration;
 mod drain;
 mod fd;
+mod grafana;
 mod library;
 mod metrics;
 mod reload;
