@@ -1,5 +1,7 @@
 //! A gateway: its parts put together, started, drained and stopped.
 
+use std::convert::Infallible;
+use std::error::Error;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -25,15 +27,17 @@ use crate::net::clock::Clock;
 use crate::net::connection::ConnectionLimits;
 use crate::net::listener::{SocketOptions, bind, bind_all};
 use crate::net::reply::{Reply, Request};
-use crate::net::shard::{Command, Shard, ShardConfig};
+use crate::net::shard::{Command, Shard};
 use crate::net::state::{Handler, State};
-use crate::net::ticker::{self, Running, Timer};
-use crate::ops::config::Config;
+use crate::net::ticker::{self, Timer};
+use crate::ops::config::{Config, ConfigError};
 use crate::ops::descriptors::{self, Plan};
 use crate::ops::limits::MemorySum;
+use crate::ops::logging;
 use crate::ops::metrics::{Bounds, Gauges, Metrics, ShardCells, Source};
+use crate::ops::reload::{LiveConfig, Reloaded};
 use crate::ops::schedule::Schedule;
-use crate::ops::shutdown::Signals;
+use crate::ops::shutdown::{Hangups, Signals};
 
 /// How often the end of a drain is looked for.
 const DRAIN_POLL: Duration = Duration::from_millis(10);
@@ -58,6 +62,21 @@ pub enum StartError {
     System(#[from] io::Error),
 }
 
+/// Why a new configuration was refused. The gateway goes on as before.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReloadError {
+    /// It is not valid, or not beside what needs a restart.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A schedule publishes what can't be published.
+    #[error("schedule: {0}")]
+    Schedule(#[from] Fault),
+}
+
+/// Reads the configuration anew.
+type ReadConfig = Arc<dyn Fn() -> Result<Config, Box<dyn Error + Send + Sync>> + Send + Sync>;
+
 /// What a gateway is built from.
 ///
 /// ```no_run
@@ -71,6 +90,7 @@ pub struct Builder {
     listen: Vec<SocketAddr>,
     control: Option<SocketAddr>,
     handler: Option<Handler>,
+    source: Option<ReadConfig>,
 }
 
 impl Builder {
@@ -78,7 +98,7 @@ impl Builder {
     pub fn from_config(config: Config) -> Builder {
         let listen = config.listen.addresses().to_vec();
         let control = Some(config.control);
-        Builder { config, listen, control, handler: None }
+        Builder { config, listen, control, handler: None, source: None }
     }
 
     /// Also listens for streams on this address. Port 0 asks for a free one: see
@@ -109,6 +129,16 @@ impl Builder {
         self
     }
 
+    /// Has [`Builder::run`] ask for the configuration again at each SIGHUP, and apply it as
+    /// [`Gateway::reload`] does. Without this, SIGHUP ends the process as it always did.
+    pub fn on_hangup(
+        mut self,
+        source: impl Fn() -> Result<Config, Box<dyn Error + Send + Sync>> + Send + Sync + 'static,
+    ) -> Builder {
+        self.source = Some(Arc::new(source));
+        self
+    }
+
     /// Starts the gateway's threads and returns.
     ///
     /// # Errors
@@ -122,12 +152,16 @@ impl Builder {
     ///
     /// # Errors
     /// As [`Builder::start`].
-    pub fn run(self) -> Result<(), StartError> {
+    pub fn run(mut self) -> Result<(), StartError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(async {
+        let ran = runtime.block_on(async {
             let mut signals = Signals::new()?;
+            let source = self.source.take().map(|source| Ok::<_, io::Error>((Hangups::new()?, source))).transpose()?;
             let gateway = self.start()?;
-            let signal = signals.first().await;
+            let signal = tokio::select! {
+                signal = signals.first() => signal,
+                never = reload_at_hangups(source, gateway.state.clone(), gateway.timers.clone()) => match never {},
+            };
             tracing::info!(signal, streams = gateway.streams(), "draining; a second signal ends at once");
             let drained = tokio::task::spawn_blocking(move || gateway.drain());
             tokio::select! {
@@ -138,8 +172,68 @@ impl Builder {
                 }
             }
             Ok(())
-        })
+        });
+        // A file that can't be read to its end must not keep the process.
+        runtime.shutdown_background();
+        ran
     }
+}
+
+/// Reads and applies the configuration at each SIGHUP, one after the other. It is read on a thread of
+/// its own, so that a file that hangs holds up nothing else.
+async fn reload_at_hangups(
+    source: Option<(Hangups, ReadConfig)>,
+    state: Arc<State>,
+    timers: Arc<Timers<Timer>>,
+) -> Infallible {
+    let Some((mut hangups, source)) = source else { return std::future::pending().await };
+    loop {
+        hangups.next().await;
+        let (source, state, timers) = (source.clone(), state.clone(), timers.clone());
+        let reloading = tokio::task::spawn_blocking(move || match source() {
+            Ok(config) => drop(reload(&state, &timers, &config)),
+            Err(error) => refused(&state, &*error),
+        });
+        if reloading.await.is_err() {
+            tracing::error!("reading the configuration panicked; it stays as it was");
+        }
+    }
+}
+
+/// Puts a new configuration in the place of the one that runs: as a whole, or not at all.
+fn reload(state: &State, timers: &Timers<Timer>, new: &Config) -> Result<Reloaded, ReloadError> {
+    let planned = state.config.load().reload(new).map_err(ReloadError::from).and_then(|(next, reloaded)| {
+        check_schedules(&next, state.bus.log.epoch())?;
+        Ok((next, reloaded))
+    });
+    let (next, reloaded) = planned.inspect_err(|error| refused(state, error))?;
+    logging::set_level(&next.log.level);
+    state.config.store(Arc::new(next));
+    // The ticker tells the shards, as it tells them whatever else has come due.
+    timers.arm(state.clock.now_ms(), Timer::Reload);
+    state.metrics.reloaded(true);
+    reloaded.log();
+    Ok(reloaded)
+}
+
+fn refused(state: &State, error: &dyn Error) {
+    state.metrics.reloaded(false);
+    tracing::error!(%error, "the new configuration is refused, and nothing has changed");
+}
+
+/// Whether all that the schedules will publish can be published.
+fn check_schedules(config: &Config, epoch: Epoch) -> Result<(), Fault> {
+    let limits = log_limits(config);
+    for schedule in &config.schedule {
+        let topics = Topics::from_elem(schedule.topic(&config.default_topic), 1);
+        limits.admit(&[Draft::encode(topics, &schedule.event(SystemTime::now(), u64::MAX), epoch)?])?;
+    }
+    Ok(())
+}
+
+fn log_limits(config: &Config) -> LogLimits {
+    let age_ns = config.history.age.get().map_or(u64::MAX, |age| age.as_nanos() as u64);
+    LogLimits { events: config.history.events.as_usize(), bytes: config.history.bytes.as_usize(), age_ns }
 }
 
 /// A running gateway. Dropping it closes all streams at once; [`Gateway::drain`] is kinder.
@@ -148,9 +242,6 @@ pub struct Gateway {
     timers: Arc<Timers<Timer>>,
     addresses: Vec<SocketAddr>,
     control_address: Option<SocketAddr>,
-    drain_delay: Duration,
-    drain_window: Duration,
-    drain_grace: Duration,
     public_closing: CancellationToken,
     control_closing: CancellationToken,
     doors: Vec<JoinHandle<()>>,
@@ -185,7 +276,7 @@ impl Gateway {
     /// everything else.
     pub fn builder() -> Builder {
         let config = Config { schedule: Vec::new(), ..Config::default() };
-        Builder { config, listen: Vec::new(), control: None, handler: None }
+        Builder { config, listen: Vec::new(), control: None, handler: None, source: None }
     }
 
     /// The addresses that streams are served on.
@@ -208,18 +299,29 @@ impl Gateway {
         Publisher { state: self.state.clone() }
     }
 
+    /// Applies what of a new configuration can change while the gateway runs: all of that, or nothing.
+    /// Streams and publishers do not notice. What needs a restart stays as it was, and is told.
+    /// `log.level` is the level of [`crate::ops::logging`], so without effect on a logger of your own.
+    ///
+    /// # Errors
+    /// If the configuration is not valid, or not beside what needs a restart.
+    pub fn reload(&self, new: &Config) -> Result<Reloaded, ReloadError> {
+        reload(&self.state, &self.timers, new)
+    }
+
     /// Ends the gateway kindly: readiness fails; after `drain.delay` the listeners close; then the
     /// streams are ended over `drain.window`, each with what was published so far and a jittered
     /// `retry:`. Blocks until that is done.
     pub fn drain(mut self) {
         self.state.draining.store(true, Ordering::Relaxed);
         self.state.metrics.set_draining();
-        thread::sleep(self.drain_delay);
+        let drain = self.state.config.load().drain.clone();
+        thread::sleep(drain.delay.get());
         self.state.close();
         self.public_closing.cancel();
-        let (window, retry) = (self.drain_window, self.state.retry);
+        let (window, retry) = (drain.window.get(), drain.retry.get());
         self.tell_shards(|| Command::Drain { window, retry });
-        let gives_up_ms = self.state.clock.now_ms() + (window + self.drain_grace).as_millis() as u64;
+        let gives_up_ms = self.state.clock.now_ms() + (window + drain.grace.get()).as_millis() as u64;
         while self.state.bus.streams() > 0 && self.state.clock.now_ms() < gives_up_ms {
             thread::sleep(DRAIN_POLL);
         }
@@ -231,7 +333,7 @@ impl Gateway {
     }
 
     fn start(builder: Builder) -> Result<Gateway, StartError> {
-        let Builder { config, listen, control, handler } = builder;
+        let Builder { config, listen, control, handler, source: _ } = builder;
         let limit = descriptors::raise()?;
         let plan = Plan::new(limit, &config.limits);
         plan.log();
@@ -270,18 +372,12 @@ impl Gateway {
         let control_address = control.as_ref().map(|listener| listener.local_addr()).transpose()?;
 
         let seed = random_seed();
-        let age_ns = config.history.age.get().map_or(u64::MAX, |age| age.as_nanos() as u64);
-        let limits =
-            LogLimits { events: config.history.events.as_usize(), bytes: config.history.bytes.as_usize(), age_ns };
         let epoch = Epoch::new(seed);
-        for schedule in &config.schedule {
-            let topics = Topics::from_elem(schedule.topic(&config.default_topic), 1);
-            limits.admit(&[Draft::encode(topics, &schedule.event(SystemTime::now(), u64::MAX), epoch)?])?;
-        }
+        check_schedules(&config, epoch)?;
 
         let clock = Clock::start();
         let timers = Arc::new(Timers::new(0));
-        let log = LogCell::new(epoch, limits);
+        let log = LogCell::new(epoch, log_limits(&config));
         let (mut inboxes, mut mailboxes) = (Vec::new(), Vec::new());
         for _ in 0..shards {
             let bell = Arc::new(eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC).map_err(io::Error::from)?);
@@ -299,19 +395,16 @@ impl Gateway {
             log_events: config.history.events.get(),
             log_bytes: config.history.bytes.get(),
         };
-        let metrics = Arc::new(Metrics::new(ShardCells::for_shards(shards), gauges(&bus, &timers, bounds)));
+        let metrics = Arc::new(Metrics::new(ShardCells::for_shards(shards), gauges(&bus, &timers, clock, bounds)));
+        let live = Arc::new(LiveConfig::from_pointee(config.clone()));
         let state = Arc::new(State {
+            config: live.clone(),
             bus: bus.clone(),
             metrics: metrics.clone(),
             clock,
             default_topic: config.default_topic.clone(),
             streams_max: plan.streams as usize,
             sockets_max: plan.sockets as usize,
-            max_age: config.stream.max_age.get().map(|age| (age, config.stream.max_age_jitter.get())),
-            retry: config.drain.retry.get(),
-            body_bytes_max: config.limits.body_bytes.as_usize(),
-            body_deadline: config.limits.body_deadline.get(),
-            batch_events_max: config.limits.batch_events.as_usize(),
             handler,
             draining: AtomicBool::new(false),
             closing: AtomicBool::new(false),
@@ -319,30 +412,17 @@ impl Gateway {
             seed: AtomicU64::new(seed),
         });
 
-        let policies = Arc::new(config.policies());
         let mut shard_threads = Vec::new();
         for (index, (bell, mail)) in mailboxes.into_iter().enumerate() {
-            let shard_config = ShardConfig {
-                heartbeat: config.stream.heartbeat.get(),
-                write_deadline: config.stream.write_deadline.get(),
-                rest: config.pass.rest.get(),
-                pass_interval_min: config.pass.interval_min.get(),
-                policies: policies.clone(),
-            };
             let seed = seed.rotate_left(index as u32 + 1);
-            let (bus, timers, metrics) = (bus.clone(), timers.clone(), metrics.clone());
-            let shard = Shard::new(index, seed, bell, mail, bus, timers, metrics, clock, shard_config)
-                .map_err(io::Error::from)?;
+            let (bus, timers, metrics, live) = (bus.clone(), timers.clone(), metrics.clone(), live.clone());
+            let shard =
+                Shard::new(index, seed, bell, mail, bus, timers, metrics, clock, live).map_err(io::Error::from)?;
             shard_threads.push(spawn(format!("shard-{index}"), move || shard.run())?);
         }
-        let running: Vec<Running> = config
-            .schedule
-            .iter()
-            .map(|schedule| Running { topic: schedule.topic(&config.default_topic), schedule: schedule.clone() })
-            .collect();
         let ticker = {
             let (timers, bus, metrics) = (timers.clone(), bus.clone(), metrics.clone());
-            spawn("ticker".to_owned(), move || ticker::run(&timers, clock, &bus, &metrics, &running))?
+            spawn("ticker".to_owned(), move || ticker::run(&timers, clock, &bus, &metrics, &live))?
         };
         let connection_limits = ConnectionLimits {
             head_bytes: config.limits.head_bytes.as_usize(),
@@ -375,9 +455,6 @@ impl Gateway {
             timers,
             addresses,
             control_address,
-            drain_delay: config.drain.delay.get(),
-            drain_window: config.drain.window.get(),
-            drain_grace: config.drain.grace.get(),
             public_closing,
             control_closing,
             doors,
@@ -420,12 +497,13 @@ impl Drop for Gateway {
     }
 }
 
-fn gauges(bus: &Arc<Bus<Command>>, timers: &Arc<Timers<Timer>>, bounds: Bounds) -> Gauges {
-    let (events, bytes, timers) = (bus.clone(), bus.clone(), timers.clone());
+fn gauges(bus: &Arc<Bus<Command>>, timers: &Arc<Timers<Timer>>, clock: Clock, bounds: Bounds) -> Gauges {
+    let (events, bytes, lag, timers) = (bus.clone(), bus.clone(), bus.clone(), timers.clone());
     Gauges {
         log_events: Box::new(move || events.log.size().0 as u64),
         log_bytes: Box::new(move || bytes.log.size().1 as u64),
         timer_entries: Box::new(move || timers.len() as u64),
+        shard_lag_ns: Box::new(move |shard| lag.lag_ns(shard, clock.now_ns())),
         bounds,
     }
 }

@@ -10,11 +10,12 @@ pub mod ops;
 pub mod net;
 mod gateway;
 
-pub use gateway::{Builder, Gateway, Publisher, StartError};
+pub use gateway::{Builder, Gateway, Publisher, ReloadError, StartError};
 pub use hub::event::Event;
 pub use hub::fault::Fault;
 pub use hub::id::EventId;
 pub use hub::topic::{Pattern, Subscription, Topic};
 pub use net::reply::{Reply, Request};
 pub use ops::config::Config;
+pub use ops::reload::Reloaded;
 pub use ops::schedule::Schedule;

@@ -59,6 +59,13 @@ impl<M> Bus<M> {
         self.inboxes.iter().map(Inbox::streams).sum()
     }
 
+    /// How long the oldest event that a shard was told of and has yet to take has been in the log, in
+    /// nanoseconds; 0 if it has taken all.
+    pub fn lag_ns(&self, shard: usize, now_ns: u64) -> u64 {
+        let published_ns = self.inbox(shard).awaited().and_then(|place| self.log.published_ns(place));
+        published_ns.map_or(0, |published_ns| now_ns.saturating_sub(published_ns))
+    }
+
     /// Says that the shards are ending.
     pub fn stop(&self) {
         self.stopped.store(true, Ordering::SeqCst);
@@ -85,11 +92,48 @@ impl<M> Bus<M> {
         let placed = self.log.append(drafts, now_ns)?;
         let interested = self.directory.interested(&topics, self.shards());
         for (shard, inbox) in self.inboxes.iter().enumerate() {
-            // A shard that is not interested still has to follow before the log laps it.
-            if interested.holds(shard) || inbox.position() < placed.halfway {
+            if interested.holds(shard) {
+                inbox.tell(placed.first, placed.last);
+            } else if inbox.position() < placed.halfway {
+                // It still has to follow before the log laps it.
                 inbox.nudge();
             }
         }
         Ok(placed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hub::event::Event;
+    use crate::hub::frame::Topics;
+    use crate::hub::id::Epoch;
+    use crate::hub::log::LogLimits;
+
+    #[test]
+    fn a_shards_lag_is_the_age_of_what_it_has_not_taken() {
+        let limits = LogLimits { events: 3, bytes: 1 << 20, age_ns: u64::MAX };
+        let inboxes = (0..2).map(|_| Inbox::<()>::new(|| {}).0).collect();
+        let bus = Bus::new(LogCell::new(Epoch::new(1), limits), inboxes, None);
+        let topic = |text: &str| Topic::parse(text).unwrap();
+        bus.directory.join(&topic("mine"), 0);
+        let publish = |on: &str, now_ns| {
+            let draft = Draft::encode(Topics::from_elem(topic(on), 1), &Event::new("x"), bus.log.epoch()).unwrap();
+            bus.publish(vec![draft], now_ns).unwrap();
+        };
+        let lags = |now_ns| [0, 1].map(|shard| bus.lag_ns(shard, now_ns));
+        publish("other", 100);
+        assert_eq!(lags(200), [0, 0], "it is nobody's");
+        publish("mine", 300);
+        publish("mine", 350);
+        assert_eq!(lags(1_000), [700, 0]);
+        bus.inbox(0).set_position(2);
+        assert_eq!(lags(1_000), [650, 0]);
+        bus.inbox(0).set_position(3);
+        assert_eq!(lags(1_000), [0, 0]);
+        // What has left the log no longer counts. The other shard has to follow, but is not late.
+        (1..=4).for_each(|n| publish("mine", 1_000 + n));
+        assert_eq!(lags(2_000), [2_000 - 1_002, 0]);
     }
 }

@@ -18,6 +18,8 @@ pub struct Inbox<M> {
     ring: Box<dyn Fn() + Send + Sync>,
     listens: AtomicBool,
     position: AtomicU64,
+    told_first: AtomicU64,
+    told_last: AtomicU64,
     streams: AtomicUsize,
 }
 
@@ -31,6 +33,8 @@ impl<M> Inbox<M> {
             ring: Box::new(ring),
             listens: AtomicBool::new(true),
             position: AtomicU64::new(0),
+            told_first: AtomicU64::new(0),
+            told_last: AtomicU64::new(0),
             streams: AtomicUsize::new(0),
         };
         (inbox, receiver)
@@ -48,6 +52,15 @@ impl<M> Inbox<M> {
             }
             Err(TrySendError::Full(message) | TrySendError::Disconnected(message)) => Err(message),
         }
+    }
+
+    /// Tells the shard of events for its streams, at these places of the log.
+    pub fn tell(&self, first: u64, last: u64) {
+        if self.told_first.load(Ordering::Relaxed) <= self.position() {
+            self.told_first.store(first, Ordering::Relaxed);
+        }
+        self.told_last.fetch_max(last, Ordering::AcqRel);
+        self.nudge();
     }
 
     /// Rings because the log has grown, unless the shard does not want to know yet.
@@ -81,6 +94,14 @@ impl<M> Inbox<M> {
     /// Tells the shard's position.
     pub fn set_position(&self, position: u64) {
         self.position.store(position, Ordering::Relaxed);
+    }
+
+    /// The place from which on the shard has yet to take what it was told of; `None` if it has all.
+    /// It is not late with what it has no streams for.
+    pub fn awaited(&self) -> Option<u64> {
+        let (last, position) = (self.told_last.load(Ordering::Acquire), self.position());
+        // Told during the last pass, the first place is one that this pass has taken.
+        (last > position).then(|| self.told_first.load(Ordering::Relaxed).max(position + 1))
     }
 
     /// How many streams the shard has, those on their way to it included.
@@ -125,11 +146,30 @@ mod tests {
         assert_eq!(rings.load(Ordering::SeqCst), 2);
         inbox.heard();
         inbox.listen(false);
-        inbox.nudge();
+        inbox.tell(3, 3);
         assert_eq!(rings.load(Ordering::SeqCst), 2);
         inbox.push(3).unwrap();
         assert_eq!(rings.load(Ordering::SeqCst), 3);
         assert_eq!(receiver.try_iter().collect::<Vec<_>>(), [1, 2, 3]);
+    }
+
+    #[test]
+    fn a_shard_is_late_only_with_what_it_was_told_of() {
+        let (_, inbox, _receiver) = counted();
+        assert_eq!(inbox.awaited(), None);
+        // Places 1 to 4 are others'; it does not listen, and is told all the same.
+        inbox.listen(false);
+        inbox.tell(5, 6);
+        inbox.tell(9, 9);
+        assert_eq!(inbox.awaited(), Some(5));
+        inbox.set_position(6);
+        assert_eq!(inbox.awaited(), Some(7));
+        inbox.set_position(10);
+        assert_eq!(inbox.awaited(), None);
+        inbox.tell(14, 15);
+        assert_eq!(inbox.awaited(), Some(14));
+        inbox.set_position(15);
+        assert_eq!(inbox.awaited(), None);
     }
 
     #[test]

@@ -77,6 +77,11 @@ impl LogCell {
         self.log.lock().tail(after, max, out)
     }
 
+    /// As [`Log::published_ns`].
+    pub fn published_ns(&self, from: u64) -> Option<u64> {
+        self.log.lock().published_ns(from)
+    }
+
     /// How many events it holds, and how many bytes of memory they take.
     pub fn size(&self) -> (usize, usize) {
         let log = self.log.lock();

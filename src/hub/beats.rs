@@ -32,8 +32,14 @@ pub struct Beats {
 impl Beats {
     /// Slots for this interval. `seed` spreads the phases.
     pub fn new(interval_ms: u64, seed: u64) -> Beats {
-        let interval_ms = interval_ms.max(SLOTS as u64);
-        Beats { slots: vec![Vec::new(); SLOTS], hand: 0, interval_ms, jitter: Jitter::new(seed) }
+        let mut beats = Beats { slots: vec![Vec::new(); SLOTS], hand: 0, interval_ms: 0, jitter: Jitter::new(seed) };
+        beats.set_interval(interval_ms);
+        beats
+    }
+
+    /// Changes the interval. Who stands in a slot stays there, and comes up within a turn of the new one.
+    pub fn set_interval(&mut self, interval_ms: u64) {
+        self.interval_ms = interval_ms.max(SLOTS as u64);
     }
 
     /// How long a slot lasts: the hand wants to be moved this often.

@@ -252,6 +252,12 @@ impl Log {
         Some(through)
     }
 
+    /// When the oldest event at this place or after it was accepted.
+    pub fn published_ns(&self, from: u64) -> Option<u64> {
+        let after = from.saturating_sub(1);
+        merge(self.kept.after(after), self.live_only.after(after)).next().map(|frame| frame.published_ns())
+    }
+
     /// The frames of a window, oldest first, until they are `budget_bytes` or more: what a stream
     /// that is behind takes. It costs O(matches) for a subscription without patterns, and looks at a
     /// bounded number of events for one with.

@@ -66,7 +66,8 @@ async fn publish(state: &State, request: Request<Incoming>) -> Result<Response<F
     }
     let topic = negotiation::path_topic(request.uri().path())?;
     let (parts, body) = request.into_parts();
-    let body = publish::read_body(body, state.body_bytes_max, state.body_deadline).await?;
+    let limits = state.config.load().limits.clone();
+    let body = publish::read_body(body, limits.body_bytes.as_usize(), limits.body_deadline.get()).await?;
     let mut reply = String::new();
     match topic {
         Some(topic) => {
@@ -76,7 +77,8 @@ async fn publish(state: &State, request: Request<Incoming>) -> Result<Response<F
             reply.push_str("}\n");
         }
         None => {
-            let events = publish::batch(parts.headers.get(header::CONTENT_TYPE), &body, state.batch_events_max)?;
+            let events =
+                publish::batch(parts.headers.get(header::CONTENT_TYPE), &body, limits.batch_events.as_usize())?;
             reply.push_str("{\"ids\":[");
             accept(state, &events, &mut reply)?;
             reply.push_str("]}\n");

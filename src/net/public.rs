@@ -82,9 +82,10 @@ fn admit(state: &State, mut agreed: Agreed) -> Result<Answer<Agreed>, Problem> {
         return Ok(Answer::Respond(shed(state, Shed::Full)));
     }
     let asked = agreed.opening.max_seconds.map(|seconds| Duration::from_secs(seconds.get().into()));
-    let rotated = state.max_age.map(|(age, jitter)| {
+    let config = state.config.load();
+    let rotated = config.stream.max_age.get().map(|age| {
         let part = state.jitter().below(1024) as f64 / 1024.0;
-        (age.mul_f64(1.0 - jitter * part), CloseReason::Rotated)
+        (age.mul_f64(1.0 - config.stream.max_age_jitter.get() * part), CloseReason::Rotated)
     });
     let bounds = [agreed.lasts, asked.map(|time| (time, CloseReason::MaxSeconds)), rotated];
     agreed.lasts = bounds.into_iter().flatten().min_by_key(|(time, _)| *time);
@@ -121,5 +122,6 @@ fn shed(state: &State, reason: Shed) -> Response<Full<Bytes>> {
 
 /// `retry:` with a jittered delay.
 pub fn come_back(state: &State) -> String {
-    format!("retry: {}\n\n", state.jitter().around(state.retry.as_millis() as u64))
+    let retry = state.config.load().drain.retry.get();
+    format!("retry: {}\n\n", state.jitter().around(retry.as_millis() as u64))
 }

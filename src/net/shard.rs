@@ -25,9 +25,12 @@ use crate::hub::policy::Policies;
 use crate::hub::registry::{Effect, Observer, Opening, Registry, STRAY_BYTES_MAX, StreamKey};
 use crate::hub::stream::StreamTimer;
 use crate::hub::topic::Subscription;
+use crate::hub::wheel::TimerKey;
 use crate::ops::cells::ShardCells;
+use crate::ops::config::Config;
 use crate::ops::limits::INBOX_MESSAGE_BYTES;
 use crate::ops::metrics::Metrics;
+use crate::ops::reload::LiveConfig;
 
 use super::clock::{Clock, thread_cpu_ns};
 use super::pace::{Pace, Passed};
@@ -76,20 +79,6 @@ pub struct NewStream {
     pub beat: Option<(Duration, Arc<Chunk>)>,
 }
 
-/// What a shard needs.
-pub struct ShardConfig {
-    /// How long a stream may be idle.
-    pub heartbeat: Option<Duration>,
-    /// How long a stream may take no byte.
-    pub write_deadline: Duration,
-    /// Rest between passes, as a multiple of the last one.
-    pub rest: f64,
-    /// The least time from one pass to the next.
-    pub pass_interval_min: Duration,
-    /// What happens to streams that are too slow.
-    pub policies: Arc<Policies>,
-}
-
 /// The epoll data of the bell; no stream's key, whose slots are counted from 0.
 const BELL: u64 = u64::MAX;
 /// How many socket events one turn takes.
@@ -116,7 +105,12 @@ pub struct Shard {
     timers: Arc<Timers<Timer>>,
     metrics: Arc<Metrics>,
     clock: Clock,
-    config: ShardConfig,
+    live: Arc<LiveConfig>,
+    config: Arc<Config>,
+    policies: Policies,
+    /// What sockets have from their listener.
+    user_timeout: Duration,
+    heartbeats: Option<TimerKey>,
     pace: Pace,
     beats: std::collections::HashMap<StreamKey, (Duration, Arc<Chunk>)>,
     drain: Option<Drain>,
@@ -150,14 +144,14 @@ impl Shard {
         timers: Arc<Timers<Timer>>,
         metrics: Arc<Metrics>,
         clock: Clock,
-        config: ShardConfig,
+        live: Arc<LiveConfig>,
     ) -> rustix::io::Result<Shard> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         epoll::add(&epoll, &*bell, EventData::new_u64(BELL), EventFlags::IN)?;
-        let heartbeat_ms = config.heartbeat.unwrap_or(NEVER).as_millis() as u64;
+        let config = live.load_full();
         Ok(Shard {
             index,
-            registry: Registry::new(0, heartbeat_ms, seed),
+            registry: Registry::new(0, heartbeat_ms(&config), seed),
             epoll,
             bell,
             mail,
@@ -165,7 +159,11 @@ impl Shard {
             timers,
             metrics,
             clock,
-            pace: Pace::new(config.rest, config.pass_interval_min),
+            pace: Pace::new(config.pass.rest.get(), config.pass.interval_min.get()),
+            policies: config.policies(),
+            user_timeout: config.stream.write_deadline.get(),
+            heartbeats: None,
+            live,
             config,
             beats: Default::default(),
             drain: None,
@@ -179,9 +177,7 @@ impl Shard {
 
     /// Serves until it is told to stop.
     pub fn run(mut self) {
-        if self.config.heartbeat.is_some() {
-            self.arm_ms(self.registry.heartbeat_step_ms(), ShardTimer::Heartbeat);
-        }
+        self.arm_heartbeats();
         let mut buffer = [MaybeUninit::<epoll::Event>::uninit(); SOCKET_EVENTS];
         while !self.stopping {
             let timeout = (self.registry.has_ready() || !self.mail.is_empty()).then_some(&NO_WAIT);
@@ -227,7 +223,7 @@ impl Shard {
         &self.metrics.shards()[self.index]
     }
 
-    fn arm_ms(&self, after_ms: u64, timer: ShardTimer) -> crate::hub::wheel::TimerKey {
+    fn arm_ms(&self, after_ms: u64, timer: ShardTimer) -> TimerKey {
         self.timers.arm(self.clock.now_ms().saturating_add(after_ms), Timer::Shard(self.index, timer))
     }
 
@@ -275,11 +271,12 @@ impl Shard {
             }
             ShardTimer::Heartbeat => {
                 self.registry.heartbeat(now_ms);
-                self.arm_ms(self.registry.heartbeat_step_ms(), ShardTimer::Heartbeat);
+                self.arm_heartbeats();
             }
             ShardTimer::Drain => self.drain_step(),
+            ShardTimer::Reload => self.reload(),
             ShardTimer::Progress(key) => {
-                let deadline_ms = self.config.write_deadline.as_millis() as u64;
+                let deadline_ms = self.write_deadline_ms();
                 if let Some(due_ms) = self.registry.progress_due(key, deadline_ms, now_ms) {
                     self.arm_stream(key, StreamTimer::Progress, due_ms, ShardTimer::Progress(key));
                 }
@@ -294,6 +291,38 @@ impl Shard {
                 self.registry.set_timer(key, StreamTimer::Beat, None);
                 self.registry.push(key, &chunk, now_ms);
                 self.arm_stream(key, StreamTimer::Beat, now_ms.saturating_add(every_ms), ShardTimer::Beat(key));
+            }
+        }
+    }
+
+    /// Arms the next step of the heartbeats, if there are any.
+    fn arm_heartbeats(&mut self) {
+        let step_ms = self.registry.heartbeat_step_ms();
+        self.heartbeats = self.config.stream.heartbeat.get().map(|_| self.arm_ms(step_ms, ShardTimer::Heartbeat));
+    }
+
+    fn write_deadline_ms(&self) -> u64 {
+        self.config.stream.write_deadline.get().as_millis() as u64
+    }
+
+    /// Takes over what has changed in the configuration.
+    fn reload(&mut self) {
+        let before = std::mem::replace(&mut self.config, self.live.load_full());
+        if self.config.policy != before.policy {
+            self.policies = self.config.policies();
+            self.registry.set_policies(self.policies.clone());
+        }
+        if self.config.stream.write_deadline != before.stream.write_deadline {
+            for key in self.registry.keys().collect::<Vec<_>>() {
+                let Some(wire) = self.registry.socket_mut(key) else { continue };
+                wire.set_user_timeout(self.config.stream.write_deadline.get());
+            }
+        }
+        if self.config.stream.heartbeat != before.stream.heartbeat {
+            self.registry.set_heartbeat(heartbeat_ms(&self.config));
+            // A step that is on its way to the inbox already arms the next.
+            if self.heartbeats.is_none_or(|timer| self.timers.cancel(timer).is_some()) {
+                self.arm_heartbeats();
             }
         }
     }
@@ -313,7 +342,7 @@ impl Shard {
         let (start, head) = self.bus.log.start(&resume, &subscription);
         let opening = Opening {
             socket: Wire(socket),
-            slow: self.config.policies.for_subscription(&subscription),
+            slow: self.policies.for_subscription(&subscription),
             subscription,
             framing,
             start,
@@ -332,6 +361,10 @@ impl Shard {
         if let Err(error) = epoll::add(&self.epoll, &wire.0, EventData::new_u64(key.to_u64()), interest) {
             tracing::error!(shard = self.index, %error, "a stream can't be watched");
             return self.registry.close(key, CloseReason::WriteError);
+        }
+        let write_deadline = self.config.stream.write_deadline.get();
+        if write_deadline != self.user_timeout {
+            wire.set_user_timeout(write_deadline);
         }
         if let Some((after, reason)) = lasts {
             let due_ms = now_ms.saturating_add(after.as_millis() as u64);
@@ -385,11 +418,13 @@ impl Shard {
         self.inbox().set_position(self.registry.position());
         let now_ns = self.clock.now_ns();
         self.cells().pass.observe(now_ns - started_ns);
+        let cpu_ns = thread_cpu_ns() - cpu_before_ns;
+        self.cells().busy_ns.add(cpu_ns);
         let after = self.registry.tally();
         let passed = Passed {
             started_ns,
             ended_ns: now_ns,
-            cpu_ns: thread_cpu_ns() - cpu_before_ns,
+            cpu_ns,
             deliveries: after.deliveries - before.deliveries,
             writes: after.writes - before.writes,
         };
@@ -406,7 +441,7 @@ impl Shard {
         while let Some(effect) = self.registry.take_effect() {
             match effect {
                 Effect::AwaitProgress(key) => {
-                    let due_ms = self.clock.now_ms() + self.config.write_deadline.as_millis() as u64;
+                    let due_ms = self.clock.now_ms() + self.write_deadline_ms();
                     self.arm_stream(key, StreamTimer::Progress, due_ms, ShardTimer::Progress(key));
                 }
                 Effect::Closed { key, socket, reason, timers } => {
@@ -485,6 +520,10 @@ impl Shard {
         }
         self.arm_ms(DRAIN_STEP_MS, ShardTimer::Drain);
     }
+}
+
+fn heartbeat_ms(config: &Config) -> u64 {
+    config.stream.heartbeat.get().unwrap_or(NEVER).as_millis() as u64
 }
 
 const NO_WAIT: rustix::event::Timespec = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::time::Duration;
 
 use crate::exchange::bus::Bus;
 use crate::hub::fault::Fault;
@@ -11,6 +10,7 @@ use crate::hub::jitter::Jitter;
 use crate::hub::log::Placed;
 use crate::hub::topic::Topic;
 use crate::ops::metrics::{Listener, Metrics};
+use crate::ops::reload::LiveConfig;
 
 use super::clock::Clock;
 use super::reply::{Reply, Request};
@@ -27,22 +27,14 @@ pub struct State {
     pub metrics: Arc<Metrics>,
     /// The time.
     pub clock: Clock,
+    /// The settings that run. Not held on to: they may be replaced.
+    pub config: Arc<LiveConfig>,
     /// The topic of `/`.
     pub default_topic: Topic,
     /// How many streams may be open.
     pub streams_max: usize,
     /// How many sockets may be open, streams and connections together.
     pub sockets_max: usize,
-    /// The oldest a stream may get, and the part of that which is taken off at random.
-    pub max_age: Option<(Duration, f64)>,
-    /// The mean of the `retry:` that a stream is shed with.
-    pub retry: Duration,
-    /// The longest request body, in bytes.
-    pub body_bytes_max: usize,
-    /// How long a body may take.
-    pub body_deadline: Duration,
-    /// The most events of a batch.
-    pub batch_events_max: usize,
     /// A library user's handler.
     pub handler: Option<Handler>,
     /// Readiness fails: the gateway is about to stop.

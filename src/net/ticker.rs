@@ -9,8 +9,12 @@ use crate::exchange::timers::Timers;
 use crate::hub::close::CloseReason;
 use crate::hub::frame::{Draft, Topics};
 use crate::hub::registry::StreamKey;
+use crate::hub::slab::{Slab, SlabKey};
 use crate::hub::topic::Topic;
+use crate::hub::wheel::TimerKey;
+use crate::ops::config::Config;
 use crate::ops::metrics::{Metrics, Source};
+use crate::ops::reload::LiveConfig;
 use crate::ops::schedule::Schedule;
 
 use super::clock::Clock;
@@ -24,7 +28,9 @@ pub enum Timer {
     /// Events may have become too old.
     Retention,
     /// A schedule is due.
-    Schedule(usize),
+    Schedule(SlabKey),
+    /// There is a new configuration.
+    Reload,
 }
 
 /// What can expire in a shard.
@@ -42,62 +48,132 @@ pub enum ShardTimer {
     End(StreamKey, CloseReason),
     /// A stream's own event is due.
     Beat(StreamKey),
-}
-
-/// A schedule that runs.
-pub struct Running {
-    /// What it publishes, and how often.
-    pub schedule: Schedule,
-    /// Where to.
-    pub topic: Topic,
+    /// There is a new configuration.
+    Reload,
 }
 
 /// How long an expiry waits before it knocks again at a full inbox.
 const KNOCK_AGAIN_MS: u64 = 1;
 
 /// Turns the wheel until it is stopped.
-pub fn run(timers: &Timers<Timer>, clock: Clock, bus: &Bus<Command>, metrics: &Arc<Metrics>, schedules: &[Running]) {
+pub fn run(timers: &Timers<Timer>, clock: Clock, bus: &Bus<Command>, metrics: &Arc<Metrics>, config: &LiveConfig) {
     let retention_ms = bus.retention_step_ms();
-    let mut counts = vec![0u64; schedules.len()];
     if let Some(step_ms) = retention_ms {
         timers.arm(clock.now_ms() + step_ms, Timer::Retention);
     }
-    for (index, running) in schedules.iter().enumerate() {
-        timers.arm(clock.now_ms() + running.schedule.every().as_millis() as u64, Timer::Schedule(index));
-    }
+    let mut schedules = Schedules::default();
+    schedules.follow(&config.load(), timers, clock.now_ms());
     let mut expired = Vec::new();
     while timers.wait(|| clock.now_ms(), |ms| clock.instant_of_ms(ms), &mut expired) {
         for entry in expired.drain(..) {
             let now_ns = clock.now_ns();
+            let now_ms = now_ns / 1_000_000;
             metrics.timer_late.observe(now_ns.saturating_sub(entry.due_ms * 1_000_000));
             match entry.item {
                 Timer::Shard(shard, timer) => {
                     // Nothing that expired is lost, and a full inbox holds up nobody else.
                     if bus.inbox(shard).push(Command::Timer(timer)).is_err() && !bus.is_stopped() {
-                        timers.arm(now_ns / 1_000_000 + KNOCK_AGAIN_MS, entry.item);
+                        timers.arm(now_ms + KNOCK_AGAIN_MS, entry.item);
                     }
                 }
                 Timer::Retention => {
                     bus.log.evict(now_ns);
                     if let Some(step_ms) = retention_ms {
-                        timers.arm(now_ns / 1_000_000 + step_ms, Timer::Retention);
+                        timers.arm(now_ms + step_ms, Timer::Retention);
                     }
                 }
-                Timer::Schedule(index) => {
-                    let Running { schedule, topic } = &schedules[index];
-                    counts[index] += 1;
-                    let event = schedule.event(SystemTime::now(), counts[index]);
-                    let draft = Draft::encode(Topics::from_elem(topic.clone(), 1), &event, bus.log.epoch());
+                Timer::Schedule(key) => {
+                    let Some(running) = schedules.0.get_mut(key) else { continue };
+                    running.count += 1;
+                    let event = running.schedule.event(SystemTime::now(), running.count);
+                    let draft = Draft::encode(Topics::from_elem(running.topic.clone(), 1), &event, bus.log.epoch());
                     match draft.and_then(|draft| bus.publish(vec![draft], now_ns)) {
                         Ok(_) => metrics.events_published(Source::Schedule, 1),
-                        Err(fault) => tracing::error!(topic = topic.as_str(), %fault, "schedule not published"),
+                        Err(fault) => tracing::error!(topic = running.topic.as_str(), %fault, "schedule not published"),
                     }
                     // From the due time, so that the period does not drift; beats that were missed
                     // while the machine slept merge into one.
-                    let every_ms = schedule.every().as_millis() as u64;
-                    timers.arm((entry.due_ms + every_ms).max(now_ns / 1_000_000), Timer::Schedule(index));
+                    let due_ms = (entry.due_ms + running.every_ms()).max(now_ms);
+                    running.timer = Some(timers.arm(due_ms, Timer::Schedule(key)));
+                }
+                Timer::Reload => {
+                    schedules.follow(&config.load(), timers, now_ms);
+                    for shard in 0..bus.shards() {
+                        timers.arm(now_ms, Timer::Shard(shard, ShardTimer::Reload));
+                    }
                 }
             }
         }
+    }
+}
+
+/// The schedules that run.
+#[derive(Default)]
+struct Schedules(Slab<Running>);
+
+struct Running {
+    schedule: Schedule,
+    topic: Topic,
+    count: u64,
+    timer: Option<TimerKey>,
+}
+
+impl Running {
+    fn every_ms(&self) -> u64 {
+        self.schedule.every().as_millis() as u64
+    }
+}
+
+impl Schedules {
+    /// Runs what is configured from now on. A schedule that ran before goes on with its phase and count.
+    fn follow(&mut self, config: &Config, timers: &Timers<Timer>, now_ms: u64) {
+        let mut starting: Vec<_> = config.schedule.iter().collect();
+        for key in self.0.keys().collect::<Vec<_>>() {
+            let Some(running) = self.0.get(key) else { continue };
+            if let Some(at) = starting.iter().position(|schedule| **schedule == running.schedule) {
+                starting.remove(at);
+            } else if let Some(timer) = self.0.remove(key).and_then(|dropped| dropped.timer) {
+                // Should it have expired by now, its key finds nothing.
+                timers.cancel(timer);
+            }
+        }
+        for schedule in starting {
+            let topic = schedule.topic(&config.default_topic);
+            let key = self.0.insert(Running { schedule: schedule.clone(), topic, count: 0, timer: None });
+            if let Some(running) = self.0.get_mut(key) {
+                running.timer = Some(timers.arm(now_ms + running.every_ms(), Timer::Schedule(key)));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(text: &str) -> Config {
+        Config::parse(text, "ticks.toml".as_ref()).unwrap()
+    }
+
+    #[test]
+    fn schedules_that_stay_keep_their_phase_and_count() {
+        let timers = Timers::new(0);
+        let mut schedules = Schedules::default();
+        let [a, b, c] = ["a", "b", "c"].map(|data| format!("[[schedule]]\nevery = \"1s\"\ndata = \"{data}\"\n"));
+        // One of the two that are equal goes.
+        schedules.follow(&config(&[&*a, &a, &b].concat()), &timers, 0);
+        assert_eq!(timers.len(), 3);
+        let keys: Vec<_> = schedules.0.keys().collect();
+        let phase = |schedules: &Schedules, key| schedules.0.get(key).map(|running| (running.count, running.timer));
+        for &key in &keys {
+            schedules.0.get_mut(key).unwrap().count = 7;
+        }
+        let before: Vec<_> = keys.iter().map(|&key| phase(&schedules, key)).collect();
+        schedules.follow(&config(&[&*c, &b, &a].concat()), &timers, 500);
+        let after: Vec<_> = keys.iter().map(|&key| phase(&schedules, key)).collect();
+        assert_eq!(after, [before[0], None, before[2]]);
+        assert_eq!((timers.len(), schedules.0.len()), (3, 3));
+        schedules.follow(&config("schedule = []"), &timers, 600);
+        assert!(timers.is_empty() && schedules.0.is_empty());
     }
 }

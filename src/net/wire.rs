@@ -1,9 +1,11 @@
 //! A stream's socket: plain `send(2)`, without waiting and without signals.
 
 use std::net::{Shutdown, TcpStream};
+use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
+use socket2::SockRef;
 
 use crate::hub::stream::{Sent, Socket};
 
@@ -41,6 +43,13 @@ impl Wire {
             }
         }
         Some(dropped)
+    }
+
+    /// Bounds how long bytes may stay unacknowledged, or the peer's window shut, before the kernel
+    /// gives the connection up.
+    pub fn set_user_timeout(&self, time: Duration) {
+        // It fails only where the connection has failed.
+        let _ = SockRef::from(&self.0).set_tcp_user_timeout(Some(time));
     }
 
     /// Closes the writing side after the last bytes, and reads what is left, since a socket that is

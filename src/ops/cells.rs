@@ -127,6 +127,8 @@ pub struct ShardCells {
     pub delivery: Histogram,
     /// The length of passes.
     pub pass: Histogram,
+    /// The processor time that passes took, in nanoseconds.
+    pub busy_ns: Cell,
     closed: [Cell; CloseReason::ALL.len()],
     gaps: [Cell; GapReason::ALL.len()],
 }

@@ -342,6 +342,17 @@ pub struct Loaded {
     pub warnings: Vec<String>,
 }
 
+impl Loaded {
+    /// Logs where the configuration is from and what is odd about it, and gives it.
+    pub fn told(self) -> Config {
+        if let Some(file) = self.file {
+            tracing::info!(file = %file.display(), "configuration read");
+        }
+        self.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+        self.config
+    }
+}
+
 // ===== impl Config =====
 
 impl Config {
@@ -478,9 +489,16 @@ enum Kind {
     Conflict { keys: [&'static str; 2], reason: String },
     #[error("{key}: {length} entries, at most {max} are allowed")]
     TooMany { key: &'static str, length: usize, max: usize },
+    #[error("what can change now does not agree with what needs a restart: {0}")]
+    Reload(Box<ConfigError>),
 }
 
 impl ConfigError {
+    /// A configuration that is valid by itself can't be applied to what runs, for this reason.
+    pub(super) fn on_reload(self) -> ConfigError {
+        ConfigError(Kind::Reload(Box::new(self)))
+    }
+
     fn in_file(file: &Path, text: &str, mut error: toml::de::Error) -> ConfigError {
         let line = error.span().map(|span| 1 + text.as_bytes()[..span.start].iter().filter(|b| **b == b'\n').count());
         let message = error.message().trim().replace('\n', ", ");
@@ -605,7 +623,7 @@ mod tests {
     #[test]
     fn every_setting_can_be_set_by_its_variable() {
         for setting in settings() {
-            let value = match &setting.default {
+            let value = match &setting.value {
                 Value::String(text) => text.clone(),
                 other => other.to_string(),
             };
@@ -720,7 +738,7 @@ mod tests {
         for setting in settings() {
             let default = match setting.key().as_str() {
                 "schedule" => "see below".to_owned(),
-                _ => format!("`{}`", setting.default),
+                _ => format!("`{}`", setting.value),
             };
             let row = format!("| `{}` | {default} |", setting.key());
             assert_eq!(reference.matches(&row).count(), 1, "docs/configuration.md needs the row {row}");

@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::SystemTime;
 
 use prometheus::core::{Collector, Desc};
 use prometheus::process_collector::ProcessCollector;
@@ -76,6 +77,14 @@ const DELIVERY_SECONDS: Family = histogram(
     "Time from an event's publish to the write that carried it, per delivery but for replay, in seconds.",
 );
 const PASS_SECONDS: Family = histogram("sluicegate_pass_seconds", "Length of a shard's passes, in seconds.");
+const SHARD_LAG_SECONDS: Family = gauge(
+    "sluicegate_shard_lag_seconds",
+    "Age of the oldest event in the log that waits for the shard's passes, in seconds; 0 when none does.",
+)
+.by("shard");
+const SHARD_BUSY_SECONDS: Family =
+    counter("sluicegate_shard_busy_seconds_total", "Processor time that the shard's passes took, in seconds.")
+        .by("shard");
 const STREAMS_MAX: Family = gauge("sluicegate_streams_max", "Streams that may be open.");
 const LOG_EVENTS_MAX: Family = gauge("sluicegate_log_events_max", "Kept events that the log may hold.");
 const LOG_BYTES_MAX: Family = gauge("sluicegate_log_bytes_max", "Memory that kept events may take, in bytes.");
@@ -88,9 +97,17 @@ const CONNECTIONS: Family =
     gauge("sluicegate_connections", "Open connections that are no streams, by listener.").by("listener");
 const ACCEPT_ERRORS: Family = counter("sluicegate_accept_errors_total", "Failures to accept a connection.");
 const DRAINING: Family = gauge("sluicegate_draining", "1 while the gateway is shutting down, else 0.");
+const RELOAD_SUCCESSFUL: Family = gauge(
+    "sluicegate_config_last_reload_successful",
+    "1 if the configuration was applied when it was last read, 0 if it was refused.",
+);
+const RELOAD_SUCCESS_TIMESTAMP: Family = gauge(
+    "sluicegate_config_last_reload_success_timestamp_seconds",
+    "When a configuration was last applied, at the start or since, in seconds since 1970.",
+);
 const BUILD_INFO: Family = gauge("sluicegate_build_info", "1, with what was built as labels.");
 
-const FAMILIES: [&Family; 25] = [
+const FAMILIES: [&Family; 29] = [
     &STREAMS,
     &BEHIND_STREAMS,
     &STREAMS_OPENED,
@@ -105,6 +122,8 @@ const FAMILIES: [&Family; 25] = [
     &GAPS,
     &DELIVERY_SECONDS,
     &PASS_SECONDS,
+    &SHARD_LAG_SECONDS,
+    &SHARD_BUSY_SECONDS,
     &STREAMS_MAX,
     &LOG_EVENTS_MAX,
     &LOG_BYTES_MAX,
@@ -115,6 +134,8 @@ const FAMILIES: [&Family; 25] = [
     &CONNECTIONS,
     &ACCEPT_ERRORS,
     &DRAINING,
+    &RELOAD_SUCCESSFUL,
+    &RELOAD_SUCCESS_TIMESTAMP,
     &BUILD_INFO,
 ];
 
@@ -185,6 +206,8 @@ pub struct Gauges {
     pub log_bytes: Box<dyn Fn() -> u64 + Send + Sync>,
     /// How many entries are on the timing wheel.
     pub timer_entries: Box<dyn Fn() -> u64 + Send + Sync>,
+    /// How long the oldest event that waits for this shard has been waiting, in nanoseconds.
+    pub shard_lag_ns: Box<dyn Fn(usize) -> u64 + Send + Sync>,
     /// The bounds, to hold the others against.
     pub bounds: Bounds,
 }
@@ -207,6 +230,7 @@ impl Default for Gauges {
             log_events: Box::new(|| 0),
             log_bytes: Box::new(|| 0),
             timer_entries: Box::new(|| 0),
+            shard_lag_ns: Box::new(|_| 0),
             bounds: Bounds::default(),
         }
     }
@@ -225,6 +249,8 @@ pub struct Metrics {
     connections: [AtomicU64; Listener::ALL.len()],
     accept_errors: AtomicU64,
     draining: AtomicBool,
+    reload_successful: AtomicBool,
+    reload_success_ms: AtomicU64,
     descs: Vec<Desc>,
     process: ProcessCollector,
 }
@@ -244,6 +270,8 @@ impl Metrics {
             connections: Default::default(),
             accept_errors: AtomicU64::new(0),
             draining: AtomicBool::new(false),
+            reload_successful: AtomicBool::new(true),
+            reload_success_ms: AtomicU64::new(unix_ms()),
             descs,
             process: ProcessCollector::for_self(),
         }
@@ -296,9 +324,12 @@ impl Metrics {
         self.draining.store(true, Ordering::Relaxed);
     }
 
-    /// Open streams, over all shards.
-    pub fn streams(&self) -> u64 {
-        self.sum(|shard| &shard.streams)
+    /// Says what became of a new configuration.
+    pub fn reloaded(&self, applied: bool) {
+        self.reload_successful.store(applied, Ordering::Relaxed);
+        if applied {
+            self.reload_success_ms.store(unix_ms(), Ordering::Relaxed);
+        }
     }
 
     /// All metrics in the text format 0.0.4, sorted by name; see [`CONTENT_TYPE`].
@@ -366,6 +397,10 @@ impl Collector for Metrics {
             GAPS.values(GapReason::ALL.iter().map(|r| (r.as_str(), self.sum(|shard| shard.gaps(*r))))),
             DELIVERY_SECONDS.histogram(&self.sum_histogram(|shard| &shard.delivery)),
             PASS_SECONDS.histogram(&self.sum_histogram(|shard| &shard.pass)),
+            SHARD_LAG_SECONDS
+                .seconds((0..self.shards.len()).map(|shard| (shard.to_string(), (self.gauges.shard_lag_ns)(shard)))),
+            SHARD_BUSY_SECONDS
+                .seconds(self.shards.iter().enumerate().map(|(i, shard)| (i.to_string(), shard.busy_ns.get()))),
             STREAMS_MAX.value(self.gauges.bounds.streams),
             LOG_EVENTS_MAX.value(self.gauges.bounds.log_events),
             LOG_BYTES_MAX.value(self.gauges.bounds.log_bytes),
@@ -376,9 +411,15 @@ impl Collector for Metrics {
             CONNECTIONS.values(Listener::ALL.iter().map(|l| (l.as_str(), at(&self.connections, *l as usize)))),
             ACCEPT_ERRORS.value(self.accept_errors.load(Ordering::Relaxed)),
             DRAINING.value(self.draining.load(Ordering::Relaxed).into()),
-            BUILD_INFO.of(vec![BUILD_INFO.metric(vec![pair("revision", REVISION), pair("version", VERSION)], 1)]),
+            RELOAD_SUCCESSFUL.value(self.reload_successful.load(Ordering::Relaxed).into()),
+            RELOAD_SUCCESS_TIMESTAMP.number(self.reload_success_ms.load(Ordering::Relaxed) as f64 / 1e3),
+            BUILD_INFO.of(vec![BUILD_INFO.metric(vec![pair("revision", REVISION), pair("version", VERSION)], 1.0)]),
         ]
     }
+}
+
+fn unix_ms() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }
 
 fn at(counts: &[AtomicU64], index: usize) -> u64 {
@@ -406,9 +447,8 @@ impl Family {
         family
     }
 
-    fn metric(&self, labels: Vec<LabelPair>, value: u64) -> proto::Metric {
+    fn metric(&self, labels: Vec<LabelPair>, value: f64) -> proto::Metric {
         let mut metric = proto::Metric::from_label(labels);
-        let value = value as f64;
         if self.kind == MetricType::COUNTER {
             let mut counter = proto::Counter::default();
             counter.set_value(value);
@@ -423,11 +463,24 @@ impl Family {
 
     /// The family with one number and no label.
     fn value(&self, value: u64) -> MetricFamily {
+        self.number(value as f64)
+    }
+
+    fn number(&self, value: f64) -> MetricFamily {
         self.of(vec![self.metric(Vec::new(), value)])
     }
 
     /// The family with a number per value of its label.
     fn values<L: AsRef<str>>(&self, values: impl Iterator<Item = (L, u64)>) -> MetricFamily {
+        self.labelled(values.map(|(name, value)| (name, value as f64)))
+    }
+
+    /// The family with a time, given in nanoseconds, per value of its label.
+    fn seconds<L: AsRef<str>>(&self, nanos: impl Iterator<Item = (L, u64)>) -> MetricFamily {
+        self.labelled(nanos.map(|(name, nanos)| (name, nanos as f64 / 1e9)))
+    }
+
+    fn labelled<L: AsRef<str>>(&self, values: impl Iterator<Item = (L, f64)>) -> MetricFamily {
         let label = self.label.unwrap_or_default();
         self.of(values.map(|(name, value)| self.metric(vec![pair(label, name.as_ref())], value)).collect())
     }
@@ -506,7 +559,9 @@ mod tests {
     fn every_label_value_is_there_from_the_start() {
         let text = rendered(&metrics(2));
         for shard in 0..2 {
-            assert_eq!(value(&text, &format!("sluicegate_streams{{shard=\"{shard}\"}}")), 0.0);
+            for family in ["streams", "shard_lag_seconds", "shard_busy_seconds_total"] {
+                assert_eq!(value(&text, &format!("sluicegate_{family}{{shard=\"{shard}\"}}")), 0.0);
+            }
         }
         let zero = |family: &Family, label: &str| {
             let series = format!("{}{{{}=\"{label}\"}}", family.name, family.label.unwrap());
@@ -529,6 +584,7 @@ mod tests {
             log_events: Box::new(|| 7),
             log_bytes: Box::new(|| 700),
             timer_entries: Box::new(|| 8),
+            shard_lag_ns: Box::new(|shard| shard as u64 * 2_500_000_000),
             ..Gauges::default()
         };
         let metrics = Arc::new(Metrics::new(ShardCells::for_shards(2), gauges));
@@ -536,6 +592,7 @@ mod tests {
             shard.streams.set(10 + i as u64);
             shard.streams.set(shard.streams.get() - 1);
             shard.deliveries.add(100);
+            shard.busy_ns.add(1_500_000);
             shard.streams_closed(CloseReason::Lagged).add(2);
             shard.gaps(GapReason::Expired).add(3);
         }
@@ -545,6 +602,8 @@ mod tests {
         metrics.stream_shed(Shed::Full);
         metrics.accept_error();
         metrics.set_draining();
+        let started = unix_ms() as f64 / 1e3;
+        metrics.reloaded(false);
         let open = metrics.connection(Listener::Control);
         drop(metrics.connection(Listener::Public));
         let text = rendered(&metrics);
@@ -552,6 +611,9 @@ mod tests {
             ("sluicegate_streams{shard=\"0\"}", 9.0),
             ("sluicegate_streams{shard=\"1\"}", 10.0),
             ("sluicegate_deliveries_total", 200.0),
+            ("sluicegate_shard_lag_seconds{shard=\"0\"}", 0.0),
+            ("sluicegate_shard_lag_seconds{shard=\"1\"}", 2.5),
+            ("sluicegate_shard_busy_seconds_total{shard=\"1\"}", 0.0015),
             ("sluicegate_streams_closed_total{reason=\"lagged\"}", 4.0),
             ("sluicegate_gaps_total{reason=\"expired\"}", 6.0),
             ("sluicegate_events_published_total{source=\"schedule\"}", 4.0),
@@ -568,7 +630,13 @@ mod tests {
         ] {
             assert_eq!(value(&text, series), expected, "{series}");
         }
-        assert_eq!(metrics.streams(), 19);
+        let applied = "sluicegate_config_last_reload_success_timestamp_seconds";
+        assert_eq!(value(&text, "sluicegate_config_last_reload_successful"), 0.0);
+        assert!((started - 60.0..=started).contains(&value(&text, applied)));
+        metrics.reloaded(true);
+        let text = rendered(&metrics);
+        assert_eq!(value(&text, "sluicegate_config_last_reload_successful"), 1.0);
+        assert!(value(&text, applied) >= started);
         drop(open);
         assert_eq!(value(&rendered(&metrics), "sluicegate_connections{listener=\"control\"}"), 0.0);
     }

@@ -14,12 +14,14 @@ pub mod limits;
 pub mod logging;
 /// What Prometheus reads.
 pub mod metrics;
+/// A new configuration for a gateway that runs.
+pub mod reload;
 /// Why requests are refused.
 pub mod refusal;
 /// Events on a timer, as configured.
 pub mod schedule;
 mod settings;
-/// SIGTERM and SIGINT.
+/// SIGTERM, SIGINT and SIGHUP.
 pub mod shutdown;
 /// Quantities with a unit, as written in configuration.
 pub mod units;

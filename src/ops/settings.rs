@@ -41,26 +41,37 @@ impl Variables {
     }
 }
 
-/// A setting: a leaf of the default configuration.
+/// A setting: a leaf of a configuration.
 pub(super) struct Setting {
     pub(super) path: Vec<String>,
-    pub(super) default: Value,
+    pub(super) value: Value,
 }
 
-/// All settings, from what the default configuration serializes to.
+/// All settings, with their defaults.
 pub(super) fn settings() -> Vec<Setting> {
+    settings_of(&Config::default())
+}
+
+/// All settings, as they are in this configuration: from what it serializes to.
+fn settings_of(config: &Config) -> Vec<Setting> {
     fn walk(table: Table, above: &[String], into: &mut Vec<Setting>) {
-        for (key, default) in table {
+        for (key, value) in table {
             let path = [above, &[key]].concat();
-            match default {
+            match value {
                 Value::Table(table) => walk(table, &path, into),
-                default => into.push(Setting { path, default }),
+                value => into.push(Setting { path, value }),
             }
         }
     }
     let mut settings = Vec::new();
-    walk(Table::try_from(Config::default()).expect("Invariant: every setting has a TOML form"), &[], &mut settings);
+    walk(Table::try_from(config).expect("Invariant: every setting has a TOML form"), &[], &mut settings);
     settings
+}
+
+/// The keys of the settings that differ between two configurations.
+pub(super) fn differing(one: &Config, other: &Config) -> Vec<String> {
+    let pairs = settings_of(one).into_iter().zip(settings_of(other));
+    pairs.filter(|(one, other)| one.value != other.value).map(|(one, _)| one.key()).collect()
 }
 
 impl Setting {
@@ -74,9 +85,9 @@ impl Setting {
         format!("{PREFIX}{}", self.path.join("_").to_uppercase())
     }
 
-    /// Reads a variable's value as the TOML type of the default.
+    /// Reads a variable's value as the TOML type of the setting's own.
     pub(super) fn read(&self, text: &str) -> Result<Value, String> {
-        match &self.default {
+        match &self.value {
             Value::String(_) => Ok(Value::String(text.to_owned())),
             Value::Integer(_) => text.parse().map(Value::Integer).map_err(|e| format!("{text:?} is no integer: {e}")),
             Value::Float(_) => text.parse().map(Value::Float).map_err(|e| format!("{text:?} is no number: {e}")),

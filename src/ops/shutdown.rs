@@ -1,4 +1,5 @@
-//! The two signals that end the process: the first asks it to drain, the second to leave at once.
+//! The signals that end the process: the first asks it to drain, the second to leave at once. And
+//! SIGHUP, which asks it to read its configuration again.
 
 use std::io;
 
@@ -36,6 +37,25 @@ impl Signals {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",
         }
+    }
+}
+
+/// Listens for SIGHUP from its creation on. It no longer ends the process from then.
+#[derive(Debug)]
+pub struct Hangups(Signal);
+
+impl Hangups {
+    /// Starts to listen. Needs a tokio runtime with I/O.
+    ///
+    /// # Errors
+    /// If the handler can't be installed.
+    pub fn new() -> io::Result<Hangups> {
+        Ok(Hangups(signal(SignalKind::hangup())?))
+    }
+
+    /// Waits for the next one. Those that come between two calls count as one.
+    pub async fn next(&mut self) {
+        self.0.recv().await;
     }
 }
 

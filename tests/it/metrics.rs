@@ -2,11 +2,13 @@
 
 use std::io::Write;
 use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::support::{Metrics, SOON, Server, tool, within};
 
 /// Every family that is promised, with a label where it has one.
-const PROMISED: [&str; 25] = [
+const PROMISED: [&str; 29] = [
     "sluicegate_streams{shard=\"0\"}",
     "sluicegate_streams_opened_total",
     "sluicegate_streams_closed_total{reason=\"client_gone\"}",
@@ -20,12 +22,16 @@ const PROMISED: [&str; 25] = [
     "sluicegate_delivery_seconds_count",
     "sluicegate_delivery_seconds_bucket{le=\"0.00005\"}",
     "sluicegate_pass_seconds_sum",
+    "sluicegate_shard_lag_seconds{shard=\"0\"}",
+    "sluicegate_shard_busy_seconds_total{shard=\"0\"}",
     "sluicegate_log_events",
     "sluicegate_log_bytes",
     "sluicegate_timer_entries",
     "sluicegate_timer_late_seconds_count",
     "sluicegate_connections{listener=\"public\"}",
     "sluicegate_connections{listener=\"control\"}",
+    "sluicegate_config_last_reload_successful",
+    "sluicegate_config_last_reload_success_timestamp_seconds",
     "sluicegate_build_info",
     "process_cpu_seconds_total",
     "process_open_fds",
@@ -145,6 +151,35 @@ fn a_small_scenario_is_counted() {
     assert_eq!(metrics.sum("sluicegate_streams_closed_total"), metrics.get("sluicegate_streams_opened_total"));
     assert_eq!(metrics.get("sluicegate_deliveries_total"), 8.0);
     assert_eq!(metrics.get("sluicegate_delivery_seconds_count"), 5.0, "what is replayed has no latency");
+}
+
+/// A shard that may pass only every two seconds is late for that long, as one that is stuck would be
+/// for ever. One that has nothing to take is not late, whatever is published for others.
+#[test]
+fn a_shard_that_does_not_take_its_events_lags() {
+    let server =
+        Server::start("shards = 2\nschedule = []\n[stream]\nheartbeat = \"0s\"\n[pass]\ninterval_min = \"2s\"\n");
+    let lags =
+        || [0, 1].map(|shard| server.metrics().get(&format!("sluicegate_shard_lag_seconds{{shard=\"{shard}\"}}")));
+    let mut stream = server.subscribe("/events/a");
+    server.publish("nobody", "x");
+    thread::sleep(Duration::from_millis(300));
+    assert_eq!(lags(), [0.0, 0.0]);
+    server.publish("a", "1");
+    stream.expect_data("1");
+    assert_eq!(lags(), [0.0, 0.0]);
+    let told = Instant::now();
+    server.publish("a", "2");
+    server.publish("nobody", "x");
+    assert!(within(SOON, || told.elapsed() > Duration::from_millis(500)));
+    let (least, [lag, other], most) = (told.elapsed(), lags(), told.elapsed());
+    // The event was published after the clock was read, and some time before its answer came.
+    let range = least.as_secs_f64() - 0.4..=most.as_secs_f64();
+    assert!(range.contains(&lag) && other == 0.0, "{lag} {other} {range:?}");
+    stream.expect_data("2");
+    assert!(within(SOON, || lags() == [0.0, 0.0]));
+    let busy = server.metrics().get("sluicegate_shard_busy_seconds_total{shard=\"0\"}");
+    assert!(busy > 0.0 && busy < 0.1, "{busy}");
 }
 
 #[test]

@@ -51,8 +51,10 @@ impl<S: Socket> Registry<S> {
         observer: &mut impl Observer,
     ) {
         let Some(stream) = self.streams.get(key) else { return };
-        let cohort = self.cohorts.at(stream.cohort);
-        let (framing, slow, subscription) = (cohort.framing, cohort.slow, cohort.subscription.clone());
+        let index = stream.cohort;
+        let slow = self.slow(index);
+        let cohort = self.cohorts.at(index);
+        let (framing, subscription) = (cohort.framing, cohort.subscription.clone());
         let mut reads = 0;
         loop {
             let position = self.position;

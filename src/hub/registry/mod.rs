@@ -21,7 +21,7 @@ use crate::hub::frame::{Chunk, Frame, Framing, HEARTBEAT};
 use crate::hub::gap::{self, GapReason};
 use crate::hub::id::EventId;
 use crate::hub::log::{Read, Start, Window};
-use crate::hub::policy::SlowPolicy;
+use crate::hub::policy::{Policies, SlowPolicy};
 use crate::hub::routes::{CohortIndex, Routes};
 use crate::hub::run::{RUN_BYTES_MAX, Run};
 use crate::hub::slab::{Slab, SlabKey};
@@ -119,6 +119,8 @@ struct Cohort {
     subscription: Arc<Subscription>,
     framing: Framing,
     slow: SlowPolicy,
+    /// By which of the registry's policies `slow` was chosen.
+    policed: u32,
     members: u32,
     /// The last frame that was found to touch it, by a count of frames.
     mark: u64,
@@ -135,6 +137,10 @@ pub struct Registry<S> {
     behind: usize,
     beats: Beats,
     heartbeat: Arc<Chunk>,
+    /// The policies that have taken the place of those that streams were opened with, and a count of
+    /// them. A cohort looks its own up when it is asked for: many at once would hold up a pass.
+    policies: Policies,
+    policed: u32,
     /// Streams that are behind and can be served.
     ready: VecDeque<StreamKey>,
     /// Streams opened at a head that the shard has yet to reach: they have what it has, and wait.
@@ -172,6 +178,8 @@ impl<S: Socket> Registry<S> {
             behind: 0,
             beats: Beats::new(heartbeat_ms, seed),
             heartbeat: Arc::new(Chunk::new(HEARTBEAT)),
+            policies: Policies::default(),
+            policed: 0,
             ready: VecDeque::new(),
             ahead: Vec::new(),
             effects: Vec::new(),
@@ -222,6 +230,17 @@ impl<S: Socket> Registry<S> {
     /// How often [`Registry::heartbeat`] wants to be called, in milliseconds.
     pub fn heartbeat_step_ms(&self) -> u64 {
         self.beats.slot_ms()
+    }
+
+    /// Changes the heartbeat's interval, for all streams.
+    pub fn set_heartbeat(&mut self, heartbeat_ms: u64) {
+        self.beats.set_interval(heartbeat_ms);
+    }
+
+    /// Changes what happens to streams that are too slow, for all of them.
+    pub fn set_policies(&mut self, policies: Policies) {
+        self.policies = policies;
+        self.policed = self.policed.wrapping_add(1);
     }
 
     /// The keys of all streams.
@@ -675,10 +694,21 @@ impl<S: Socket> Registry<S> {
             return cohort.index();
         }
         let subscription = key.0.clone();
-        let cohort = self.cohorts.insert(Cohort { subscription, framing, slow, members: 1, mark: 0, live: Vec::new() });
+        let (members, mark, live, policed) = (1, 0, Vec::new(), self.policed);
+        let cohort = self.cohorts.insert(Cohort { subscription, framing, slow, policed, members, mark, live });
         self.routes.add(&key.0, cohort.index());
         self.by_subscription.insert(key, cohort);
         cohort.index()
+    }
+
+    /// What happens to this cohort's streams if they are too slow.
+    fn slow(&mut self, cohort: CohortIndex) -> SlowPolicy {
+        let cohort = self.cohorts.at(cohort);
+        if cohort.policed != self.policed {
+            cohort.slow = self.policies.for_subscription(&cohort.subscription);
+            cohort.policed = self.policed;
+        }
+        cohort.slow
     }
 
     fn part(&mut self, cohort: CohortIndex) {

@@ -17,6 +17,8 @@ use super::publish::Publisher;
 use super::{Conversation, Head, Metrics, SOON, within};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_sluicegate");
+/// The configuration file, in the server's own folder.
+const CONFIG: &str = "sluicegate.toml";
 
 /// The binary, with none of our own variables set.
 fn command() -> Command {
@@ -95,7 +97,7 @@ impl Launch {
     #[track_caller]
     pub(crate) fn start(self) -> Server {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let file = folder.path().join("sluicegate.toml");
+        let file = folder.path().join(CONFIG);
         fs::write(&file, &self.config).expect("a file in it");
         let mut command = match self.open_files {
             None => command(),
@@ -120,7 +122,7 @@ impl Launch {
             }
         });
         let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
-        let mut server = Server { child, public: Vec::new(), control: nowhere, lines, ended: None, _folder: folder };
+        let mut server = Server { child, public: Vec::new(), control: nowhere, lines, ended: None, folder };
         let ready = within(SOON, || {
             server.log("publishing, metrics and health are served").is_some() || server.has_ended().is_some()
         });
@@ -141,7 +143,7 @@ pub(crate) struct Server {
     control: SocketAddr,
     lines: Arc<Mutex<Vec<String>>>,
     ended: Option<ExitStatus>,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Server {
@@ -224,6 +226,21 @@ impl Server {
     pub(crate) fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(self.pid() as i32).expect("a process id");
         kill_process(pid, signal).expect("a child that has not been waited for");
+    }
+
+    /// Gives it a new configuration file and SIGHUP. Answers the log line that says what became of it.
+    #[track_caller]
+    pub(crate) fn reload(&self, config: &str) -> Value {
+        let outcomes = || {
+            let messages = ["configuration reloaded", "the new configuration is refused, and nothing has changed"];
+            messages.map(|message| self.logs(message))
+        };
+        let before = outcomes().map(|lines| lines.len());
+        fs::write(self.folder.path().join(CONFIG), config).expect("a file");
+        self.signal(Signal::HUP);
+        let after = || outcomes().into_iter().zip(before).find_map(|(lines, before)| lines.get(before).cloned());
+        assert!(within(SOON, || after().is_some()), "no word of the new configuration");
+        after().expect("there was one")
     }
 
     fn has_ended(&mut self) -> Option<ExitStatus> {
