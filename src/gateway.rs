@@ -23,6 +23,7 @@ use crate::hub::id::{Epoch, EventId};
 use crate::hub::log::LogLimits;
 use crate::hub::topic::Topic;
 use crate::net::acceptor::{self, Door};
+use crate::net::admin::Turns;
 use crate::net::clock::Clock;
 use crate::net::connection::ConnectionLimits;
 use crate::net::listener::{SocketOptions, bind, bind_all};
@@ -406,6 +407,7 @@ impl Gateway {
             streams_max: plan.streams as usize,
             sockets_max: plan.sockets as usize,
             handler,
+            admin: Turns::new(shards),
             draining: AtomicBool::new(false),
             closing: AtomicBool::new(false),
             publishing: AtomicUsize::new(0),
