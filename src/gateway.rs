@@ -23,6 +23,7 @@ use crate::hub::id::{Epoch, EventId};
 use crate::hub::log::LogLimits;
 use crate::hub::topic::Topic;
 use crate::net::acceptor::{self, Door};
+use crate::net::admin::Turns;
 use crate::net::clock::Clock;
 use crate::net::connection::ConnectionLimits;
 use crate::net::listener::{SocketOptions, bind, bind_all};
@@ -300,7 +301,8 @@ impl Gateway {
     }
 
     /// Applies what of a new configuration can change while the gateway runs: all of that, or nothing.
-    /// Streams and publishers do not notice. What needs a restart stays as it was, and is told.
+    /// Streams and publishers do not notice. Its schedules take the place of all that run, those of
+    /// [`Builder::schedule`] included. What needs a restart stays as it was, and is told.
     /// `log.level` is the level of [`crate::ops::logging`], so without effect on a logger of your own.
     ///
     /// # Errors
@@ -406,6 +408,7 @@ impl Gateway {
             streams_max: plan.streams as usize,
             sockets_max: plan.sockets as usize,
             handler,
+            admin: Turns::new(shards),
             draining: AtomicBool::new(false),
             closing: AtomicBool::new(false),
             publishing: AtomicUsize::new(0),

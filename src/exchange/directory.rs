@@ -23,6 +23,11 @@ impl ShardSet {
         ShardSet(1 << shard)
     }
 
+    /// How many shards it holds.
+    pub fn count(self) -> u32 {
+        self.0.count_ones()
+    }
+
     /// Whether it holds this shard.
     pub fn holds(self, shard: usize) -> bool {
         self.0 & Self::only(shard).0 != 0
@@ -76,7 +81,7 @@ impl Directory {
         ShardSet(found)
     }
 
-    /// How many topics have streams.
+    /// How many topics have streams that name them.
     pub fn topics(&self) -> usize {
         self.topics.len()
     }
@@ -95,6 +100,7 @@ mod tests {
         directory.join(&b, 5);
         let found = directory.interested([&a, &b], 64);
         assert!(found.holds(0) && found.holds(5) && found.holds(63) && !found.holds(1));
+        assert_eq!(found.count(), 3);
         directory.leave(&a, 0);
         assert_eq!(directory.interested([&a], 64), ShardSet::only(63));
         directory.leave(&a, 63);

@@ -82,6 +82,16 @@ impl LogCell {
         self.log.lock().published_ns(from)
     }
 
+    /// As [`Log::before`].
+    pub fn before(&self, before: u64, max: usize, out: &mut Vec<Arc<Frame>>) {
+        self.log.lock().before(before, max, out);
+    }
+
+    /// As [`Log::reach_ns`].
+    pub fn reach_ns(&self, now_ns: u64, window_ns: u64) -> [u64; 2] {
+        self.log.lock().reach_ns(now_ns, window_ns)
+    }
+
     /// How many events it holds, and how many bytes of memory they take.
     pub fn size(&self) -> (usize, usize) {
         let log = self.log.lock();

@@ -7,6 +7,8 @@
 //!
 //! Invariant: a stream is looked at no later than one interval after it was last written to.
 
+use std::num::NonZero;
+
 use super::jitter::Jitter;
 
 /// How many slots a turn has.
@@ -17,9 +19,12 @@ const EARLY_PART: u64 = 4;
 /// Where a stream stands, for taking it out again.
 #[derive(Clone, Copy, Debug)]
 pub struct BeatPlace {
-    slot: u32,
+    /// Counted from 1, so that a stream without a place needs no further byte to say so.
+    slot: NonZero<u8>,
     at: u32,
 }
+
+const _: () = assert!(SLOTS < u8::MAX as usize);
 
 /// The slots of one shard, holding slab indices.
 pub struct Beats {
@@ -63,12 +68,12 @@ impl Beats {
         let steps = (due_in_ms.saturating_sub(early_ms) / self.slot_ms()).clamp(1, SLOTS as u64);
         let slot = (self.hand + steps as usize) % SLOTS;
         self.slots[slot].push(index);
-        BeatPlace { slot: slot as u32, at: self.slots[slot].len() as u32 - 1 }
+        BeatPlace { slot: NonZero::<u8>::MIN.saturating_add(slot as u8), at: self.slots[slot].len() as u32 - 1 }
     }
 
     /// Takes a stream out. Says which stream now stands at `place`, if one moved there.
     pub fn remove(&mut self, place: BeatPlace) -> Option<u32> {
-        let slot = &mut self.slots[place.slot as usize];
+        let slot = &mut self.slots[usize::from(place.slot.get()) - 1];
         slot.swap_remove(place.at as usize);
         if slot.is_empty() {
             *slot = Vec::new();

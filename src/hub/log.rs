@@ -163,11 +163,6 @@ impl Log {
         self.kept.bytes + self.live_only.bytes
     }
 
-    /// How many kept events name each topic, for whoever looks at the log from outside.
-    pub fn topics(&self) -> impl Iterator<Item = (&Topic, usize)> {
-        self.kept.by_topic.iter().map(|(topic, index)| (topic, index.seqs.len()))
-    }
-
     /// Gives the drafts the next places, in their order, and evicts what is over the bounds into
     /// `evicted`, for the caller to free outside its lock.
     ///
@@ -256,6 +251,28 @@ impl Log {
     pub fn published_ns(&self, from: u64) -> Option<u64> {
         let after = from.saturating_sub(1);
         merge(self.kept.after(after), self.live_only.after(after)).next().map(|frame| frame.published_ns())
+    }
+
+    /// The frames before a place, newest first, at most `max` of them: for whoever looks at the log
+    /// from outside, a piece at a time.
+    pub fn before(&self, before: u64, max: usize, out: &mut Vec<Arc<Frame>>) {
+        let (mut kept, mut live_only) = (self.kept.before(before).peekable(), self.live_only.before(before).peekable());
+        let frames = std::iter::from_fn(|| match (kept.peek(), live_only.peek()) {
+            (Some(x), Some(y)) if x.seq() < y.seq() => live_only.next(),
+            (Some(_), _) => kept.next(),
+            (None, _) => live_only.next(),
+        });
+        out.extend(frames.take(max).cloned());
+    }
+
+    /// The part of the last `window_ns` that is still whole, of kept events and of live-only ones.
+    pub fn reach_ns(&self, now_ns: u64, window_ns: u64) -> [u64; 2] {
+        [&self.kept, &self.live_only].map(|ring| match ring.slots.front() {
+            Some((_, oldest)) if ring.evicted_through > 0 => {
+                now_ns.saturating_sub(oldest.published_ns()).min(window_ns)
+            }
+            _ => window_ns,
+        })
     }
 
     /// The frames of a window, oldest first, until they are `budget_bytes` or more: what a stream
@@ -420,6 +437,10 @@ impl Ring {
         self.slots.range(self.index_after(after)..).map(|(_, frame)| frame)
     }
 
+    fn before(&self, before: u64) -> impl Iterator<Item = &Arc<Frame>> {
+        self.slots.range(..self.index_after(before.saturating_sub(1))).rev().map(|(_, frame)| frame)
+    }
+
     fn get(&self, seq: u64) -> Option<&Arc<Frame>> {
         // Without live-only events between them, places have no holes and the guess is right.
         let guess = usize::try_from(seq.checked_sub(self.slots.front()?.0)?).ok()?;
@@ -516,6 +537,11 @@ mod tests {
         frames.iter().map(|frame| frame.seq()).collect()
     }
 
+    /// How many kept events the index has of each topic.
+    fn kept_of(log: &Log) -> impl Iterator<Item = (&Topic, usize)> {
+        log.kept.by_topic.iter().map(|(topic, index)| (topic, index.seqs.len()))
+    }
+
     fn tail(log: &Log, after: u64) -> Option<Vec<u64>> {
         let mut out = Vec::new();
         log.tail(after, usize::MAX, &mut out).map(|_| seqs(&out))
@@ -560,6 +586,21 @@ mod tests {
             log.evict(now_ns, &mut evicted);
             assert_eq!((log.events(), evicted.len()), (2 * left, 4 - 2 * left), "{now_ns}");
         }
+    }
+
+    #[test]
+    fn the_time_that_is_whole_begins_with_the_oldest_once_some_are_evicted() {
+        let mut log = Log::new(epoch(), LogLimits { events: 2, ..NO_BOUNDS });
+        assert_eq!(log.reach_ns(1_000, 100), [100, 100]);
+        for now_ns in [910, 940, 970] {
+            assert_eq!(log.reach_ns(1_000, 100), [100, 100]);
+            log.append([kept("a")], now_ns, &mut Vec::new());
+        }
+        log.append([live("a")], 980, &mut Vec::new());
+        assert_eq!(log.reach_ns(1_000, 100), [60, 100]);
+        assert_eq!(log.reach_ns(1_000, 50), [50, 50]);
+        assert_eq!((log.published_ns(1), log.published_ns(3), log.published_ns(4)), (Some(940), Some(970), Some(980)));
+        assert_eq!(log.published_ns(5), None);
     }
 
     #[test]
@@ -647,7 +688,7 @@ mod tests {
         append(&mut log, [draft(&["a", "b", "a"], Event::new("x")), kept("b")]);
         assert_eq!(read(&log, &to(&["a", "b"], &[]), 0, 0), (Read::Through(2), vec![1, 2]));
         append(&mut log, [kept("b")]);
-        let mut topics: Vec<_> = log.topics().map(|(topic, count)| (topic.as_str().to_owned(), count)).collect();
+        let mut topics: Vec<_> = kept_of(&log).map(|(topic, count)| (topic.as_str().to_owned(), count)).collect();
         topics.sort();
         assert_eq!(topics, [("b".to_owned(), 2)]);
     }
@@ -795,7 +836,7 @@ mod tests {
         assert_eq!(log.head(), head);
         assert_eq!((log.events(), log.bytes()), (held().count(), held().map(|event| event.cost).sum()));
         let [kept_through, live_through] = [false, true].map(|live_only| model.evicted_through(live_only));
-        for (topic, count) in log.topics() {
+        for (topic, count) in kept_of(log) {
             let names = |event: &&Plain| !event.live_only && event.topics.contains(&topic.as_str());
             assert_eq!(held().filter(names).count(), count);
         }
@@ -808,6 +849,14 @@ mod tests {
                 assert_eq!(through, (after >= kept_through.max(live_through)).then_some(expected));
                 assert_eq!(seqs(&out), if through.is_some() { all } else { vec![] });
             }
+        }
+        for before in [0, 1, head / 2, head, head + 1, u64::MAX] {
+            let mut out = Vec::new();
+            log.before(before, 5, &mut out);
+            let mut all: Vec<u64> = held().map(|event| event.seq).filter(|&seq| seq < before).collect();
+            all.reverse();
+            all.truncate(5);
+            assert_eq!(seqs(&out), all);
         }
         for subscription in subscriptions {
             for after in 0..=head {

@@ -19,6 +19,7 @@ pub mod registry;
 pub mod routes;
 pub mod slab;
 pub mod stream;
+pub mod top;
 mod run;
 // When.
 pub mod wheel;

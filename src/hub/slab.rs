@@ -123,12 +123,17 @@ impl<T> Slab<T> {
         }
     }
 
-    /// All keys, by slot.
-    pub fn keys(&self) -> impl Iterator<Item = SlabKey> {
+    /// All values with their keys, by slot.
+    pub fn iter(&self) -> impl Iterator<Item = (SlabKey, &T)> {
         self.slots.iter().zip(0..).filter_map(|(slot, index)| match slot {
-            Slot::Taken { generation, .. } => Some(SlabKey { index, generation: *generation }),
+            Slot::Taken { generation, value } => Some((SlabKey { index, generation: *generation }, value)),
             Slot::Free { .. } => None,
         })
+    }
+
+    /// All keys, by slot.
+    pub fn keys(&self) -> impl Iterator<Item = SlabKey> {
+        self.iter().map(|(key, _)| key)
     }
 }
 

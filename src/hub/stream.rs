@@ -62,6 +62,8 @@ pub(super) struct Stream<S> {
     pub(super) beat_place: Option<BeatPlace>,
     /// When it was last written to.
     pub(super) written_ms: u64,
+    /// When it was opened, in whole seconds: that much fits where there was padding.
+    pub(super) opened_s: u32,
     /// How many events it may still get; [`NO_BOUND`] for no bound.
     pub(super) remaining: u32,
     /// How many bytes the client has sent after its request.
@@ -78,7 +80,7 @@ pub(super) const NO_BOUND: u32 = u32::MAX;
 
 // A stream's cost is the product's promise: whoever adds a field sees it here. A socket is a
 // descriptor, as large as an `i32`.
-const _: () = assert!(size_of::<Stream<i32>>() <= 96);
+const _: () = assert!(size_of::<Stream<i32>>() <= 72);
 
 /// A stream that is not live.
 pub(super) struct Behind {

@@ -1,11 +1,11 @@
-//! The control listener's surface: publishing, metrics, health. It is the operator's door, open to
+//! The control listener's surface: publishing, metrics, health, and what `admin` shows. It is the operator's door, open to
 //! whoever reaches it.
 
 use std::fmt::Write;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use http::{Method, Request, Response, header};
+use http::{HeaderMap, Method, Request, Response, header};
 use http_body_util::Full;
 use hyper::body::Incoming;
 
@@ -14,13 +14,13 @@ use crate::hub::frame::{Draft, Topics};
 use crate::hub::id::EventId;
 use crate::ops::metrics::{CONTENT_TYPE, Source};
 
-use super::negotiation;
 use super::problem::{Problem, Refusal};
 use super::publish;
 use super::response::{self, TEXT};
 use super::state::State;
+use super::{admin, negotiation};
 
-const READ_METHODS: &str = "GET, HEAD";
+pub(super) const READ_METHODS: &str = "GET, HEAD";
 const PUBLISH_METHODS: &str = "POST";
 
 /// Answers a request on the control listener.
@@ -32,6 +32,7 @@ pub async fn answer(state: &State, request: Request<Incoming>) -> Response<Full<
         ("/healthz", &Method::GET | &Method::HEAD) => Ok(response::ok("ok\n", TEXT)),
         ("/readyz", &Method::GET | &Method::HEAD) => ready(state),
         ("/metrics" | "/healthz" | "/readyz", _) => Err(Problem::method(READ_METHODS)),
+        (path, _) if path.starts_with(admin::PREFIX) => admin::answer(state, &request).await,
         (_, &Method::POST) if publishes => publish(state, request).await,
         (_, _) if publishes => Err(Problem::method(PUBLISH_METHODS)),
         _ => Err(Problem::not_found()),
@@ -54,13 +55,7 @@ fn ready(state: &State) -> Result<Response<Full<Bytes>>, Problem> {
 }
 
 async fn publish(state: &State, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Problem> {
-    // A page in the operator's browser could post here without asking. Browsers say where they
-    // come from; programs do not.
-    let fetched = request.headers().get("sec-fetch-site").is_some_and(|site| site != "none");
-    if fetched || request.headers().contains_key(header::ORIGIN) {
-        return Err(Problem::new(Refusal::Forbidden, "requests from web pages are refused: publish from a server")
-            .about("origin"));
-    }
+    refuse_pages(request.headers())?;
     if state.closing.load(Ordering::Relaxed) {
         return Err(closing());
     }
@@ -85,6 +80,18 @@ async fn publish(state: &State, request: Request<Incoming>) -> Result<Response<F
         }
     }
     Ok(response::ok(reply, "application/json"))
+}
+
+/// A page in the operator's browser could ask here, too. Browsers say where they come from; programs
+/// do not.
+pub(super) fn refuse_pages(headers: &HeaderMap) -> Result<(), Problem> {
+    let fetched = headers.get("sec-fetch-site").is_some_and(|site| site != "none");
+    if fetched || headers.contains_key(header::ORIGIN) {
+        return Err(
+            Problem::new(Refusal::Forbidden, "requests from web pages are refused: ask from a program").about("origin")
+        );
+    }
+    Ok(())
 }
 
 fn closing() -> Problem {

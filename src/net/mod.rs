@@ -20,5 +20,6 @@ pub mod reply;
 pub mod state;
 // The two doors.
 pub mod public;
+pub mod admin;
 pub mod control;
 pub mod acceptor;

@@ -154,7 +154,7 @@ fn part(refusal: Refusal) -> Option<&'static str> {
         Refusal::Method => Some("method"),
         Refusal::MediaType => Some("content-type"),
         Refusal::BadBody | Refusal::BodyTooLarge | Refusal::BodyTooSlow | Refusal::BatchTooLarge => Some("body"),
-        Refusal::BadField | Refusal::Forbidden | Refusal::ShuttingDown => None,
+        Refusal::BadField | Refusal::Forbidden | Refusal::Busy | Refusal::ShuttingDown => None,
     }
 }
 
@@ -171,7 +171,7 @@ fn status(refusal: Refusal) -> StatusCode {
         Refusal::NotFound => StatusCode::NOT_FOUND,
         Refusal::Method => StatusCode::METHOD_NOT_ALLOWED,
         Refusal::Forbidden => StatusCode::FORBIDDEN,
-        Refusal::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
+        Refusal::Busy | Refusal::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
     }
 }
 

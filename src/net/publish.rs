@@ -16,13 +16,10 @@ use serde_json::value::RawValue;
 use smallvec::smallvec;
 
 use super::problem::{Problem, Refusal};
-use super::query;
+use super::query::{self, quoted};
 use crate::hub::event::{self, Event};
 use crate::hub::frame::Topics;
 use crate::hub::topic::{TOPICS_MAX, Topic};
-
-/// How much of a name that isn't known is quoted back.
-const QUOTED_BYTES_MAX: usize = 64;
 
 /// Reads a body of at most `limit` bytes that arrives within `deadline`. How many are held at once is
 /// bounded by the connections of the control listener.
@@ -257,10 +254,6 @@ impl Seen {
         self.0 |= bit;
         new
     }
-}
-
-fn quoted(name: &str) -> String {
-    name[..name.floor_char_boundary(QUOTED_BYTES_MAX)].to_owned()
 }
 
 /// What serde_json says, less the position: the line has a place of its own in the document.

@@ -3,6 +3,8 @@
 
 use std::borrow::Cow;
 
+/// How much of a name that isn't known is quoted back.
+const QUOTED_BYTES_MAX: usize = 64;
 /// A reason why a text can't be decoded.
 pub(crate) const BAD_ESCAPE: &str = "holds a % that two hex digits don't follow";
 /// A reason why a text can't be decoded.
@@ -11,6 +13,11 @@ pub(crate) const BAD_UTF8: &str = "isn't UTF-8 once decoded";
 /// The pairs of a query string, still encoded. A pair without `=` has an empty value.
 pub(crate) fn pairs(query: &str) -> impl Iterator<Item = (&str, &str)> {
     query.split('&').filter(|pair| !pair.is_empty()).map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+}
+
+/// What is quoted back of a name that isn't known.
+pub(crate) fn quoted(name: &str) -> String {
+    name[..name.floor_char_boundary(QUOTED_BYTES_MAX)].to_owned()
 }
 
 /// Decodes `%XX` to bytes, and `+` to a space if `plus` says so.

@@ -32,6 +32,7 @@ use crate::ops::limits::INBOX_MESSAGE_BYTES;
 use crate::ops::metrics::Metrics;
 use crate::ops::reload::LiveConfig;
 
+use super::admin::Question;
 use super::clock::{Clock, thread_cpu_ns};
 use super::pace::{Pace, Passed};
 use super::ticker::{ShardTimer, Timer};
@@ -55,6 +56,8 @@ pub enum Command {
         /// The mean of the jittered `retry:`.
         retry: Duration,
     },
+    /// Answer a question about its streams.
+    Look(Question),
     /// Close what is left and end the thread.
     Stop,
 }
@@ -257,6 +260,7 @@ impl Shard {
             Command::Open(stream) => self.open(stream),
             Command::Timer(timer) => self.timer(timer),
             Command::Drain { window, retry } => self.start_drain(window, retry),
+            Command::Look(question) => question.answer(self.index, &self.registry, self.clock.now_ms()),
             Command::Stop => self.stopping = true,
         }
     }

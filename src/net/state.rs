@@ -12,6 +12,7 @@ use crate::hub::topic::Topic;
 use crate::ops::metrics::{Listener, Metrics};
 use crate::ops::reload::LiveConfig;
 
+use super::admin::Turns;
 use super::clock::Clock;
 use super::reply::{Reply, Request};
 use super::shard::Command;
@@ -37,6 +38,8 @@ pub struct State {
     pub sockets_max: usize,
     /// A library user's handler.
     pub handler: Option<Handler>,
+    /// What keeps the admin endpoints from asking for too much.
+    pub admin: Turns,
     /// Readiness fails: the gateway is about to stop.
     pub draining: AtomicBool,
     /// Nothing new is taken in.

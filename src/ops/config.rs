@@ -34,6 +34,9 @@ pub struct Config {
     /// Address of the control listener: publishing, metrics, health. Default:
     /// 127.0.0.1:8081, so that only this host reaches it.
     pub control: SocketAddr,
+    /// Whether the control listener shows streams and topics at `/admin/`. Default: no, as they
+    /// name topics and addresses.
+    pub admin: bool,
     /// The topic of `GET /` and of schedules that name none. Default: `default`.
     #[serde(with = "text")]
     pub default_topic: Topic,
@@ -66,6 +69,7 @@ impl Default for Config {
         Config {
             listen: Listen(vec![SocketAddr::from(([0, 0, 0, 0], 8080))]),
             control: SocketAddr::from(([127, 0, 0, 1], 8081)),
+            admin: false,
             default_topic: Topic::parse("default").expect("a valid topic"),
             shards: Count::new(0),
             acceptors: Count::new(0),

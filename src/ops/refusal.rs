@@ -31,13 +31,15 @@ pub enum Refusal {
     Method,
     /// The token doesn't grant this.
     Forbidden,
+    /// Another request of the kind is under way.
+    Busy,
     /// The gateway is about to stop.
     ShuttingDown,
 }
 
 impl Refusal {
     /// Every refusal, for registering metrics.
-    pub const ALL: [Refusal; 15] = [
+    pub const ALL: [Refusal; 16] = [
         Refusal::BadHead,
         Refusal::UriTooLong,
         Refusal::HeadTooLarge,
@@ -52,6 +54,7 @@ impl Refusal {
         Refusal::NotFound,
         Refusal::Method,
         Refusal::Forbidden,
+        Refusal::Busy,
         Refusal::ShuttingDown,
     ];
 
@@ -72,6 +75,7 @@ impl Refusal {
             Refusal::NotFound => "not_found",
             Refusal::Method => "method",
             Refusal::Forbidden => "forbidden",
+            Refusal::Busy => "busy",
             Refusal::ShuttingDown => "shutting_down",
         }
     }

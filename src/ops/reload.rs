@@ -43,6 +43,7 @@ impl Config {
     /// The one place that says which settings can change while the gateway runs.
     fn with_changes_of(&self, new: &Config) -> Config {
         Config {
+            admin: new.admin,
             limits: Limits {
                 body_bytes: new.limits.body_bytes,
                 body_deadline: new.limits.body_deadline,
@@ -70,6 +71,7 @@ mod tests {
     const ALL_CHANGED: &str = r#"
         listen = ["127.0.0.1:1"]
         control = "127.0.0.1:2"
+        admin = true
         default_topic = "other"
         shards = 3
         acceptors = 4

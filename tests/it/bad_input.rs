@@ -7,6 +7,7 @@ use crate::support::publish::{Publisher, post};
 use crate::support::{Conversation, Metrics, Response, SOON, Server, within};
 
 const CONFIG: &str = "\
+admin = true
 schedule = []
 [limits]
 head_bytes = \"8KiB\"
@@ -461,4 +462,36 @@ fn a_publisher_that_breaks_off_changes_nothing() {
     assert_eq!(gate.server.metrics().get("sluicegate_log_events"), 0.0);
     gate.accepted("/events/a", &[], "next", &["next"]);
     gate.neighbour.expect_nothing(Duration::from_millis(20));
+}
+
+#[test]
+fn what_an_operator_may_not_ask() {
+    let mut gate = Gate::open();
+    let ask = |method: &str, path: &str, fields: &str| format!("{method} {path} HTTP/1.1\r\n{fields}\r\n");
+    for (path, field) in [
+        ("/admin/streams?limit=0", "limit"),
+        ("/admin/streams?limit=101", "limit"),
+        ("/admin/streams?limit=x", "limit"),
+        ("/admin/topics?limit=-1", "limit"),
+        ("/admin/streams?sort=rate", "sort"),
+        ("/admin/topics?sort=lag", "sort"),
+        ("/admin/topics?sort=rate&sort=rate", "sort"),
+        ("/admin/streams?n=5", "n"),
+        ("/admin/topics?limit=%zz", "limit"),
+    ] {
+        gate.check(Control, ask("GET", path, "host: h\r\n"), 400, field);
+    }
+    let sorts = gate.check(Control, ask("GET", "/admin/streams?sort=x", "host: h\r\n"), 400, "sort");
+    assert_eq!(sorts.json()["detail"], "is one of lag, age, written");
+    for path in ["/admin/streams", "/admin/topics"] {
+        for method in ["POST", "DELETE", "OPTIONS"] {
+            gate.check(Control, ask(method, path, "host: h\r\ncontent-length: 0\r\n"), 405, "method");
+        }
+        gate.check(Control, ask("GET", path, "host: h\r\norigin: http://evil.example\r\n"), 403, "origin");
+        gate.check(Control, ask("GET", path, "host: h\r\nsec-fetch-site: cross-site\r\n"), 403, "origin");
+        gate.check(Control, ask("GET", path, "host: evil.example:8081\r\n"), 403, "host");
+    }
+    for path in ["/admin", "/admin/", "/admin/streams/", "/admin/secrets"] {
+        gate.check(Control, ask("GET", path, "host: h\r\n"), 404, "path");
+    }
 }

@@ -131,7 +131,7 @@ fn a_small_scenario_is_counted() {
     assert!(metrics.get("sluicegate_log_bytes") > 0.0);
     assert!(metrics.get("sluicegate_delivery_seconds_sum") > 0.0);
     assert!((1.0..=4.0).contains(&metrics.get("sluicegate_pass_seconds_count")));
-    assert!((6.0..=8.0).contains(&metrics.get("sluicegate_writes_total")), "three heads, one to three runs each");
+    assert!((5.0..=8.0).contains(&metrics.get("sluicegate_writes_total")), "three heads, one to three runs each");
 
     let gap = server.open("/events/a", &["last-event-id: nothing"]).1;
     let bounded = server.subscribe("/events/a?max_events=1&last_event_id=earliest");
@@ -167,7 +167,7 @@ fn a_shard_that_does_not_take_its_events_lags() {
     assert_eq!(lags(), [0.0, 0.0]);
     server.publish("a", "1");
     stream.expect_data("1");
-    assert_eq!(lags(), [0.0, 0.0]);
+    assert!(within(SOON, || lags() == [0.0, 0.0]));
     let told = Instant::now();
     server.publish("a", "2");
     server.publish("nobody", "x");

@@ -103,7 +103,7 @@ fn schedules_come_and_go_and_those_that_stay_do_not_notice() {
         stays_on.expect_data(&(first + n).to_string());
     }
     let took = began.elapsed();
-    assert!((Duration::from_millis(950)..Duration::from_millis(1_500)).contains(&took), "{took:?}");
+    assert!((Duration::from_millis(950)..Duration::from_secs(3)).contains(&took), "{took:?}");
     server.publish("goes", "end");
     let beats = std::iter::repeat_with(|| gone.event().data).take_while(|data| data != "end").count();
     assert!(beats < 25, "{beats} beats in a second, where 50 would have come");

@@ -10,6 +10,7 @@
 //! Invariant: a frame that was begun is finished before anything else is written.
 
 mod behind;
+pub mod look;
 
 use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroU32;
@@ -296,6 +297,7 @@ impl<S: Socket> Registry<S> {
             place: NOT_LIVE,
             beat_place: None,
             written_ms: now_ms,
+            opened_s: (now_ms / 1000) as u32,
             remaining: max_events.map_or(NO_BOUND, |max| max.get().min(NO_BOUND - 1)),
             stray_bytes: 0,
             timers: [None; STREAM_TIMERS],
@@ -934,6 +936,38 @@ mod tests {
         let moves = reason != GapReason::Conflated;
         let gap = gap::gap(Some(&id(from)), epoch().id(to), reason, moves.then(|| epoch().id(to)));
         String::from_utf8(gap.wire(Framing::Close).to_vec()).unwrap()
+    }
+
+    #[test]
+    fn the_slowest_are_found_in_any_order() {
+        use super::look::{Order, Standing};
+        let mut room = Room::with(LogLimits { events: 100, bytes: 1 << 30, age_ns: u64::MAX });
+        let _live = room.open(Asks { topics: &["q"], ..Asks::default() });
+        room.now_ms.set(3_000);
+        let [_, stuck, slow] = [usize::MAX, 5, 60].map(|takes| {
+            let peer = room.open(Asks::default());
+            peer.wire.borrow_mut().room = takes;
+            peer
+        });
+        room.now_ms.set(5_500);
+        room.say(&["1", "2", "3"]);
+        room.pass();
+        room.now_ms.set(6_000);
+        room.takes(&slow, 1);
+        let looks = |order, max| -> Vec<_> {
+            let looks = room.registry.look(order, max, 6_000);
+            looks.map(|look| (look.slot, look.behind, look.standing)).collect()
+        };
+        let standing = |lag, written_ms, age_s| Standing { lag, written_ms, age_s };
+        let by_lag = looks(Order::Lag, 9);
+        assert_eq!(by_lag.len(), 4);
+        assert_eq!(by_lag[0].0, stuck.key.index(), "{by_lag:?}");
+        assert!(by_lag[0].1 && by_lag[0].2.lag > by_lag[1].2.lag && by_lag[1].2.lag > 0, "{by_lag:?}");
+        assert_eq!(by_lag[1].0, slow.key.index());
+        assert_eq!(by_lag[2..], [(0, false, standing(0, 6_000, 6)), (1, false, standing(0, 500, 3))]);
+        assert_eq!(looks(Order::Age, 1), [(0, false, standing(0, 6_000, 6))]);
+        assert_eq!(looks(Order::Written, 2).iter().map(|look| look.0).collect::<Vec<_>>(), [0, 2]);
+        assert_eq!(looks(Order::Lag, 0), []);
     }
 
     // ===== streams that are slow =====
