@@ -7,6 +7,7 @@ mod configuration;
 mod drain;
 mod fd;
 mod library;
+mod load_tools;
 mod metrics;
 mod resume;
 mod stalled;
