@@ -9,6 +9,7 @@ mod drain;
 mod fd;
 mod grafana;
 mod library;
+mod load_tools;
 mod metrics;
 mod reload;
 mod resume;
