@@ -1,9 +1,9 @@
 //! A [`Record`] as one HTML file that needs nothing else: no script, no font, no picture from elsewhere.
 //!
-//! [`page`] is the page from top to bottom, [`table`] its side-by-side table, [`runs`] sets
+//! [`page()`] is the page from top to bottom, [`table`] its side-by-side table, [`runs`] sets
 //! beside each other what can be compared. The plots are
 //! [`percentiles`], [`course`], [`columns`] and [`bars`]; what they are drawn with is [`frame`], [`axis`],
-//! [`palette`], [`lettering`], [`svg`] and [`markup`]. [`comparison`] draws the side-by-side
+//! [`mod@palette`], [`lettering`], [`svg`] and [`markup`]. [`comparison`] draws the side-by-side
 //! table, here and for a README.
 
 mod page;
