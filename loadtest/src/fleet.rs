@@ -3,7 +3,10 @@
 use std::{
     io::{BufRead as _, BufReader, Write as _},
     process::{Child, Command, Stdio},
-    sync::mpsc::{self, RecvTimeoutError},
+    sync::{
+        atomic::{AtomicU32, Ordering},
+        mpsc::{self, RecvTimeoutError},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -94,8 +97,7 @@ impl Fleet {
                 reading: streams.reading.clone(),
                 keep_ids: streams.keep_ids,
                 stalled: streams.stalled,
-                // Runs side by side should not meet.
-                source: ((std::process::id() + index) % 250) as u8 + 1,
+                source: fresh_source(),
             };
             first += count;
             let reader = Reader::start(index as usize, words.clone())?;
@@ -278,6 +280,14 @@ impl Drop for Reader {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// What no other client process has, here or in a run beside this one: an address of which most ports still wait out
+/// a run before makes connecting slow.
+fn fresh_source() -> u8 {
+    static USED: AtomicU32 = AtomicU32::new(0);
+    let used = USED.fetch_add(1, Ordering::Relaxed);
+    (std::process::id().wrapping_add(used) % 250) as u8 + 1
 }
 
 /// Client processes, at most.

@@ -184,9 +184,14 @@ impl Profile {
         Ok(profile)
     }
 
-    /// An error if the server lacks something.
+    /// Why the server lacks a feature, if it does.
+    pub(crate) fn lacks(&self, feature: &str) -> Option<&str> {
+        self.missing.get(feature).map(String::as_str)
+    }
+
+    /// An error if it does.
     pub(crate) fn needs(&self, feature: &str) -> Result<()> {
-        match self.missing.get(feature) {
+        match self.lacks(feature) {
             Some(why) => Err(format!("{} has no {feature}: {why}", self.name)),
             None => Ok(()),
         }

@@ -81,26 +81,10 @@ fn obey(inbox: &mpsc::Receiver<Result<Order>>) -> Result<()> {
     loop {
         streams.turn(TURN)?;
         while let Ok(order) = inbox.try_recv() {
-            match order? {
-                Order::Open(_) => return Err("streams can be opened once".to_owned()),
-                Order::Measure(span) => streams.checker.measure(span),
-                Order::Drop => {
-                    streams.drop_all()?;
-                    say(&Word::Status(streams.status.clone()))?;
-                    say(&Word::Done)?;
-                }
-                Order::Resume => streams.open_all(),
-                Order::Churn(per_second) => streams.churn(per_second),
-                Order::Wake => {
-                    streams.wake_stalled()?;
-                    say(&Word::Status(streams.status.clone()))?;
-                    say(&Word::Done)?;
-                }
-                Order::Tally(expected) => {
-                    let tally = streams.checker.tally(&expected, |stream| streams.is_due_all(stream));
-                    say(&Word::Status(streams.status.clone()))?;
-                    say(&Word::Tally(Box::new(tally)))?;
-                }
+            if let Some(answer) = carry_out(order?, &mut streams)? {
+                // Whoever reads the answer finds the status as it was then.
+                say(&Word::Status(streams.status.clone()))?;
+                say(&answer)?;
             }
         }
         if told.elapsed() >= STATUS {
@@ -108,6 +92,29 @@ fn obey(inbox: &mpsc::Receiver<Result<Order>>) -> Result<()> {
             told = Instant::now();
         }
     }
+}
+
+/// The answer, if the order wants one.
+fn carry_out(order: Order, streams: &mut Streams) -> Result<Option<Word>> {
+    match order {
+        Order::Open(_) => return Err("streams can be opened once".to_owned()),
+        Order::Measure(span) => streams.checker.measure(span),
+        Order::Resume => streams.open_all(),
+        Order::Churn(per_second) => streams.churn(per_second),
+        Order::Drop => {
+            streams.drop_all()?;
+            return Ok(Some(Word::Done));
+        }
+        Order::Wake => {
+            streams.wake_stalled()?;
+            return Ok(Some(Word::Done));
+        }
+        Order::Tally(expected) => {
+            let tally = streams.checker.tally(&expected, |stream| streams.is_due_all(stream));
+            return Ok(Some(Word::Tally(Box::new(tally))));
+        }
+    }
+    Ok(None)
 }
 
 fn say(word: &Word) -> Result<()> {

@@ -112,12 +112,12 @@ impl Book {
         kept
     }
 
-    /// Notes a server that is not there to be measured; whether it is missing.
-    pub(crate) fn is_missing(&mut self, target: &Target) -> bool {
+    /// Notes a server; the reason if it is not there to be measured.
+    pub(crate) fn why_missing(&mut self, target: &Target) -> Option<String> {
         let contender = target.contender();
-        let missing = contender.missing.is_some();
+        let why = contender.missing.clone();
         self.record.servers.push(contender);
-        missing
+        why
     }
 
     fn complain(&mut self, problem: &str) {

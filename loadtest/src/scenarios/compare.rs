@@ -57,11 +57,9 @@ pub(crate) fn run(args: &CompareArgs) -> Result<bool> {
     let mut entries = Vec::new();
     for name in names {
         let target = Target::built_in(&name)?;
-        if book.is_missing(&target) {
-            let why = target.contender().missing.unwrap_or_default();
-            println!("{name} is left out: {why}");
-        } else {
-            entries.push(Entry::new(target));
+        match book.why_missing(&target) {
+            Some(why) => println!("{name} is left out: {why}"),
+            None => entries.push(Entry::new(target)),
         }
     }
     if entries.is_empty() {
@@ -92,8 +90,7 @@ fn measure_round(args: &CompareArgs, entries: &mut [Entry], book: &mut Book) {
         };
         let load = Load { streams: args.streams, rate, seconds, size, warmup: 2, processes: 0 };
         for entry in entries.iter_mut().filter(|entry| entry.may_hold(rate)) {
-            let outcome = fanout::measure(&load, &entry.target);
-            let result = take("fanout", &entry.target, outcome, book)
+            let result = take("fanout", None, &entry.target, book, |target| fanout::measure(&load, target))
                 .map(|(figures, is_right)| AtRate { held: is_right && figures.latency.p99_ms <= HELD_P99_MS, figures });
             match entry.fanouts.iter_mut().find(|(at, _)| *at == rate) {
                 Some((_, results)) => results.push(result),
@@ -103,42 +100,41 @@ fn measure_round(args: &CompareArgs, entries: &mut [Entry], book: &mut Book) {
     }
     for entry in entries.iter_mut() {
         let args = IdleArgs { streams: args.streams, seconds: 1 };
-        let outcome = idle::measure(&args, &entry.target);
-        entry.idle.push(take("idle", &entry.target, outcome, book).map(only));
+        let result = take("idle", None, &entry.target, book, |target| idle::measure(&args, target));
+        entry.idle.push(result.map(only));
     }
     for entry in entries.iter_mut() {
         let (streams, rate, seconds, size) = BACKLOG;
-        let load = Load { streams, rate, seconds, size, warmup: 0, processes: 0 };
-        let outcome = slow::measure(&SlowArgs { load, stalled: 1.0 }, &entry.target);
-        entry.slow.push(take("slow", &entry.target, outcome, book).map(only));
+        let args = SlowArgs { load: Load { streams, rate, seconds, size, warmup: 0, processes: 0 }, stalled: 1.0 };
+        let result = take("slow", Some("slow"), &entry.target, book, |target| slow::measure(&args, target));
+        entry.slow.push(result.map(only));
     }
     for entry in entries.iter_mut() {
         let args = ConnectArgs { streams: args.streams, in_flight: 256 };
-        let outcome = connect::measure(&args, &entry.target);
-        entry.connect.push(take("connect", &entry.target, outcome, book).map(only));
+        let result = take("connect", None, &entry.target, book, |target| connect::measure(&args, target));
+        entry.connect.push(result.map(only));
     }
     for entry in entries.iter_mut() {
         let args = StormArgs { streams: args.streams, missed: 100, size, in_flight: 1_024 };
-        let outcome = storm::measure(&args, &entry.target);
-        let right = take("storm", &entry.target, outcome, book)
+        let right = take("storm", Some("replay"), &entry.target, book, |target| storm::measure(&args, target))
             .and_then(|(figures, is_right)| if is_right { Ok(figures) } else { Err("not whole".to_owned()) });
         entry.storm.push(right);
     }
 }
 
-/// Keeps a run, and hands its figures on with whether every delivery was right; or why there are none.
+/// Measures, keeps the run, and hands its figures on with whether every delivery was right; or why there are none.
 fn take<F: Serialize + Clone>(
     scenario: &str,
+    feature: Option<&str>,
     target: &Target,
-    outcome: Result<Outcome<F>>,
     book: &mut Book,
+    measure: impl FnOnce(&Target) -> Result<Outcome<F>>,
 ) -> Result<(F, bool)> {
     // A feature that a server lacks is no run.
-    if let Err(why) = &outcome
-        && target.profile.missing.values().any(|missing| why.ends_with(missing.as_str()))
-    {
-        return Err(format!("missing: {}", why.rsplit(": ").next().unwrap_or(why)));
+    if let Some(why) = feature.and_then(|feature| target.profile.lacks(feature)) {
+        return Err(format!("missing: {why}"));
     }
+    let outcome = measure(target);
     let failed = outcome.as_ref().err().map(|why| format!("failed: {why}"));
     match book.take(scenario, target, outcome) {
         Some(outcome) => Ok((outcome.figures.clone(), outcome.is_right())),

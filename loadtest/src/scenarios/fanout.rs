@@ -5,18 +5,17 @@ use serde::Serialize;
 use super::{
     book::{Book, Outcome},
     fresh_topic,
-    window::{Measured, PAUSE_NS, Window},
+    window::{Measured, Window, soon},
 };
 use crate::{
     Result,
     args::{FanoutArgs, Load},
-    clock::{Clock, Schedule},
+    clock::Clock,
     fleet::{Fleet, Streams},
     payload::Layout,
     publisher::Publisher,
     report::{Quantiles, grouped},
     server::Target,
-    tally::Expected,
 };
 
 /// What one run measured.
@@ -35,7 +34,7 @@ pub(crate) struct Figures {
     pub(crate) user_us: Option<f64>,
     pub(crate) system_us: Option<f64>,
     pub(crate) cpu_percent: Option<f64>,
-    pub(crate) client_cpu_us: f64,
+    pub(crate) client_cpu_us: Option<f64>,
     pub(crate) missing: u64,
 }
 
@@ -56,17 +55,10 @@ pub(crate) fn measure(load: &Load, target: &Target) -> Result<Outcome<Figures>> 
     let streams = Streams { processes: load.processes, ..Streams::of(topic.clone(), load.streams, load.size) };
     let mut fleet = Fleet::open(&streams, &server, clock)?;
 
-    let events = |seconds: u32| (f64::from(seconds) * load.rate).round() as u32;
-    let (warm, measured) = (events(load.warmup), events(load.seconds).max(1));
-    let schedule = Schedule { first_ns: clock.now_ns() + PAUSE_NS, per_second: load.rate, count: warm + measured };
-    let measured = Measured {
-        schedule,
-        from: warm,
-        deliveries: u64::from(schedule.count) * u64::from(load.streams),
-        expected: Expected::Each(schedule.count),
-    };
+    let schedule = soon(clock, load.rate, load.warmup.into(), load.seconds.into());
+    let measured = Measured::events(schedule, load.streams.into());
     let window = Window::take(&server, &mut fleet, clock, &measured, || {
-        Publisher::of_events(&server, clock, schedule, &topic, Layout::new(load.size), 0)
+        Publisher::of_events(&server, clock, measured.schedule, &topic, Layout::new(load.size), 0)
     })?;
 
     let times = window.tally.time_to_last(load.streams.into());
@@ -79,9 +71,9 @@ pub(crate) fn measure(load: &Load, target: &Target) -> Result<Outcome<Figures>> 
         latency: Quantiles::of(&window.tally.latency),
         to_last_p50_ms: to_last.map(|times| times.p50_ms),
         to_last_p99_ms: to_last.map(|times| times.p99_ms),
-        cpu_us: window.server.map(|cpu| micros(cpu.total())),
-        user_us: window.server.map(|cpu| micros(cpu.user)),
-        system_us: window.server.map(|cpu| micros(cpu.system)),
+        cpu_us: window.server.and_then(|cpu| micros(cpu.total())),
+        user_us: window.server.and_then(|cpu| micros(cpu.user)),
+        system_us: window.server.and_then(|cpu| micros(cpu.system)),
         cpu_percent: window.server.map(|cpu| cpu.total() * 100.0 / window.seconds),
         client_cpu_us: micros(window.client.total()),
         missing: window.tally.faults.missing,

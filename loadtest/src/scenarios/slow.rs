@@ -6,18 +6,17 @@ use serde::Serialize;
 use super::{
     book::Outcome,
     fresh_topic,
-    window::{Measured, PAUSE_NS, Window},
+    window::{Measured, Window, soon},
 };
 use crate::{
     Result,
     args::SlowArgs,
-    clock::{Clock, Schedule},
+    clock::Clock,
     fleet::{Fleet, Streams},
     payload::Layout,
     publisher::Publisher,
     report::{Quantiles, grouped},
     server::Target,
-    tally::Expected,
 };
 
 /// How long those who read on may take to catch up…
@@ -58,25 +57,18 @@ pub(crate) fn measure(args: &SlowArgs, target: &Target) -> Result<Outcome<Figure
     let mut fleet = Fleet::open(&streams, &server, clock)?;
 
     let stalled = (f64::from(load.streams) * args.stalled) as u64;
-    let events = |seconds: u32| (f64::from(seconds) * load.rate).round() as u32;
-    let (warm, measured) = (events(load.warmup), events(load.seconds).max(1));
-    let schedule = Schedule { first_ns: clock.now_ns() + PAUSE_NS, per_second: load.rate, count: warm + measured };
-    let measured = Measured {
-        schedule,
-        from: warm,
-        deliveries: u64::from(schedule.count) * (u64::from(load.streams) - stalled),
-        expected: Expected::Each(schedule.count),
-    };
+    let schedule = soon(clock, load.rate, load.warmup.into(), load.seconds.into());
+    let measured = Measured::events(schedule, u64::from(load.streams) - stalled);
     let window = Window::take(&server, &mut fleet, clock, &measured, || {
-        Publisher::of_events(&server, clock, schedule, &topic, Layout::new(load.size), 0)
+        Publisher::of_events(&server, clock, measured.schedule, &topic, Layout::new(load.size), 0)
     })?;
     let healthy = window.verdict();
 
     fleet.wake_stalled()?;
     let deadline_ns = clock.now_ns() + CATCH_UP_NS;
-    let all = u64::from(schedule.count) * u64::from(load.streams);
+    let all = u64::from(measured.schedule.count) * u64::from(load.streams);
     fleet.read_until(deadline_ns, |status| {
-        status.delivered >= all || clock.now_ns() > status.last_arrival_ns.max(schedule.end_ns()) + QUIET_NS
+        status.delivered >= all || clock.now_ns() > status.last_arrival_ns.max(measured.schedule.end_ns()) + QUIET_NS
     })?;
     let tally = fleet.tally(measured.expected)?;
     let status = fleet.status();
@@ -84,7 +76,7 @@ pub(crate) fn measure(args: &SlowArgs, target: &Target) -> Result<Outcome<Figure
     let grown_bytes = window.memory().map(|(before, most)| most.saturating_sub(before));
     let figures = Figures {
         latency: (!window.tally.latency.is_empty()).then(|| Quantiles::of(&window.tally.latency)),
-        cpu_us: window.server.map(|cpu| window.micros(cpu.total())),
+        cpu_us: window.server.and_then(|cpu| window.micros(cpu.total())),
         stalled,
         stalled_closed: status.stalled_closed,
         missing: tally.faults.missing,

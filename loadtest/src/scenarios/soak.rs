@@ -6,18 +6,17 @@ use serde::Serialize;
 use super::{
     book::Outcome,
     fresh_topic,
-    window::{Measured, PAUSE_NS, Window},
+    window::{Measured, Window, soon},
 };
 use crate::{
     Result,
     args::SoakArgs,
-    clock::{Clock, Schedule},
+    clock::Clock,
     fleet::{Fleet, Streams},
     payload::Layout,
     publisher::Publisher,
     report::{Quantiles, grouped},
     server::Target,
-    tally::Expected,
 };
 
 /// Before what is measured.
@@ -47,18 +46,11 @@ pub(crate) fn measure(args: &SoakArgs, target: &Target) -> Result<Outcome<Figure
     let streams = Streams { keep_ids: true, ..Streams::of(topic.clone(), args.streams, args.size) };
     let mut fleet = Fleet::open(&streams, &server, clock)?;
 
-    let warm = (WARM_UP_SECONDS * args.rate).round() as u32;
-    let count = warm + ((f64::from(args.seconds) * args.rate).round() as u32).max(1);
-    let schedule = Schedule { first_ns: clock.now_ns() + PAUSE_NS, per_second: args.rate, count };
-    let measured = Measured {
-        schedule,
-        from: warm,
-        deliveries: u64::from(count) * u64::from(args.streams),
-        expected: Expected::Each(count),
-    };
+    let schedule = soon(clock, args.rate, WARM_UP_SECONDS, args.seconds.into());
+    let measured = Measured::events(schedule, args.streams.into());
     fleet.churn(args.churn)?;
     let window = Window::take(&server, &mut fleet, clock, &measured, || {
-        Publisher::of_events(&server, clock, schedule, &topic, Layout::new(args.size), 0)
+        Publisher::of_events(&server, clock, measured.schedule, &topic, Layout::new(args.size), 0)
     })?;
     let resumed = fleet.status().churned;
 
@@ -66,7 +58,7 @@ pub(crate) fn measure(args: &SoakArgs, target: &Target) -> Result<Outcome<Figure
     let figures = Figures {
         latency: Quantiles::of(&window.tally.latency),
         delivered: window.delivered,
-        cpu_us: window.server.map(|cpu| window.micros(cpu.total())),
+        cpu_us: window.server.and_then(|cpu| window.micros(cpu.total())),
         resumed,
         memory_before_bytes,
         memory_most_bytes,

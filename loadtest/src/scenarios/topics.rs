@@ -5,12 +5,12 @@ use serde::Serialize;
 use super::{
     book::Outcome,
     fresh_topic,
-    window::{Measured, PAUSE_NS, Window},
+    window::{Measured, Window, soon},
 };
 use crate::{
     Result,
     args::TopicsArgs,
-    clock::{Clock, Schedule},
+    clock::Clock,
     fleet::{Fleet, Streams},
     payload::{Event, Layout},
     publisher::{Publisher, Requests},
@@ -30,7 +30,7 @@ pub(crate) struct Figures {
     pub(crate) latency: Quantiles,
     /// Microseconds a delivery, the publishing included.
     pub(crate) cpu_us: Option<f64>,
-    pub(crate) client_cpu_us: f64,
+    pub(crate) client_cpu_us: Option<f64>,
     pub(crate) missing: u64,
 }
 
@@ -48,9 +48,7 @@ pub(crate) fn measure(args: &TopicsArgs, target: &Target) -> Result<Outcome<Figu
     // Where a server takes no batches, each event is a request.
     let batch = if requests.takes_batches() { args.batch } else { 1 };
     let per_second = args.rate * f64::from(args.batch / batch);
-    let warm = (WARM_UP_SECONDS * per_second).round() as u32;
-    let measured = ((f64::from(args.seconds) * per_second).round() as u32).max(1);
-    let schedule = Schedule { first_ns: clock.now_ns() + PAUSE_NS, per_second, count: warm + measured };
+    let (schedule, from) = soon(clock, per_second, WARM_UP_SECONDS, args.seconds.into());
     let events = draw(topics, args.zipf, schedule.count as usize * batch as usize);
     let mut totals = vec![0_u32; topics as usize];
     for event in &events {
@@ -59,7 +57,7 @@ pub(crate) fn measure(args: &TopicsArgs, target: &Target) -> Result<Outcome<Figu
     let subscribers = |key: usize| u64::from(args.streams / topics + u32::from((key as u32) < args.streams % topics));
     let measured = Measured {
         schedule,
-        from: warm,
+        from,
         deliveries: totals.iter().enumerate().map(|(key, count)| u64::from(*count) * subscribers(key)).sum(),
         expected: Expected::ByKey(totals),
     };
@@ -82,7 +80,7 @@ pub(crate) fn measure(args: &TopicsArgs, target: &Target) -> Result<Outcome<Figu
         delivered: window.delivered,
         deliveries_per_second: window.deliveries_per_second(),
         latency: Quantiles::of(&window.tally.latency),
-        cpu_us: window.server.map(|cpu| window.micros(cpu.total())),
+        cpu_us: window.server.and_then(|cpu| window.micros(cpu.total())),
         client_cpu_us: window.micros(window.client.total()),
         missing: window.tally.faults.missing,
     };

@@ -8,14 +8,14 @@ use crate::{
     process::{Cpu, Processes},
     publisher::Publisher,
     record::Moment,
-    report::{grouped, ms},
+    report::{Quantiles, grouped, ms},
     server::Server,
     streams,
     tally::{Expected, Tally},
 };
 
 /// From the last stream's head to the first event, so that neither disturbs the other.
-pub(crate) const PAUSE_NS: u64 = 500_000_000;
+const PAUSE_NS: u64 = 500_000_000;
 /// How long a delivery may be late once the last event was due…
 const DRAIN_NS: u64 = 30_000_000_000;
 /// …as long as others still come; with none for so long, the rest is lost.
@@ -33,6 +33,23 @@ pub(crate) struct Measured {
     /// Deliveries that shall come, over all streams.
     pub(crate) deliveries: u64,
     pub(crate) expected: Expected,
+}
+
+/// Requests from soon on: so many seconds that warm up, then so many that are measured, at least one. With the first
+/// that is no warm-up.
+pub(crate) fn soon(clock: Clock, per_second: f64, warm_s: f64, measured_s: f64) -> (Schedule, u32) {
+    let requests = |seconds: f64| (seconds * per_second).round() as u32;
+    let warm = requests(warm_s);
+    let count = warm + requests(measured_s).max(1);
+    (Schedule { first_ns: clock.now_ns() + PAUSE_NS, per_second, count }, warm)
+}
+
+impl Measured {
+    /// An event a request, for each of so many streams.
+    pub(crate) fn events((schedule, from): (Schedule, u32), streams: u64) -> Self {
+        let deliveries = u64::from(schedule.count) * streams;
+        Self { schedule, from, deliveries, expected: Expected::Each(schedule.count) }
+    }
 }
 
 /// What happened between the first measured event's due time and the end of the schedule.
@@ -113,9 +130,9 @@ impl Window {
         })
     }
 
-    /// Microseconds a delivery.
-    pub(crate) fn micros(&self, seconds: f64) -> f64 {
-        seconds * 1e6 / self.tally.in_span.max(1) as f64
+    /// Microseconds a delivery; `None` where nothing was delivered.
+    pub(crate) fn micros(&self, seconds: f64) -> Option<f64> {
+        (self.tally.in_span > 0).then(|| seconds * 1e6 / self.tally.in_span as f64)
     }
 
     pub(crate) fn deliveries_per_second(&self) -> f64 {
@@ -135,23 +152,22 @@ impl Window {
 
     /// The lines about deliveries, latency and CPU that all scenarios with a window print.
     pub(crate) fn said(&self) -> String {
-        let mut text = format!(
-            "  deliveries    {} of {}, {}/s\n  latency       {}\n",
-            grouped(self.delivered),
-            grouped(self.expected),
-            grouped(self.deliveries_per_second() as u64),
-            crate::report::Quantiles::of(&self.tally.latency)
-        );
-        if let Some(cpu) = self.server {
-            text += &format!(
-                "  server CPU    {:.2} µs a delivery (user {:.2}, system {:.2}), {:.0} % of a core\n",
-                self.micros(cpu.total()),
-                self.micros(cpu.user),
-                self.micros(cpu.system),
-                cpu.total() * 100.0 / self.seconds
-            );
+        let deliveries = [self.delivered, self.expected, self.deliveries_per_second() as u64].map(grouped);
+        let mut text = format!("  deliveries    {} of {}, {}/s\n", deliveries[0], deliveries[1], deliveries[2]);
+        if !self.tally.latency.is_empty() {
+            text += &format!("  latency       {}\n", Quantiles::of(&self.tally.latency));
         }
-        text + &format!("  client CPU    {:.2} µs a delivery\n", self.micros(self.client.total()))
+        let each = |cpu: Cpu| {
+            let times = self.micros(cpu.total()).zip(self.micros(cpu.user)).zip(self.micros(cpu.system));
+            times.map_or(String::new(), |((total, user), system)| {
+                format!("{total:.2} µs a delivery (user {user:.2}, system {system:.2}), ")
+            })
+        };
+        let percent = |cpu: Cpu| cpu.total() * 100.0 / self.seconds;
+        if let Some(cpu) = self.server {
+            text += &format!("  server CPU    {}{:.0} % of a core\n", each(cpu), percent(cpu));
+        }
+        text + &format!("  client CPU    {}{:.0} % of a core\n", each(self.client), percent(self.client))
     }
 
     pub(crate) fn course(&self) -> Vec<Moment> {
