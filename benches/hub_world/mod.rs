@@ -96,9 +96,22 @@ impl Socket for Sink {
     }
 }
 
-struct Nothing;
+/// A log of nothing but what the next pass is to bring.
+#[derive(Default)]
+struct Brought {
+    frames: Vec<Arc<Frame>>,
+}
 
-impl History for Nothing {
+impl History for Brought {
+    fn head(&self) -> u64 {
+        self.frames.last().map_or(0, |last| last.seq())
+    }
+
+    fn tail(&self, _: u64, _: usize, out: &mut Vec<Arc<Frame>>) -> Option<u64> {
+        out.extend(self.frames.iter().cloned());
+        Some(self.head())
+    }
+
     fn read(&self, window: &Window<'_>, _: usize, _: &mut Vec<Arc<Frame>>) -> Read {
         Read::Through(window.through)
     }
@@ -119,7 +132,9 @@ impl Observer for Unobserved {
 /// A shard whose stream `n` is in cohort `n % cohorts`, and what a pass brings it.
 pub(crate) struct Shard {
     registry: Registry<Sink>,
-    frames: Vec<Arc<Frame>>,
+    log: Log,
+    cohorts: usize,
+    brought: Brought,
 }
 
 /// A shard and as many events, on topics of its cohorts in no order.
@@ -138,24 +153,31 @@ pub(crate) fn shard(cohorts: usize, events: usize) -> Shard {
             max_events: None,
             response_head: b"head",
         };
-        registry.open(opening, &Nothing, 0, &mut Unobserved);
+        registry.open(opening, &Brought::default(), 0, &mut Unobserved);
     }
     assert_eq!(registry.behind(), 0, "all are live");
-    let mut log = Log::new(epoch(), LogLimits { events: KEPT, bytes: 1 << 40, age_ns: u64::MAX });
-    log.append((0..events).map(|n| draft(scramble(n as u64) as usize % cohorts)), 0, &mut Vec::new());
-    let mut frames = Vec::new();
-    log.tail(0, usize::MAX, &mut frames);
-    let mut shard = Shard { registry, frames };
+    let log = Log::new(epoch(), LogLimits { events: KEPT, bytes: 1 << 40, age_ns: u64::MAX });
+    let mut shard = Shard { registry, log, cohorts, brought: Brought::default() };
     // Scratch memory grows in the first pass.
+    shard.publish(events);
     shard.pass();
+    shard.publish(events);
     shard
 }
 
 impl Shard {
-    /// Writes the events to whoever subscribes to them. The same ones may come again: streams that
-    /// keep up have no cursor to tell.
+    /// Has the next pass bring so many events.
+    pub(crate) fn publish(&mut self, events: usize) {
+        let after = self.log.head();
+        let topics = (0..events).map(|n| scramble(n as u64) as usize % self.cohorts);
+        self.log.append(topics.map(draft), 0, &mut Vec::new());
+        self.brought.frames.clear();
+        self.log.tail(after, usize::MAX, &mut self.brought.frames);
+    }
+
+    /// Writes the events to whoever subscribes to them.
     pub(crate) fn pass(&mut self) -> u64 {
-        self.registry.pass(black_box(&self.frames), self.frames.len() as u64, 0, &mut Unobserved);
+        self.registry.pass(false, black_box(&self.brought), 0, &mut Unobserved);
         self.registry.take_tally().deliveries
     }
 }

@@ -72,11 +72,6 @@ impl LogCell {
         (log.start(resume, subscription), log.head())
     }
 
-    /// As [`Log::tail`].
-    pub fn tail(&self, after: u64, max: usize, out: &mut Vec<Arc<Frame>>) -> Option<u64> {
-        self.log.lock().tail(after, max, out)
-    }
-
     /// As [`Log::published_ns`].
     pub fn published_ns(&self, from: u64) -> Option<u64> {
         self.log.lock().published_ns(from)
@@ -100,6 +95,14 @@ impl LogCell {
 }
 
 impl History for LogCell {
+    fn head(&self) -> u64 {
+        self.head()
+    }
+
+    fn tail(&self, after: u64, max: usize, out: &mut Vec<Arc<Frame>>) -> Option<u64> {
+        self.log.lock().tail(after, max, out)
+    }
+
     fn read(&self, window: &Window<'_>, budget_bytes: usize, out: &mut Vec<Arc<Frame>>) -> Read {
         // A search by patterns is done outside the lock.
         let found = self.log.lock().candidates(window, budget_bytes, out);

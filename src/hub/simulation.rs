@@ -196,6 +196,14 @@ fn read_event(frame: &str) -> Seen {
 pub(super) struct Shared(pub(super) RefCell<Log>);
 
 impl History for Shared {
+    fn head(&self) -> u64 {
+        self.0.borrow().head()
+    }
+
+    fn tail(&self, after: u64, max: usize, out: &mut Vec<Arc<Frame>>) -> Option<u64> {
+        self.0.borrow().tail(after, max, out)
+    }
+
     fn read(&self, window: &Window<'_>, budget_bytes: usize, out: &mut Vec<Arc<Frame>>) -> Read {
         self.0.borrow().read(window, budget_bytes, out)
     }
@@ -203,6 +211,47 @@ impl History for Shared {
     fn id(&self, seq: u64) -> EventId {
         self.0.borrow().id(seq)
     }
+}
+
+/// The log during a pass: each look takes a few frames at most, and before the second, events are published.
+struct Growing<'a> {
+    log: &'a Shared,
+    max: usize,
+    looks: Cell<usize>,
+    publish: RefCell<Option<Box<dyn FnOnce() + 'a>>>,
+}
+
+impl History for Growing<'_> {
+    fn head(&self) -> u64 {
+        self.looks.set(self.looks.get() + 1);
+        if self.looks.get() == 2
+            && let Some(publish) = self.publish.take()
+        {
+            publish();
+        }
+        self.log.head()
+    }
+
+    fn tail(&self, after: u64, max: usize, out: &mut Vec<Arc<Frame>>) -> Option<u64> {
+        self.log.tail(after, max.min(self.max), out)
+    }
+
+    fn read(&self, window: &Window<'_>, budget_bytes: usize, out: &mut Vec<Arc<Frame>>) -> Read {
+        self.log.read(window, budget_bytes, out)
+    }
+
+    fn id(&self, seq: u64) -> EventId {
+        self.log.id(seq)
+    }
+}
+
+/// Appends to the log; answers what left it for that.
+fn publish(log: &Shared, drafts: Vec<Draft>, now_ms: u64) -> Vec<Arc<Frame>> {
+    let (mut evicted, head, count) = (Vec::new(), log.head(), drafts.len() as u64);
+    let placed = log.0.borrow_mut().append(drafts, now_ms, &mut evicted);
+    assert_eq!((placed.first, placed.last), (head + 1, head + count));
+    assert!(evicted.iter().all(|frame| frame.seq() < placed.first), "a call evicts nothing of its own");
+    evicted
 }
 
 /// Adds up what is observed.
@@ -294,8 +343,10 @@ impl World {
             let patterns = patterns.iter().map(|text| Pattern::parse(text).unwrap()).collect();
             Arc::new(Subscription::new(topics, patterns).unwrap())
         });
-        let clients = (0..2 + random.below(7)).map(|_| Client {
-            subscription: random.below(SUBSCRIPTIONS.len()),
+        // Where many ask for the same, they are several cohorts.
+        let (clients, choice) = random.pick(&[(9, SUBSCRIPTIONS.len()), (9, SUBSCRIPTIONS.len()), (16, 2)]);
+        let clients = (0..2 + random.below(clients - 2)).map(|_| Client {
+            subscription: random.below(choice),
             faithful: random.chance(60),
             ..Client::default()
         });
@@ -354,6 +405,13 @@ impl World {
     }
 
     fn publish(&mut self) {
+        let Some((drafts, published)) = self.draft() else { return };
+        let evicted = publish(&self.log, drafts, self.now_ms.get());
+        self.accept(published, &evicted);
+    }
+
+    /// Some events to publish next, if the log can hold them.
+    fn draft(&mut self) -> Option<(Vec<Draft>, Vec<Published>)> {
         let count = 1 + self.random.below(4);
         let mut drafts = Vec::new();
         let mut published = Vec::new();
@@ -378,15 +436,13 @@ impl World {
             let id = own_id.or((!live_only).then(|| self.epoch.id(seq).to_string()));
             published.push(Published { topics: topics.to_vec(), key, live_only, id });
         }
-        if self.limits.admit(&drafts).is_err() {
-            return;
-        }
-        let mut evicted = Vec::new();
-        let placed = self.log.0.borrow_mut().append(drafts, self.now_ms.get(), &mut evicted);
-        assert_eq!((placed.first, placed.last), (self.head() + 1, self.head() + count as u64));
-        assert!(evicted.iter().all(|frame| frame.seq() < placed.first), "a call evicts nothing of its own");
+        self.limits.admit(&drafts).ok().map(|_| (drafts, published))
+    }
+
+    fn accept(&mut self, published: Vec<Published>, evicted: &[Arc<Frame>]) {
         self.published.extend(published);
-        self.forget(&evicted);
+        assert_eq!(self.log.head(), self.head());
+        self.forget(evicted);
     }
 
     fn forget(&mut self, evicted: &[Arc<Frame>]) {
@@ -398,13 +454,22 @@ impl World {
     }
 
     fn pass(&mut self, shard: usize) {
-        let registry = &mut self.shards[shard];
-        let max = self.random.pick(&[1, 3, 1000]);
-        let (mut frames, now_ms) = (Vec::new(), self.now_ms.get());
-        let log = self.log.0.borrow();
-        match log.tail(registry.position(), max, &mut frames) {
-            Some(through) => registry.pass(&frames, through, now_ms, &mut self.counted),
-            None => registry.overrun(log.head(), now_ms),
+        let (max, now_ms) = (self.random.pick(&[1, 3, 1000]), self.now_ms.get());
+        let (drafts, published) = if self.random.chance(50) { self.draft().unzip() } else { (None, None) };
+        let evicted = RefCell::new(None);
+        let log = Growing {
+            log: &self.log,
+            max,
+            looks: Cell::new(0),
+            publish: RefCell::new(drafts.map(|drafts| -> Box<dyn FnOnce()> {
+                Box::new(|| *evicted.borrow_mut() = Some(publish(&self.log, drafts, now_ms)))
+            })),
+        };
+        let may_pause = self.random.chance(60);
+        self.shards[shard].pass(may_pause, &log, now_ms, &mut self.counted);
+        drop(log);
+        if let (Some(published), Some(evicted)) = (published, evicted.into_inner()) {
+            self.accept(published, &evicted);
         }
     }
 
@@ -631,7 +696,7 @@ impl World {
         // Who was opened at a place that the shard has not reached waits for the shard; so do all
         // when the shard itself is about to find that it was lapped.
         let lapped = self.evicted.iter().any(|&evicted| evicted > registry.position());
-        let is_ahead = |c: &Connection| c.opened_at.max(c.start.after) > registry.position();
+        let is_ahead = |c: &Connection| c.opened_at.max(c.start.after) > registry.position_of(c.key.unwrap());
         let waits = |&at: &usize| self.connections[at].wire.borrow().waiting;
         let full = open.iter().filter(|at| waits(at)).count();
         let ahead = open.iter().filter(|at| !waits(at) && is_ahead(&self.connections[**at])).count();
@@ -760,8 +825,9 @@ impl World {
                 if is_live && wire.broken.is_none() {
                     assert!(!received.cut, "cut, and its socket is not full: {}", context());
                     let lapped = self.evicted.iter().any(|&evicted| evicted > registry.position());
-                    complete_through = if lapped { 0 } else { registry.position() };
-                    if connection.opened_at.max(connection.start.after) > registry.position() {
+                    complete_through = if lapped { 0 } else { registry.position_of(connection.key.unwrap()) };
+                    if connection.opened_at.max(connection.start.after) > registry.position_of(connection.key.unwrap())
+                    {
                         complete_through = 0;
                     }
                     assert!(events < max_events, "it should have ended: {}", context());

@@ -117,9 +117,14 @@ impl<T> Slab<T> {
 
     /// The key of a slot that the caller knows to be taken.
     pub fn key_at(&self, index: u32) -> SlabKey {
-        match &self.slots[index as usize] {
-            Slot::Taken { generation, .. } => SlabKey { index, generation: *generation },
-            Slot::Free { .. } => unreachable!("slot {index} is free"),
+        self.key_of(index).unwrap_or_else(|| unreachable!("slot {index} is free"))
+    }
+
+    /// The key of whatever is in a slot.
+    pub fn key_of(&self, index: u32) -> Option<SlabKey> {
+        match self.slots.get(index as usize)? {
+            Slot::Taken { generation, .. } => Some(SlabKey { index, generation: *generation }),
+            Slot::Free { .. } => None,
         }
     }
 

@@ -1,11 +1,12 @@
-//! The pace of passes: how long a shard rests after one.
+//! The pace of passes: how long a shard rests after one, or after a piece of one.
 //!
 //! The first event after quiet goes out at once. While events keep coming, a shard rests after each
 //! pass, so that the next one carries more events for the same number of sends, and accepting,
 //! publishing and the other shards get their share of the machine. How long depends on what resting
 //! gains: where a send carried one event, a short rest; the more events a send carried, the longer,
-//! up to a bound. It is a multiple of the processor time that the pass took and not of its length,
-//! which a crowded machine would stretch. `docs/adr/0002-pacing.md` has the measurements.
+//! up to a bound. It is a multiple of the processor time that such a pass takes and not of its length,
+//! which a crowded machine would stretch; what a pass was stretched by, its rest is shorter by, since an
+//! event waits for both. `docs/adr/0002-pacing.md` has the measurements.
 
 use std::time::Duration;
 
@@ -17,6 +18,8 @@ const REST_NS_MAX: u64 = 100_000_000;
 const REST_FIRST: f64 = 0.5;
 /// and what each further event a send adds to it.
 const REST_EACH: f64 = 0.25;
+/// What a write costs is a mean over about so many passes: rests of equal length keep the longest wait short.
+const PASSES_MEANT: f64 = 32.0;
 
 /// A shard's pace.
 #[derive(Debug)]
@@ -26,6 +29,9 @@ pub struct Pace {
     /// The least time from one pass to the next.
     interval_min_ns: u64,
     rests: bool,
+    /// Processor time and writes of the passes so far, the older ones fading.
+    cpu_ns: f64,
+    writes: f64,
 }
 
 /// What a pass was like.
@@ -46,7 +52,7 @@ pub struct Passed {
 impl Pace {
     /// A pace.
     pub fn new(rest_max: f64, interval_min: Duration) -> Pace {
-        Pace { rest_max, interval_min_ns: interval_min.as_nanos() as u64, rests: false }
+        Pace { rest_max, interval_min_ns: interval_min.as_nanos() as u64, rests: false, cpu_ns: 0.0, writes: 0.0 }
     }
 
     /// Whether the shard rests.
@@ -61,11 +67,19 @@ impl Pace {
 
     /// A pass has ended. If it is followed by a rest, says until when, in milliseconds.
     pub fn passed(&mut self, passed: Passed) -> Option<u64> {
-        let length_ns = passed.ended_ns.saturating_sub(passed.started_ns);
+        let fade = |sum: &mut f64, new: u64| *sum += new as f64 - *sum / PASSES_MEANT;
+        fade(&mut self.cpu_ns, passed.cpu_ns);
+        fade(&mut self.writes, passed.writes);
         let events_a_write = passed.deliveries as f64 / passed.writes.max(1) as f64;
         let rest = (REST_FIRST + REST_EACH * (events_a_write - 1.0).max(0.0)).min(self.rest_max);
-        let rest_ns =
-            ((passed.cpu_ns as f64 * rest) as u64).min(REST_NS_MAX).max(self.interval_min_ns.saturating_sub(length_ns));
+        let cpu_ns =
+            if passed.writes == 0 { passed.cpu_ns as f64 } else { self.cpu_ns / self.writes * passed.writes as f64 };
+        let length_ns = passed.ended_ns.saturating_sub(passed.started_ns);
+        let stretched_ns = (length_ns as f64 - cpu_ns).max(0.0);
+        let least_ns = cpu_ns * rest.min(REST_FIRST);
+        let rest_ns = ((cpu_ns * rest - stretched_ns).max(least_ns) as u64)
+            .min(REST_NS_MAX)
+            .max(self.interval_min_ns.saturating_sub(length_ns));
         self.rests = rest_ns >= REST_NS_MIN;
         self.rests.then(|| (passed.ended_ns + rest_ns).div_ceil(1_000_000))
     }
@@ -101,8 +115,22 @@ mod tests {
     }
 
     #[test]
-    fn waiting_for_the_processor_does_not_lengthen_the_rest() {
-        check(2.0, 0, Passed { cpu_ns: 10_000_000, ..passed(40_000, 3) }, Some(51));
+    fn what_waiting_for_the_processor_took_is_taken_off_the_rest() {
+        check(2.0, 0, Passed { cpu_ns: 10_000_000, ..passed(12_000, 3) }, Some(21));
+        check(2.0, 0, Passed { cpu_ns: 10_000_000, ..passed(40_000, 3) }, Some(46));
+    }
+
+    #[test]
+    fn the_rest_follows_what_passes_cost_in_the_mean() {
+        let mut pace = Pace::new(1.0, Duration::ZERO);
+        let mut rest_ms = |cpu_us| pace.passed(passed(cpu_us, 3)).map(|until_ms| until_ms - 1 - cpu_us / 1000);
+        (0..100).for_each(|_| assert_eq!(rest_ms(10_000), Some(10)));
+        // One that costs more was stretched, for all that is known; many are believed.
+        assert_eq!(rest_ms(14_000), Some(7));
+        for _ in 0..200 {
+            rest_ms(14_000);
+        }
+        assert_eq!(rest_ms(14_000), Some(14));
     }
 
     #[test]

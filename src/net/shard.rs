@@ -17,7 +17,7 @@ use rustix::event::epoll::{self, EventData, EventFlags};
 use crate::exchange::bus::Bus;
 use crate::exchange::timers::Timers;
 use crate::hub::close::CloseReason;
-use crate::hub::frame::{Chunk, Frame, Framing};
+use crate::hub::frame::{Chunk, Framing};
 use crate::hub::gap::GapReason;
 use crate::hub::jitter::Jitter;
 use crate::hub::log::Resume;
@@ -90,8 +90,6 @@ const SOCKET_EVENTS: usize = 1024;
 const MESSAGES_A_TURN: usize = 1024;
 /// and how many streams that are behind it serves.
 const SERVED_A_TURN: usize = 64;
-/// How many frames a pass takes from the log under one lock.
-const FRAMES_A_LOCK: usize = 4096;
 /// How often a draining shard ends its next streams.
 const DRAIN_STEP_MS: u64 = 20;
 /// A heartbeat so rare is none.
@@ -120,7 +118,6 @@ pub struct Shard {
     /// The directory has it among the shards with patterns.
     patterned: bool,
     heads: ResponseHeads,
-    frames: Vec<Arc<Frame>>,
     scratch: Vec<u8>,
     stopping: bool,
 }
@@ -172,7 +169,6 @@ impl Shard {
             drain: None,
             patterned: false,
             heads: ResponseHeads::default(),
-            frames: Vec::new(),
             scratch: vec![0; 16 * 1024],
             stopping: false,
         })
@@ -183,7 +179,8 @@ impl Shard {
         self.arm_heartbeats();
         let mut buffer = [MaybeUninit::<epoll::Event>::uninit(); SOCKET_EVENTS];
         while !self.stopping {
-            let timeout = (self.registry.has_ready() || !self.mail.is_empty()).then_some(&NO_WAIT);
+            let passes = self.registry.is_passing() && !self.pace.rests();
+            let timeout = (passes || self.registry.has_ready() || !self.mail.is_empty()).then_some(&NO_WAIT);
             let events = match epoll::wait(&self.epoll, &mut buffer[..], timeout) {
                 Ok((events, _)) => events,
                 Err(rustix::io::Errno::INTR) => continue,
@@ -201,7 +198,7 @@ impl Shard {
                 self.command(command);
             }
             if !self.pace.rests() && self.bus.log.head() > self.registry.position() {
-                self.pass();
+                self.pass(true);
             }
             if self.registry.has_ready() {
                 let now_ms = self.clock.now_ms();
@@ -394,31 +391,19 @@ impl Shard {
     /// Ends a stream once it has what was published so far.
     fn end(&mut self, key: StreamKey, reason: CloseReason, farewell: Option<&Arc<Chunk>>) {
         if self.bus.log.head() > self.registry.position() {
-            self.pass();
+            self.pass(false);
         }
         self.registry.end(key, reason, farewell, self.clock.now_ms());
     }
 
     // ===== passes =====
 
-    fn pass(&mut self) {
+    /// Makes a pass, or a piece of one if it `may_pause`.
+    fn pass(&mut self, may_pause: bool) {
         let started_ns = self.clock.now_ns();
-        let now_ms = started_ns / 1_000_000;
         let (before, cpu_before_ns) = (self.registry.tally(), thread_cpu_ns());
-        let head = self.bus.log.head();
-        let mut frames = std::mem::take(&mut self.frames);
-        while self.registry.position() < head {
-            frames.clear();
-            match self.bus.log.tail(self.registry.position(), FRAMES_A_LOCK, &mut frames) {
-                Some(through) => {
-                    let mut observer = Delivered { cells: &self.metrics.shards()[self.index], clock: self.clock };
-                    self.registry.pass(&frames, through, now_ms, &mut observer);
-                }
-                None => self.registry.overrun(self.bus.log.head(), now_ms),
-            }
-        }
-        frames.clear();
-        self.frames = frames;
+        let mut observer = Delivered { cells: &self.metrics.shards()[self.index], clock: self.clock };
+        self.registry.pass(may_pause, &self.bus.log, started_ns / 1_000_000, &mut observer);
         self.inbox().set_position(self.registry.position());
         let now_ns = self.clock.now_ns();
         self.cells().pass.observe(now_ns - started_ns);

@@ -218,7 +218,7 @@ pub struct Pass {
 
 impl Default for Pass {
     fn default() -> Pass {
-        Pass { rest: Ratio::new(3.0), interval_min: Time::from_millis(0) }
+        Pass { rest: Ratio::new(2.25), interval_min: Time::from_millis(0) }
     }
 }
 

@@ -52,12 +52,11 @@ impl<S: Socket> Registry<S> {
     ) {
         let Some(stream) = self.streams.get(key) else { return };
         let index = stream.cohort;
-        let slow = self.slow(index);
+        let (slow, position) = (self.slow(index), self.served_through(index));
         let cohort = self.cohorts.at(index);
         let (framing, subscription) = (cohort.framing, cohort.subscription.clone());
         let mut reads = 0;
         loop {
-            let position = self.position;
             let Some(stream) = self.streams.get_mut(key) else { return };
             let Some(behind) = stream.behind.as_mut().filter(|behind| !behind.full) else { return };
             if let Some(rest) = behind.rest.take() {
@@ -91,7 +90,7 @@ impl<S: Socket> Registry<S> {
             }
             if prelude.is_empty() {
                 if behind.cursor >= position {
-                    return self.caught_up(key, now_ms);
+                    return self.caught_up(key, position, now_ms);
                 }
                 if reads >= READS_A_TURN {
                     return self.ready.push_back(key);
@@ -275,12 +274,12 @@ impl<S: Socket> Registry<S> {
         all
     }
 
-    /// A stream that was behind has everything up to `position`.
-    fn caught_up(&mut self, key: StreamKey, now_ms: u64) {
+    /// A stream that was behind has everything up to `position`, where its cohort's live members stand.
+    fn caught_up(&mut self, key: StreamKey, position: u64, now_ms: u64) {
         let stream = self.streams.at(key.index());
         let Some(behind) = stream.behind.as_mut() else { return };
         // The pass that follows has live-only events of before it was opened: those aren't its own.
-        if behind.cursor.max(behind.opened_at) > self.position {
+        if behind.cursor.max(behind.opened_at) > position {
             return self.ahead.push(key);
         }
         match std::mem::replace(&mut behind.then, Then::Live) {

@@ -1,20 +1,24 @@
 //! The streams of one shard, their cohorts, and what is written to whom.
 //!
-//! A *pass* takes the log from where the shard stands to the head, finds the cohorts it touches,
-//! gathers one run of bytes for each, and writes that run to each live member with one send.
-//! Streams that are behind are served from the log, each from its own cursor.
+//! Live streams of the same subscription are written to together, in a *pass* of the registry. Those that
+//! are behind are served from the log, each from its own cursor.
 //!
-//! Invariant: a live stream has been written everything of its subscription up to `position`.
+//! Invariant: a live stream has been written everything of its subscription up to its cohort's
+//! `through` or the registry's `position`, whichever is later.
 //! Invariant: a stream behind has everything up to its cursor, but for its `rest`.
 //! Invariant: a pass allocates nothing for a delivery.
 //! Invariant: a frame that was begun is finished before anything else is written.
 
 mod behind;
 pub mod look;
+mod pass;
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroU32;
 use std::sync::Arc;
+
+use smallvec::SmallVec;
 
 use crate::hub::beats::Beats;
 use crate::hub::close::CloseReason;
@@ -24,7 +28,7 @@ use crate::hub::id::EventId;
 use crate::hub::log::{Read, Start, Window};
 use crate::hub::policy::{Policies, SlowPolicy};
 use crate::hub::routes::{CohortIndex, Routes};
-use crate::hub::run::{RUN_BYTES_MAX, Run};
+use crate::hub::run::Run;
 use crate::hub::slab::{Slab, SlabKey};
 use crate::hub::stream::{
     Behind, NO_BOUND, NOT_LIVE, Rest, RestSource, STREAM_TIMERS, Sent, Socket, Stream, StreamTimer, Then,
@@ -32,19 +36,21 @@ use crate::hub::stream::{
 use crate::hub::topic::{Subscription, Topic};
 use crate::hub::wheel::TimerKey;
 
-/// How many pairs of a frame and a cohort a pass gathers before it writes them.
-const TOUCHED_MAX: usize = 64 * 1024;
+use pass::Pass;
+
+/// How many streams a cohort has, at most. Tests meet the bound in small rooms.
+const COHORT_STREAMS_MAX: u32 = if cfg!(test) { 2 } else { 512 };
 /// How many bytes a client may send after its request before it is cut off.
 pub const STRAY_BYTES_MAX: u32 = 64 * 1024;
-/// After how many writes of a run the observer is told: seldom enough to cost nothing, often enough
-/// that the times it takes are true.
-const OBSERVED_WRITES: u64 = 16;
-
 /// Names a stream of one registry.
 pub type StreamKey = SlabKey;
 
-/// Where streams that are behind read.
+/// The log, as streams are served from it.
 pub trait History {
+    /// The place of the newest event.
+    fn head(&self) -> u64;
+    /// As [`super::log::Log::tail`].
+    fn tail(&self, after: u64, max: usize, out: &mut Vec<Arc<Frame>>) -> Option<u64>;
     /// As [`super::log::Log::read`].
     fn read(&self, window: &Window<'_>, budget_bytes: usize, out: &mut Vec<Arc<Frame>>) -> Read;
     /// The id of a place.
@@ -125,6 +131,8 @@ struct Cohort {
     members: u32,
     /// The last frame that was found to touch it, by a count of frames.
     mark: u64,
+    /// Up to which place its live members have been served, if that is further than the others.
+    through: u64,
     live: Vec<u32>,
 }
 
@@ -132,7 +140,8 @@ struct Cohort {
 pub struct Registry<S> {
     streams: Slab<Stream<S>>,
     cohorts: Slab<Cohort>,
-    by_subscription: HashMap<(Arc<Subscription>, Framing), SlabKey>,
+    /// The cohorts that can take in another stream.
+    with_room: HashMap<(Arc<Subscription>, Framing), SmallVec<[CohortIndex; 2]>>,
     routes: Routes,
     position: u64,
     behind: usize,
@@ -148,23 +157,13 @@ pub struct Registry<S> {
     ahead: Vec<StreamKey>,
     effects: Vec<Effect<S>>,
     tally: Tally,
+    pass: Pass,
     // Scratch, kept so that a pass allocates nothing.
     run: Run,
-    touched: Vec<(CohortIndex, u32)>,
     examined: usize,
     marks: u64,
-    picked: Vec<u32>,
-    leaving: Vec<(u32, Leave)>,
     read: Vec<Arc<Frame>>,
     due: Vec<u32>,
-}
-
-/// What happens to a member of a cohort once the cohort has been walked.
-#[derive(Clone, Copy)]
-enum Leave {
-    Close(CloseReason),
-    Finish,
-    Await,
 }
 
 impl<S: Socket> Registry<S> {
@@ -173,7 +172,7 @@ impl<S: Socket> Registry<S> {
         Registry {
             streams: Slab::default(),
             cohorts: Slab::default(),
-            by_subscription: HashMap::new(),
+            with_room: HashMap::new(),
             routes: Routes::default(),
             position,
             behind: 0,
@@ -185,12 +184,10 @@ impl<S: Socket> Registry<S> {
             ahead: Vec::new(),
             effects: Vec::new(),
             tally: Tally::default(),
+            pass: Pass::default(),
             run: Run::default(),
-            touched: Vec::new(),
             examined: 0,
             marks: 0,
-            picked: Vec::new(),
-            leaving: Vec::new(),
             read: Vec::new(),
             due: Vec::new(),
         }
@@ -213,7 +210,7 @@ impl<S: Socket> Registry<S> {
         self.behind
     }
 
-    /// Up to which place live streams have been served.
+    /// Up to which place all live streams have been served.
     pub fn position(&self) -> u64 {
         self.position
     }
@@ -397,192 +394,6 @@ impl<S: Socket> Registry<S> {
         None
     }
 
-    // ===== passes =====
-
-    /// Writes the frames that follow `position`, up to `through`, to all live streams that
-    /// subscribe to them.
-    pub fn pass(&mut self, frames: &[Arc<Frame>], through: u64, now_ms: u64, observer: &mut impl Observer) {
-        let mut touched = std::mem::take(&mut self.touched);
-        touched.clear();
-        for (frame, at) in frames.iter().zip(0..) {
-            self.marks += 1;
-            let (mark, cohorts) = (self.marks, &mut self.cohorts);
-            for topic in frame.topics() {
-                self.routes.resolve(topic, |index| {
-                    // An event counts once for a cohort, however many of its topics match.
-                    let cohort = cohorts.at(index);
-                    if cohort.mark != mark {
-                        cohort.mark = mark;
-                        touched.push((index, at));
-                    }
-                });
-            }
-            if touched.len() >= TOUCHED_MAX {
-                self.write_touched(&mut touched, frames, now_ms, observer);
-            }
-        }
-        self.write_touched(&mut touched, frames, now_ms, observer);
-        touched.shrink_to(TOUCHED_MAX);
-        self.touched = touched;
-        self.reach(through);
-    }
-
-    /// Writes each frame to each cohort it was found to touch.
-    fn write_touched(
-        &mut self,
-        touched: &mut Vec<(CohortIndex, u32)>,
-        frames: &[Arc<Frame>],
-        now_ms: u64,
-        observer: &mut impl Observer,
-    ) {
-        // By cohort, and within a cohort in the log's order.
-        touched.sort_unstable();
-        let mut picked = std::mem::take(&mut self.picked);
-        for group in touched.chunk_by(|a, b| a.0 == b.0) {
-            let cohort = self.cohorts.key_at(group[0].0);
-            let mut rest = group;
-            // The cohort goes with its last member.
-            while !rest.is_empty() && self.cohorts.get(cohort).is_some() {
-                let mut bytes = 0;
-                picked.clear();
-                for &(_, at) in rest {
-                    bytes += frames[at as usize].wire(Framing::Chunked).len();
-                    if bytes > RUN_BYTES_MAX && !picked.is_empty() {
-                        break;
-                    }
-                    picked.push(at);
-                }
-                rest = &rest[picked.len()..];
-                self.write_run(cohort.index(), frames, &picked, now_ms, observer);
-                self.settle(now_ms);
-            }
-        }
-        self.picked = picked;
-        touched.clear();
-    }
-
-    /// Frames that live streams have not been given have left the log: each stream is now behind,
-    /// and finds out for itself whether it lost any. The shard goes on at `head`.
-    pub fn overrun(&mut self, head: u64, now_ms: u64) {
-        for key in self.streams.keys().collect::<Vec<_>>() {
-            if self.streams.at(key.index()).place != NOT_LIVE {
-                let mut behind = Behind::at(self.position, self.position, now_ms);
-                behind.slow = true;
-                self.fall_behind(key.index(), behind);
-                self.ready.push_back(key);
-            }
-        }
-        self.reach(head);
-    }
-
-    fn reach(&mut self, position: u64) {
-        self.position = position;
-        self.ready.extend(self.ahead.drain(..));
-    }
-
-    /// Gathers the picked frames into one run and writes it to each live member of the cohort.
-    fn write_run(
-        &mut self,
-        cohort: CohortIndex,
-        frames: &[Arc<Frame>],
-        picked: &[u32],
-        now_ms: u64,
-        observer: &mut impl Observer,
-    ) {
-        let framing = self.cohorts.at(cohort).framing;
-        let mut run = std::mem::take(&mut self.run);
-        run.start(&[]);
-        for &at in picked {
-            run.add(&frames[at as usize], framing);
-        }
-        let events = picked.len() as u32;
-
-        let mut members = std::mem::take(&mut self.cohorts.at(cohort).live);
-        let (mut staying, mut unobserved) = (0, 0);
-        for at in 0..members.len() {
-            let index = members[at];
-            let stream = self.streams.at(index);
-            let taken = events.min(stream.remaining);
-            let mine = run.first(taken as usize);
-            let sent = stream.socket.send(mine);
-            let leave = match sent {
-                Sent::Wrote(len) if len == mine.len() => {
-                    stream.written_ms = now_ms;
-                    count_down(&mut stream.remaining, taken);
-                    self.tally.deliveries += u64::from(taken);
-                    self.tally.wrote(len);
-                    if taken == events {
-                        unobserved += 1;
-                    } else {
-                        observer.delivered(&run.published_ns[..taken as usize], 1);
-                    }
-                    (stream.remaining == 0).then_some(Leave::Finish)
-                }
-                Sent::Wrote(_) | Sent::Full => {
-                    let len = if let Sent::Wrote(len) = sent { len } else { 0 };
-                    let cut = run.cut(len);
-                    // What was written of this run is delivered, and its last frame is finished
-                    // before the stream reads on from the log.
-                    let cursor = match cut.frames_begun {
-                        0 => frames[picked[0] as usize].seq() - 1,
-                        begun => frames[picked[begun - 1] as usize].seq(),
-                    };
-                    let mut behind = Behind::at(cursor, cursor, now_ms);
-                    behind.rest = cut.offset.map(|offset| Rest {
-                        source: RestSource::Frame(frames[picked[cut.frames_begun - 1] as usize].clone()),
-                        offset,
-                    });
-                    behind.full = true;
-                    behind.slow = true;
-                    stream.behind = Some(behind);
-                    if len > 0 {
-                        stream.written_ms = now_ms;
-                        count_down(&mut stream.remaining, cut.frames_begun as u32);
-                        self.tally.wrote(len);
-                        self.tally.deliveries += cut.frames_whole() as u64;
-                        observer.delivered(&run.published_ns[..cut.frames_whole()], 1);
-                    }
-                    Some(Leave::Await)
-                }
-                Sent::Gone => Some(Leave::Close(CloseReason::ClientGone)),
-                Sent::Failed => Some(Leave::Close(CloseReason::WriteError)),
-            };
-            if let Some(leave) = leave {
-                stream.place = NOT_LIVE;
-                self.leaving.push((index, leave));
-            } else {
-                members[staying] = index;
-                stream.place = staying as u32;
-                staying += 1;
-            }
-            if unobserved == OBSERVED_WRITES {
-                observer.delivered(&run.published_ns, unobserved);
-                unobserved = 0;
-            }
-        }
-        if unobserved > 0 {
-            observer.delivered(&run.published_ns, unobserved);
-        }
-        members.truncate(staying);
-        self.cohorts.at(cohort).live = members;
-        self.run = run;
-    }
-
-    /// Does what had to wait while a cohort's members were walked.
-    fn settle(&mut self, now_ms: u64) {
-        while let Some((index, leave)) = self.leaving.pop() {
-            let key = self.streams.key_at(index);
-            match leave {
-                Leave::Close(reason) => self.close(key, reason),
-                Leave::Finish => self.finish(key, CloseReason::MaxEvents, None, now_ms),
-                Leave::Await => {
-                    self.behind += 1;
-                    self.await_socket(key);
-                }
-            }
-        }
-    }
-
     // ===== time =====
 
     /// Moves the heartbeats on by one slot: streams that have not been written to for an interval
@@ -662,8 +473,11 @@ impl<S: Socket> Registry<S> {
                 return false;
             }
         }
-        if self.streams.at(key.index()).behind.is_none() {
-            self.fall_behind(key.index(), Behind::at(self.position, self.position, now_ms));
+        let stream = self.streams.at(key.index());
+        if stream.behind.is_none() {
+            let cohort = stream.cohort;
+            let through = self.served_through(cohort);
+            self.fall_behind(key.index(), Behind::at(through, through, now_ms));
         }
         if let Some(behind) = &mut self.streams.at(key.index()).behind {
             behind.rest = Some(rest);
@@ -690,17 +504,40 @@ impl<S: Socket> Registry<S> {
     // ===== cohorts =====
 
     fn join(&mut self, subscription: Arc<Subscription>, framing: Framing, slow: SlowPolicy) -> CohortIndex {
-        let key = (subscription, framing);
-        if let Some(&cohort) = self.by_subscription.get(&key) {
-            self.cohorts.at(cohort.index()).members += 1;
-            return cohort.index();
+        let with_room = self.with_room.entry((subscription.clone(), framing)).or_default();
+        let index = match with_room.last() {
+            Some(&index) => index,
+            None => {
+                let (members, mark, live, policed) = (0, 0, Vec::new(), self.policed);
+                let through = self.pass.frames_through;
+                let (new, cohorts) = (subscription.clone(), &mut self.cohorts);
+                let index = cohorts
+                    .insert(Cohort { subscription: new, framing, slow, policed, members, mark, through, live })
+                    .index();
+                self.routes.add(&subscription, index);
+                with_room.push(index);
+                index
+            }
+        };
+        let cohort = self.cohorts.at(index);
+        cohort.members += 1;
+        if cohort.members == COHORT_STREAMS_MAX {
+            with_room.pop();
         }
-        let subscription = key.0.clone();
-        let (members, mark, live, policed) = (1, 0, Vec::new(), self.policed);
-        let cohort = self.cohorts.insert(Cohort { subscription, framing, slow, policed, members, mark, live });
-        self.routes.add(&key.0, cohort.index());
-        self.by_subscription.insert(key, cohort);
-        cohort.index()
+        index
+    }
+
+    /// Up to which place a stream has been served if it is live.
+    #[cfg(test)]
+    pub(super) fn position_of(&self, key: StreamKey) -> u64 {
+        let stream = self.streams.get(key).expect("an open stream");
+        let cohort = self.cohorts.get(self.cohorts.key_at(stream.cohort)).expect("its cohort");
+        self.position.max(cohort.through)
+    }
+
+    /// Up to which place a cohort's live members have been served.
+    fn served_through(&mut self, cohort: CohortIndex) -> u64 {
+        self.position.max(self.cohorts.at(cohort).through)
     }
 
     /// What happens to this cohort's streams if they are too slow.
@@ -713,19 +550,28 @@ impl<S: Socket> Registry<S> {
         cohort.slow
     }
 
-    fn part(&mut self, cohort: CohortIndex) {
-        let key = self.cohorts.key_at(cohort);
-        let one = self.cohorts.at(cohort);
-        one.members -= 1;
-        if one.members > 0 {
+    fn part(&mut self, index: CohortIndex) {
+        let cohort = self.cohorts.at(index);
+        let was_full = cohort.members == COHORT_STREAMS_MAX;
+        cohort.members -= 1;
+        if was_full {
+            let key = (cohort.subscription.clone(), cohort.framing);
+            self.with_room.entry(key).or_default().push(index);
+        }
+        if cohort.members > 0 {
             return;
         }
-        let Some(gone) = self.cohorts.remove(key) else { return };
+        let Some(gone) = self.cohorts.remove(self.cohorts.key_at(index)) else { return };
         let effects = &mut self.effects;
-        self.routes.remove(&gone.subscription, cohort, |topic| effects.push(Effect::Unrouted(topic.clone())));
-        self.by_subscription.remove(&(gone.subscription, gone.framing));
-        if self.by_subscription.is_empty() {
-            self.by_subscription = HashMap::new();
+        self.routes.remove(&gone.subscription, index, |topic| effects.push(Effect::Unrouted(topic.clone())));
+        if let Entry::Occupied(mut with_room) = self.with_room.entry((gone.subscription, gone.framing)) {
+            with_room.get_mut().retain(|other| *other != index);
+            if with_room.get().is_empty() {
+                with_room.remove();
+            }
+        }
+        if self.with_room.is_empty() {
+            self.with_room = HashMap::new();
         }
     }
 
@@ -871,12 +717,7 @@ mod tests {
         }
 
         fn pass(&mut self) {
-            let log = self.log.0.borrow();
-            let mut frames = Vec::new();
-            match log.tail(self.registry.position(), usize::MAX, &mut frames) {
-                Some(through) => self.registry.pass(&frames, through, self.now_ms.get(), &mut self.counted),
-                None => self.registry.overrun(log.head(), self.now_ms.get()),
-            }
+            self.registry.pass(false, &self.log, self.now_ms.get(), &mut self.counted);
         }
 
         fn serve(&mut self) {

@@ -1,0 +1,313 @@
+//! Passes: what was published goes to the live streams, cohort by cohort.
+//!
+//! A pass takes the log from where the registry stands to the head, finds the cohorts it touches,
+//! gathers one run of bytes for each, and writes that run to each live member with one send. Many
+//! streams of one subscription are several cohorts. Those that a pass comes to later are given what
+//! was published meanwhile with the rest, so that an event waits for one pass and not for two; and
+//! where writes carry several events, which is when resting gains something, a pass may be paused
+//! between two cohorts, so that its writes are spread over the time until the next.
+
+use std::sync::Arc;
+
+use crate::hub::close::CloseReason;
+use crate::hub::frame::{Frame, Framing};
+use crate::hub::routes::CohortIndex;
+use crate::hub::run::RUN_BYTES_MAX;
+use crate::hub::stream::{Behind, NOT_LIVE, Rest, RestSource, Sent, Socket};
+
+use super::{COHORT_STREAMS_MAX, History, Observer, Registry, count_down};
+
+/// How many pairs of a frame and a cohort a pass gathers before it writes them.
+const TOUCHED_MAX: usize = 64 * 1024;
+/// How many frames it takes from the log under one lock,
+const FRAMES_A_LOCK: usize = 4096;
+/// how many more for the cohorts that are yet to be written to,
+const NEWER_FRAMES: usize = 64;
+/// and how many pairs may be left of those before: putting newer ones in order between them must cost little.
+const LEFT_MAX: usize = 4096;
+/// After how many writes it looks for newer events, or pauses.
+const PIECE_WRITES: u64 = COHORT_STREAMS_MAX as u64;
+/// After how many writes of a run the observer is told: seldom enough to cost nothing, often enough
+/// that the times it takes are true.
+const OBSERVED_WRITES: u64 = 16;
+
+/// A pass, perhaps a paused one. Its memory is kept, so that the next allocates nothing.
+#[derive(Default)]
+pub(super) struct Pass {
+    /// What it brings, in the log's order. Without any, there is no pass.
+    frames: Vec<Arc<Frame>>,
+    /// For how many of them it is known whom they touch.
+    found: usize,
+    /// Cohorts and the frames that touch them, by cohort, and within a cohort in the log's order.
+    touched: Vec<(CohortIndex, u32)>,
+    /// The next of those to be written.
+    next: usize,
+    /// Up to which place of the log it brings all live streams,
+    through: u64,
+    /// and those it comes to last. Streams of a new cohort have that from the log.
+    pub(super) frames_through: u64,
+    picked: Vec<u32>,
+    leaving: Vec<(u32, Leave)>,
+}
+
+/// What happens to a member of a cohort once the cohort has been walked.
+#[derive(Clone, Copy)]
+enum Leave {
+    Close(CloseReason),
+    Finish,
+    Await,
+}
+
+impl<S: Socket> Registry<S> {
+    /// Whether a pass is paused.
+    pub fn is_passing(&self) -> bool {
+        !self.pass.frames.is_empty()
+    }
+
+    /// Writes what was published since the last pass to all live streams that subscribe to it. If it `may_pause`, it
+    /// may end before that, and the next call goes on with it.
+    pub fn pass(&mut self, may_pause: bool, history: &impl History, now_ms: u64, observer: &mut impl Observer) {
+        let head = history.head();
+        let mut pass = std::mem::take(&mut self.pass);
+        self.take_newer(&mut pass, history);
+        loop {
+            if pass.frames.is_empty() {
+                if self.position >= head {
+                    break;
+                }
+                match history.tail(self.position, FRAMES_A_LOCK, &mut pass.frames) {
+                    Some(through) => (pass.through, pass.frames_through) = (through, through),
+                    None => {
+                        self.overrun(history.head(), now_ms);
+                        continue;
+                    }
+                }
+            }
+            if !self.go_on(&mut pass, may_pause, history, now_ms, observer) {
+                break;
+            }
+            self.position = pass.through;
+            pass.frames.clear();
+            pass.found = 0;
+        }
+        self.pass = pass;
+        self.ready.extend(self.ahead.drain(..));
+    }
+
+    /// Writes what is left of a pass, or a piece of it if it `may_pause`; says whether it is over.
+    fn go_on(
+        &mut self,
+        pass: &mut Pass,
+        may_pause: bool,
+        history: &impl History,
+        now_ms: u64,
+        observer: &mut impl Observer,
+    ) -> bool {
+        let mut before = self.tally;
+        loop {
+            let Some(&(cohort, _)) = pass.touched.get(pass.next) else {
+                pass.touched.clear();
+                pass.touched.shrink_to(TOUCHED_MAX);
+                pass.next = 0;
+                if pass.found == pass.frames.len() {
+                    return true;
+                }
+                self.find_touched(pass, 0, TOUCHED_MAX);
+                continue;
+            };
+            let writes = self.tally.writes - before.writes;
+            if writes >= PIECE_WRITES {
+                if may_pause && self.tally.deliveries - before.deliveries > writes {
+                    return false;
+                }
+                before = self.tally;
+                self.take_newer(pass, history);
+            }
+            let left = &pass.touched[pass.next..];
+            let end = pass.next + left.partition_point(|(other, _)| *other == cohort);
+            self.write_group(pass, end, now_ms, observer);
+            pass.next = end;
+        }
+    }
+
+    /// Takes what has been published since for the cohorts that are yet to be written to.
+    fn take_newer(&mut self, pass: &mut Pass, history: &impl History) {
+        let left = pass.touched.len() - pass.next;
+        let Some(&(first, _)) = pass.touched.get(pass.next) else { return };
+        if left > LEFT_MAX || pass.found < pass.frames.len() || history.head() == pass.frames_through {
+            return;
+        }
+        if let Some(through) = history.tail(pass.frames_through, NEWER_FRAMES, &mut pass.frames) {
+            pass.frames_through = through;
+            pass.touched.drain(..pass.next);
+            pass.next = 0;
+            self.find_touched(pass, first, usize::MAX);
+        }
+    }
+
+    /// Adds the cohorts from `first` on that the frames not yet looked at touch. Stops after the frame with which
+    /// there are `max`.
+    fn find_touched(&mut self, pass: &mut Pass, first: CohortIndex, max: usize) {
+        let Pass { frames, found, touched, .. } = pass;
+        while *found < frames.len() && touched.len() < max {
+            let frame = &frames[*found];
+            self.marks += 1;
+            let (mark, cohorts) = (self.marks, &mut self.cohorts);
+            for topic in frame.topics() {
+                self.routes.resolve(topic, |index| {
+                    // An event counts once for a cohort, however many of its topics match, and not
+                    // at all if the pass before brought it.
+                    let cohort = cohorts.at(index);
+                    if index >= first && cohort.mark != mark && cohort.through < frame.seq() {
+                        cohort.mark = mark;
+                        touched.push((index, *found as u32));
+                    }
+                });
+            }
+            *found += 1;
+        }
+        touched.sort_unstable();
+    }
+
+    /// Writes the frames that touch the next cohort, up to `end` of what is touched.
+    fn write_group(&mut self, pass: &mut Pass, end: usize, now_ms: u64, observer: &mut impl Observer) {
+        // While the pass was paused, it may have gone, and another may have come in its place, which has the frames
+        // of that time from the log.
+        let Some(cohort) = self.cohorts.key_of(pass.touched[pass.next].0) else { return };
+        let had_through = self.cohorts.at(cohort.index()).through;
+        let had = |&(_, at): &(_, u32)| pass.frames[at as usize].seq() <= had_through;
+        let mut rest = pass.next + pass.touched[pass.next..end].partition_point(had)..end;
+        // Whoever does not take it all gets a cursor of its own.
+        self.cohorts.at(cohort.index()).through =
+            if pass.found == pass.frames.len() { pass.frames_through } else { pass.frames[pass.found - 1].seq() };
+        // It goes with its last member.
+        while !rest.is_empty() && self.cohorts.get(cohort).is_some() {
+            let mut bytes = 0;
+            pass.picked.clear();
+            for &(_, at) in &pass.touched[rest.clone()] {
+                bytes += pass.frames[at as usize].wire(Framing::Chunked).len();
+                if bytes > RUN_BYTES_MAX && !pass.picked.is_empty() {
+                    break;
+                }
+                pass.picked.push(at);
+            }
+            rest.start += pass.picked.len();
+            self.write_run(cohort.index(), pass, now_ms, observer);
+            self.settle(pass, now_ms);
+        }
+    }
+
+    /// Frames that live streams have not been given have left the log: each stream is now behind,
+    /// and finds out for itself whether it lost any. The shard goes on at `head`.
+    fn overrun(&mut self, head: u64, now_ms: u64) {
+        for key in self.streams.keys().collect::<Vec<_>>() {
+            let stream = self.streams.at(key.index());
+            if stream.place != NOT_LIVE {
+                let cohort = stream.cohort;
+                let through = self.served_through(cohort);
+                let mut behind = Behind::at(through, through, now_ms);
+                behind.slow = true;
+                self.fall_behind(key.index(), behind);
+                self.ready.push_back(key);
+            }
+        }
+        self.position = head;
+    }
+
+    /// Gathers the picked frames into one run and writes it to each live member of the cohort.
+    fn write_run(&mut self, cohort: CohortIndex, pass: &mut Pass, now_ms: u64, observer: &mut impl Observer) {
+        let Pass { frames, picked, leaving, .. } = pass;
+        let framing = self.cohorts.at(cohort).framing;
+        let mut run = std::mem::take(&mut self.run);
+        run.start(&[]);
+        for &at in &*picked {
+            run.add(&frames[at as usize], framing);
+        }
+        let events = picked.len() as u32;
+
+        let mut members = std::mem::take(&mut self.cohorts.at(cohort).live);
+        let (mut staying, mut unobserved) = (0, 0);
+        for at in 0..members.len() {
+            let index = members[at];
+            let stream = self.streams.at(index);
+            let taken = events.min(stream.remaining);
+            let mine = run.first(taken as usize);
+            let sent = stream.socket.send(mine);
+            let leave = match sent {
+                Sent::Wrote(len) if len == mine.len() => {
+                    stream.written_ms = now_ms;
+                    count_down(&mut stream.remaining, taken);
+                    self.tally.deliveries += u64::from(taken);
+                    self.tally.wrote(len);
+                    if taken == events {
+                        unobserved += 1;
+                    } else {
+                        observer.delivered(&run.published_ns[..taken as usize], 1);
+                    }
+                    (stream.remaining == 0).then_some(Leave::Finish)
+                }
+                Sent::Wrote(_) | Sent::Full => {
+                    let len = if let Sent::Wrote(len) = sent { len } else { 0 };
+                    let cut = run.cut(len);
+                    // What was written of this run is delivered, and its last frame is finished
+                    // before the stream reads on from the log.
+                    let cursor = match cut.frames_begun {
+                        0 => frames[picked[0] as usize].seq() - 1,
+                        begun => frames[picked[begun - 1] as usize].seq(),
+                    };
+                    let mut behind = Behind::at(cursor, cursor, now_ms);
+                    behind.rest = cut.offset.map(|offset| Rest {
+                        source: RestSource::Frame(frames[picked[cut.frames_begun - 1] as usize].clone()),
+                        offset,
+                    });
+                    behind.full = true;
+                    behind.slow = true;
+                    stream.behind = Some(behind);
+                    if len > 0 {
+                        stream.written_ms = now_ms;
+                        count_down(&mut stream.remaining, cut.frames_begun as u32);
+                        self.tally.wrote(len);
+                        self.tally.deliveries += cut.frames_whole() as u64;
+                        observer.delivered(&run.published_ns[..cut.frames_whole()], 1);
+                    }
+                    Some(Leave::Await)
+                }
+                Sent::Gone => Some(Leave::Close(CloseReason::ClientGone)),
+                Sent::Failed => Some(Leave::Close(CloseReason::WriteError)),
+            };
+            if let Some(leave) = leave {
+                stream.place = NOT_LIVE;
+                leaving.push((index, leave));
+            } else {
+                members[staying] = index;
+                stream.place = staying as u32;
+                staying += 1;
+            }
+            if unobserved == OBSERVED_WRITES {
+                observer.delivered(&run.published_ns, unobserved);
+                unobserved = 0;
+            }
+        }
+        if unobserved > 0 {
+            observer.delivered(&run.published_ns, unobserved);
+        }
+        members.truncate(staying);
+        self.cohorts.at(cohort).live = members;
+        self.run = run;
+    }
+
+    /// Does what had to wait while a cohort's members were walked.
+    fn settle(&mut self, pass: &mut Pass, now_ms: u64) {
+        while let Some((index, leave)) = pass.leaving.pop() {
+            let key = self.streams.key_at(index);
+            match leave {
+                Leave::Close(reason) => self.close(key, reason),
+                Leave::Finish => self.finish(key, CloseReason::MaxEvents, None, now_ms),
+                Leave::Await => {
+                    self.behind += 1;
+                    self.await_socket(key);
+                }
+            }
+        }
+    }
+}
