@@ -72,6 +72,11 @@ impl LogCell {
         (log.start(resume, subscription), log.head())
     }
 
+    /// As [`Log::halfway`].
+    pub fn halfway(&self) -> u64 {
+        self.log.lock().halfway()
+    }
+
     /// As [`Log::published_ns`].
     pub fn published_ns(&self, from: u64) -> Option<u64> {
         self.log.lock().published_ns(from)

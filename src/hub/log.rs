@@ -188,8 +188,7 @@ impl Log {
         }
         debug_assert!(first <= self.head, "at least one draft");
         self.evict(now_ns, evicted);
-        let halfway = self.kept.halfway().max(self.live_only.halfway());
-        Placed { first, last: self.head, halfway }
+        Placed { first, last: self.head, halfway: self.halfway() }
     }
 
     /// Evicts what is over the bounds or too old at `now_ns`.
@@ -245,6 +244,11 @@ impl Log {
         let through =
             if out.len() - before < max { self.head } else { out.last().map_or(self.head, |last| last.seq()) };
         Some(through)
+    }
+
+    /// The place behind which a reader should hurry: half of what the log has, of either kind, is newer.
+    pub fn halfway(&self) -> u64 {
+        self.kept.halfway().max(self.live_only.halfway())
     }
 
     /// When the oldest event at this place or after it was accepted.

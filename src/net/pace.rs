@@ -34,10 +34,12 @@ pub struct Pace {
     writes: f64,
 }
 
-/// What a pass was like.
+/// What a pass, or a piece of one, was like.
 #[derive(Clone, Copy, Debug)]
 pub struct Passed {
-    /// When it began.
+    /// When the pass began,
+    pub began_ns: u64,
+    /// and this piece of it.
     pub started_ns: u64,
     /// When it ended.
     pub ended_ns: u64,
@@ -47,6 +49,8 @@ pub struct Passed {
     pub deliveries: u64,
     /// with how many writes.
     pub writes: u64,
+    /// Whether the pass is over.
+    pub is_over: bool,
 }
 
 impl Pace {
@@ -65,7 +69,7 @@ impl Pace {
         self.rests = false;
     }
 
-    /// A pass has ended. If it is followed by a rest, says until when, in milliseconds.
+    /// A pass has ended, or paused. If it is followed by a rest, says until when, in milliseconds.
     pub fn passed(&mut self, passed: Passed) -> Option<u64> {
         let fade = |sum: &mut f64, new: u64| *sum += new as f64 - *sum / PASSES_MEANT;
         fade(&mut self.cpu_ns, passed.cpu_ns);
@@ -77,9 +81,10 @@ impl Pace {
         let length_ns = passed.ended_ns.saturating_sub(passed.started_ns);
         let stretched_ns = (length_ns as f64 - cpu_ns).max(0.0);
         let least_ns = cpu_ns * rest.min(REST_FIRST);
-        let rest_ns = ((cpu_ns * rest - stretched_ns).max(least_ns) as u64)
-            .min(REST_NS_MAX)
-            .max(self.interval_min_ns.saturating_sub(length_ns));
+        let mut rest_ns = ((cpu_ns * rest - stretched_ns).max(least_ns) as u64).min(REST_NS_MAX);
+        if passed.is_over {
+            rest_ns = rest_ns.max((passed.began_ns + self.interval_min_ns).saturating_sub(passed.ended_ns));
+        }
         self.rests = rest_ns >= REST_NS_MIN;
         self.rests.then(|| (passed.ended_ns + rest_ns).div_ceil(1_000_000))
     }
@@ -93,7 +98,15 @@ mod tests {
     fn passed(pass_us: u64, events_a_write: u64) -> Passed {
         let ended_ns = 1_000_000 + pass_us * 1000;
         let cpu_ns = pass_us * 1000;
-        Passed { started_ns: 1_000_000, ended_ns, cpu_ns, deliveries: events_a_write * 100, writes: 100 }
+        Passed {
+            began_ns: 1_000_000,
+            started_ns: 1_000_000,
+            ended_ns,
+            cpu_ns,
+            deliveries: events_a_write * 100,
+            writes: 100,
+            is_over: true,
+        }
     }
 
     #[track_caller]
@@ -131,6 +144,22 @@ mod tests {
             rest_ms(14_000);
         }
         assert_eq!(rest_ms(14_000), Some(14));
+    }
+
+    #[test]
+    fn the_interval_counts_from_the_first_piece_of_a_pass() {
+        let mut pace = Pace::new(0.0, Duration::from_millis(100));
+        let piece = |began_ms: u64, started_ms: u64, is_over| Passed {
+            began_ns: began_ms * 1_000_000,
+            started_ns: started_ms * 1_000_000,
+            ended_ns: (started_ms + 10) * 1_000_000,
+            is_over,
+            ..passed(10_000, 3)
+        };
+        assert_eq!(pace.passed(piece(0, 0, false)), None);
+        assert_eq!(pace.passed(piece(0, 20, false)), None);
+        assert_eq!(pace.passed(piece(0, 40, true)), Some(100));
+        assert_eq!(pace.passed(piece(100, 100, true)), Some(200));
     }
 
     #[test]

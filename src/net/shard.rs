@@ -113,6 +113,8 @@ pub struct Shard {
     user_timeout: Duration,
     heartbeats: Option<TimerKey>,
     pace: Pace,
+    /// When the pass that is paused began.
+    pass_began_ns: Option<u64>,
     beats: std::collections::HashMap<StreamKey, (Duration, Arc<Chunk>)>,
     drain: Option<Drain>,
     /// The directory has it among the shards with patterns.
@@ -160,6 +162,7 @@ impl Shard {
             metrics,
             clock,
             pace: Pace::new(config.pass.rest.get(), config.pass.interval_min.get()),
+            pass_began_ns: None,
             policies: config.policies(),
             user_timeout: config.stream.write_deadline.get(),
             heartbeats: None,
@@ -401,21 +404,31 @@ impl Shard {
     /// Makes a pass, or a piece of one if it `may_pause`.
     fn pass(&mut self, may_pause: bool) {
         let started_ns = self.clock.now_ns();
+        // A pass that rests while the log moves on would be lapped, and its streams with it.
+        let may_pause = may_pause && self.registry.position() >= self.bus.log.halfway();
         let (before, cpu_before_ns) = (self.registry.tally(), thread_cpu_ns());
         let mut observer = Delivered { cells: &self.metrics.shards()[self.index], clock: self.clock };
         self.registry.pass(may_pause, &self.bus.log, started_ns / 1_000_000, &mut observer);
         self.inbox().set_position(self.registry.position());
         let now_ns = self.clock.now_ns();
-        self.cells().pass.observe(now_ns - started_ns);
+        let began_ns = self.pass_began_ns.take().unwrap_or(started_ns);
+        let is_over = !self.registry.is_passing();
+        if is_over {
+            self.cells().pass.observe(now_ns - began_ns);
+        } else {
+            self.pass_began_ns = Some(began_ns);
+        }
         let cpu_ns = thread_cpu_ns() - cpu_before_ns;
         self.cells().busy_ns.add(cpu_ns);
         let after = self.registry.tally();
         let passed = Passed {
+            began_ns,
             started_ns,
             ended_ns: now_ns,
             cpu_ns,
             deliveries: after.deliveries - before.deliveries,
             writes: after.writes - before.writes,
+            is_over,
         };
         if !self.pace.rests()
             && let Some(until_ms) = self.pace.passed(passed)

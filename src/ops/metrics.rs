@@ -76,7 +76,10 @@ const DELIVERY_SECONDS: Family = histogram(
     "sluicegate_delivery_seconds",
     "Time from an event's publish to the write that carried it, per delivery but for replay, in seconds.",
 );
-const PASS_SECONDS: Family = histogram("sluicegate_pass_seconds", "Length of a shard's passes, in seconds.");
+const PASS_SECONDS: Family = histogram(
+    "sluicegate_pass_seconds",
+    "Length of a shard's passes, rests between their pieces included, in seconds.",
+);
 const SHARD_LAG_SECONDS: Family = gauge(
     "sluicegate_shard_lag_seconds",
     "Age of the oldest event in the log that waits for the shard's passes, in seconds; 0 when none does.",

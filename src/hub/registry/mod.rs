@@ -941,6 +941,41 @@ mod tests {
         assert_eq!(room.closed(), []);
     }
 
+    // ===== passes in pieces =====
+
+    /// In a pause of a pass that comes in batches, a stream takes the slot of the last cohort. What it is then sent of 30
+    /// events of before, if it opens so.
+    fn opened_in_a_pause(resume: Resume) -> usize {
+        let mut room = Room::with(LogLimits { events: 1000, bytes: 1 << 30, age_ns: u64::MAX });
+        let topics: [&[&str]; 4] = [&["a", "u0"], &["a", "u1"], &["a", "u2"], &["a", "u3"]];
+        let peers = topics.map(|topics| room.open(Asks { topics, ..Asks::default() }));
+        (1..=30).for_each(|n| room.publish(&["a"], Event::new(format!("e{n}"))));
+        room.registry.pass(true, &room.log, 0, &mut room.counted);
+        assert!(room.registry.is_passing(), "paused");
+        room.registry.close(peers[3].key, CloseReason::ClientGone);
+        room.closed();
+        let new = room.open(Asks { topics: &["a", "v"], resume, ..Asks::default() });
+        assert_eq!(room.registry.behind(), 0, "live");
+        while room.registry.position() < 30 {
+            room.registry.pass(true, &room.log, 0, &mut room.counted);
+            room.serve();
+        }
+        for peer in &peers[..3] {
+            assert_eq!(peer.got().matches("data: e").count(), 30);
+        }
+        new.got().matches("data: e").count()
+    }
+
+    #[test]
+    fn a_stream_in_the_slot_of_a_cohort_that_went_in_a_pause_gets_no_event_of_before() {
+        assert_eq!(opened_in_a_pause(Resume::Now), 0);
+    }
+
+    #[test]
+    fn a_stream_in_the_slot_of_a_cohort_that_went_in_a_pause_gets_its_replay_once() {
+        assert_eq!(opened_in_a_pause(Resume::Earliest), 30);
+    }
+
     // ===== streams that are lapped =====
 
     #[test]

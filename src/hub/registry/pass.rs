@@ -17,14 +17,14 @@ use crate::hub::stream::{Behind, NOT_LIVE, Rest, RestSource, Sent, Socket};
 
 use super::{COHORT_STREAMS_MAX, History, Observer, Registry, count_down};
 
-/// How many pairs of a frame and a cohort a pass gathers before it writes them.
-const TOUCHED_MAX: usize = 64 * 1024;
+/// How many pairs of a frame and a cohort a pass gathers before it writes them. Tests meet the bound in small rooms.
+const TOUCHED_MAX: usize = if cfg!(test) { 16 } else { 64 * 1024 };
 /// How many frames it takes from the log under one lock,
 const FRAMES_A_LOCK: usize = 4096;
 /// how many more for the cohorts that are yet to be written to,
 const NEWER_FRAMES: usize = 64;
 /// and how many pairs may be left of those before: putting newer ones in order between them must cost little.
-const LEFT_MAX: usize = 4096;
+const LEFT_MAX: usize = if cfg!(test) { 12 } else { 4096 };
 /// After how many writes it looks for newer events, or pauses.
 const PIECE_WRITES: u64 = COHORT_STREAMS_MAX as u64;
 /// After how many writes of a run the observer is told: seldom enough to cost nothing, often enough
@@ -68,6 +68,7 @@ impl<S: Socket> Registry<S> {
     /// may end before that, and the next call goes on with it.
     pub fn pass(&mut self, may_pause: bool, history: &impl History, now_ms: u64, observer: &mut impl Observer) {
         let head = history.head();
+        let was_paused = self.is_passing();
         let mut pass = std::mem::take(&mut self.pass);
         self.take_newer(&mut pass, history);
         loop {
@@ -89,6 +90,9 @@ impl<S: Socket> Registry<S> {
             self.position = pass.through;
             pass.frames.clear();
             pass.found = 0;
+            if was_paused && may_pause {
+                break;
+            }
         }
         self.pass = pass;
         self.ready.extend(self.ahead.drain(..));
@@ -178,8 +182,9 @@ impl<S: Socket> Registry<S> {
         let had = |&(_, at): &(_, u32)| pass.frames[at as usize].seq() <= had_through;
         let mut rest = pass.next + pass.touched[pass.next..end].partition_point(had)..end;
         // Whoever does not take it all gets a cursor of its own.
-        self.cohorts.at(cohort.index()).through =
+        let found_through =
             if pass.found == pass.frames.len() { pass.frames_through } else { pass.frames[pass.found - 1].seq() };
+        self.cohorts.at(cohort.index()).through = had_through.max(found_through);
         // It goes with its last member.
         while !rest.is_empty() && self.cohorts.get(cohort).is_some() {
             let mut bytes = 0;
