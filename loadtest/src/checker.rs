@@ -1,6 +1,6 @@
 //! Holds every stream to it: each event exactly once, whole and in order. Also keeps the latencies.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
@@ -61,6 +61,8 @@ pub(crate) struct Checker {
     keys: Keys,
     /// The number each stream must see next.
     next: Vec<u32>,
+    /// Streams that were told of a gap.
+    told: HashSet<u32>,
     /// Numbers that a stream has skipped so far; empty in a good run.
     skipped: HashMap<u32, BTreeSet<u32>>,
     delivered: u64,
@@ -85,6 +87,7 @@ impl Checker {
             data_path: subscribe.data_path.clone(),
             keys,
             next: vec![0; streams],
+            told: HashSet::new(),
             skipped: HashMap::new(),
             delivered: 0,
             comments: 0,
@@ -122,6 +125,7 @@ impl Checker {
     pub(crate) fn take(&mut self, stream: usize, frame: &Frame<'_>) -> Option<Event> {
         if frame.event == Some(b"gap") {
             self.found.gaps += 1;
+            self.told.insert(stream as u32);
             return None;
         }
         let unwrapped = match (&self.data_path, frame.data) {
@@ -219,10 +223,17 @@ impl Checker {
             Expected::Each(count) => count.saturating_sub(self.next[stream]),
             Expected::ByKey(counts) => counts[self.key(stream) as usize].saturating_sub(self.next[stream]),
         };
-        let behind = (0..self.next.len()).filter(|stream| is_due_all(*stream)).map(|stream| u64::from(behind(stream)));
-        let skipped = self.skipped.values().map(|skipped| skipped.len() as u64);
+        let behind = (0..self.next.len())
+            .filter(|stream| is_due_all(*stream))
+            .map(|stream| (stream as u32, u64::from(behind(stream))));
+        let skipped = self.skipped.iter().map(|(stream, skipped)| (*stream, skipped.len() as u64));
         let mut tally = self.found.clone();
-        tally.faults.missing = behind.sum::<u64>() + skipped.sum::<u64>();
+        for (stream, missing) in behind.chain(skipped) {
+            tally.faults.missing += missing;
+            if !self.told.contains(&stream) {
+                tally.missing_untold += missing;
+            }
+        }
         tally
     }
 }

@@ -133,7 +133,12 @@ impl Fleet {
         let status = self.status();
         match &status.first_close {
             Some(first) => {
-                Err(format!("the server closed {} of {} streams; the first: {first}", status.closed, self.streams))
+                let streams = self.streams;
+                Err(format!(
+                    "the server closed {} of {streams} streams{}; the first: {first}",
+                    status.closed,
+                    hint(streams)
+                ))
             }
             None => Ok(()),
         }
@@ -198,7 +203,8 @@ impl Fleet {
                 (most, progress) = (status.open, Instant::now());
             } else if progress.elapsed() > OPEN_PATIENCE {
                 let seconds = OPEN_PATIENCE.as_secs();
-                return Err(format!("only {most} of {all} streams opened, and none in the last {seconds} s"));
+                let hint = hint(self.streams);
+                return Err(format!("only {most} of {all} streams opened{hint}, and none in the last {seconds} s"));
             }
             self.hear(Duration::from_millis(20))?;
         }
@@ -279,6 +285,16 @@ impl Drop for Reader {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// What may be the reason if a server does not bear so many streams.
+fn hint(streams: u32) -> String {
+    match streams::raise_descriptor_limit() {
+        Ok(limit) if u64::from(streams) + SPARE_DESCRIPTORS > limit => {
+            format!(" (a process may have {limit} open files here: is that too few for it? ulimit -Hn)")
+        }
+        _ => String::new(),
     }
 }
 

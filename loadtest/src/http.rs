@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// A head longer than this is not one of ours.
-const HEAD_BYTES_MAX: usize = 16 * 1024;
+pub(crate) const HEAD_BYTES_MAX: usize = 16 * 1024;
 
 /// What a response head says.
 #[derive(Debug, PartialEq, Eq)]

@@ -12,7 +12,7 @@ use crate::Result;
 pub(crate) const COMPARED: [&str; 8] =
     ["floor", "sluicegate", "nchan", "axum", "node", "pushpin", "mercure", "centrifugo"];
 
-const BUILT_IN: [(&str, &str); 10] = [
+const BUILT_IN: [(&str, &str); 11] = [
     ("floor", include_str!("../profiles/floor.toml")),
     ("sluicegate", include_str!("../profiles/sluicegate.toml")),
     ("nchan", include_str!("../profiles/nchan.toml")),
@@ -22,6 +22,7 @@ const BUILT_IN: [(&str, &str); 10] = [
     // Mercure without its history, and its next version.
     ("mercure-local", include_str!("../profiles/mercure-local.toml")),
     ("mercure-1", include_str!("../profiles/mercure-1.toml")),
+    ("mercure-1-local", include_str!("../profiles/mercure-1-local.toml")),
     ("mercure", include_str!("../profiles/mercure.toml")),
     ("centrifugo", include_str!("../profiles/centrifugo.toml")),
 ];

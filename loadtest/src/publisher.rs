@@ -11,7 +11,7 @@ use std::{
         atomic::{AtomicBool, AtomicU32, Ordering},
     },
     thread::{self, JoinHandle},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use crate::{
@@ -277,9 +277,17 @@ fn read_replies(connection: TcpStream, count: u32, shared: &Shared) -> Result<()
 pub(crate) fn read_reply(replies: &mut BufReader<TcpStream>) -> Result<()> {
     let told = |error: std::io::Error| format!("no reply to a publish: {}", streams::plain(&error));
     let mut bytes = Vec::new();
+    let mut began = None;
     while !bytes.ends_with(b"\r\n\r\n") {
-        if replies.read_until(b'\n', &mut bytes).map_err(told)? == 0 {
+        let input = replies.fill_buf().map_err(told)?;
+        if input.is_empty() {
             return Err("the server closed the publisher's connection".to_owned());
+        }
+        let line = memchr::memchr(b'\n', input).map_or(input.len(), |at| at + 1);
+        bytes.extend_from_slice(&input[..line]);
+        replies.consume(line);
+        if began.get_or_insert_with(Instant::now).elapsed() > REPLY_PATIENCE || bytes.len() > http::HEAD_BYTES_MAX {
+            return Err("a publish was answered without end".to_owned());
         }
     }
     let head = http::head(&bytes)?.ok_or("a reply without a head")?;

@@ -78,11 +78,14 @@ impl Target {
         let (Source::Start { program, extra }, Some(start)) = (&self.source, &self.profile.start) else {
             return contender;
         };
-        contender.notes.extend(start.notes.iter().cloned());
+        // Ports and folders are other ones each time.
+        let [cores, history] = constants();
+        let values = [("cores", cores.as_str()), ("history", history.as_str())];
+        contender.notes.extend(start.notes.iter().map(|note| fill(note, &values)));
         for file in &start.file {
-            contender.files.push((file.name.clone(), file.contents().unwrap_or_default().to_owned()));
+            contender.files.push((file.name.clone(), fill(file.contents().unwrap_or_default(), &values)));
         }
-        let words = [&start.arguments[..], extra].concat().join(" ");
+        let words = fill(&[&start.arguments[..], extra].concat().join(" "), &values);
         contender.command = format!("{} {words}", start.program.trim_start_matches("self:")).trim_end().to_owned();
         match find(program.as_ref(), start) {
             Ok(_) => contender.version = version(start),
@@ -114,7 +117,7 @@ impl Target {
         let streams = free_port()?;
         let control = if start.one_port { streams } else { free_port()? };
         let folder = Folder::new()?;
-        let cores = thread::available_parallelism().map_or(1, usize::from);
+        let [cores, history] = constants();
         let values = [
             ("listen", streams.to_string()),
             ("listen_port", streams.port().to_string()),
@@ -122,8 +125,8 @@ impl Target {
             ("control_port", control.port().to_string()),
             ("spare_port", free_port()?.port().to_string()),
             ("dir", folder.0.display().to_string()),
-            ("cores", cores.to_string()),
-            ("history", HISTORY.to_string()),
+            ("cores", cores),
+            ("history", history),
         ];
         let values: Vec<(&str, &str)> = values.iter().map(|(name, value)| (*name, value.as_str())).collect();
         for file in &start.file {
@@ -197,8 +200,10 @@ impl Server {
             if let Ok(Some(status)) = child.try_wait() {
                 let mut said = String::new();
                 let _ = log.seek(SeekFrom::Start(0)).and_then(|_| log.read_to_string(&mut said));
-                let last = said.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("and said nothing");
-                return Err(format!("the server ended at once ({status}): {last}"));
+                let mut lines = said.lines().filter(|line| !line.trim().is_empty());
+                // What is wrong is said first where there is more, as in a usage error, and last in a log.
+                let error = lines.clone().find(|line| line.starts_with("error")).or_else(|| lines.next_back());
+                return Err(format!("the server ended at once ({status}): {}", error.unwrap_or("it said nothing")));
             }
             if began.elapsed() > START_PATIENCE {
                 return Err(format!("the server does not listen on {} and {} after 10 s", self.streams, self.control));
@@ -215,6 +220,11 @@ impl Drop for Supervised {
         drop(self.child.stdin.take());
         let _ = self.child.wait();
     }
+}
+
+/// The cores of this machine and the events to keep, as profiles have them filled in.
+fn constants() -> [String; 2] {
+    [thread::available_parallelism().map_or(1, usize::from).to_string(), HISTORY.to_string()]
 }
 
 /// A temporary folder that goes away with this.

@@ -102,8 +102,10 @@ impl Default for Slice {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct Tally {
     pub(crate) faults: Faults,
-    /// Gaps that streams were told of.
+    /// Gaps that streams were told of,
     pub(crate) gaps: u64,
+    /// and what others miss.
+    pub(crate) missing_untold: u64,
     /// Deliveries received in the measured span.
     pub(crate) in_span: u64,
     #[serde(serialize_with = "write_histogram", deserialize_with = "read_histogram")]
@@ -117,6 +119,7 @@ impl Default for Tally {
         Self {
             faults: Faults::default(),
             gaps: 0,
+            missing_untold: 0,
             in_span: 0,
             latency: histogram(),
             slices: Vec::new(),
@@ -147,6 +150,7 @@ impl Tally {
         self.faults.reordered += other.faults.reordered;
         self.faults.corrupted += other.faults.corrupted;
         self.gaps += other.gaps;
+        self.missing_untold += other.missing_untold;
         self.in_span += other.in_span;
         self.latency += &other.latency;
         for (index, other) in other.slices.iter().enumerate() {

@@ -29,6 +29,13 @@ const HELD_P99_MS: f64 = 1_000.0;
 const ALONE: f64 = 1.0;
 /// So many streams the targets are for.
 const TELLING_STREAMS: u32 = 10_000;
+/// What stands for a figure at a rate that was not held, and at those above it.
+const CANNOT_HOLD: &str = "cannot hold";
+const NOT_OFFERED: &str = "not offered: a lower rate is too much";
+/// And for one of a run in which streams or events were lost.
+const FAILED: &str = "failed: not every stream and event";
+/// A feature that the server lacks.
+const MISSING: &str = "missing: ";
 /// The floor's send, against which others' CPU is put, is taken at this rate.
 const FLOOR_RATE: f64 = 10.0;
 
@@ -107,24 +114,23 @@ fn measure_round(args: &CompareArgs, entries: &mut [Entry], book: &mut Book) {
     for entry in entries.iter_mut() {
         let args = IdleArgs { streams: args.streams, seconds: 1 };
         let result = take("idle", None, &entry.target, book, |target| idle::measure(&args, target));
-        entry.idle.push(result.map(only));
+        entry.idle.push(right(result));
     }
     for entry in entries.iter_mut() {
         let (streams, rate, seconds, size) = BACKLOG;
         let args = SlowArgs { load: Load { streams, rate, seconds, size, warmup: 0, processes: 0 }, stalled: 1.0 };
         let result = take("slow", Some("slow"), &entry.target, book, |target| slow::measure(&args, target));
-        entry.slow.push(result.map(only));
+        entry.slow.push(result.map(|(figures, _)| figures));
     }
     for entry in entries.iter_mut() {
         let args = ConnectArgs { streams: args.streams, in_flight: 256 };
         let result = take("connect", None, &entry.target, book, |target| connect::measure(&args, target));
-        entry.connect.push(result.map(only));
+        entry.connect.push(right(result));
     }
     for entry in entries.iter_mut() {
         let args = StormArgs { streams: args.streams, missed: 100, size, in_flight: 1_024 };
-        let right = take("storm", Some("replay"), &entry.target, book, |target| storm::measure(&args, target))
-            .and_then(|(figures, is_right)| if is_right { Ok(figures) } else { Err("not whole".to_owned()) });
-        entry.storm.push(right);
+        let result = take("storm", Some("replay"), &entry.target, book, |target| storm::measure(&args, target));
+        entry.storm.push(right(result));
     }
 }
 
@@ -138,7 +144,7 @@ fn take<F: Serialize + Clone>(
 ) -> Result<(F, bool)> {
     // A feature that a server lacks is no run.
     if let Some(why) = feature.and_then(|feature| target.profile.lacks(feature)) {
-        return Err(format!("missing: {why}"));
+        return Err(format!("{MISSING}{why}"));
     }
     let outcome = measure(target);
     let failed = outcome.as_ref().err().map(|why| format!("failed: {why}"));
@@ -148,8 +154,9 @@ fn take<F: Serialize + Clone>(
     }
 }
 
-fn only<F>((figures, _): (F, bool)) -> F {
-    figures
+/// Figures of a run in which anything was wrong are none.
+fn right<F>(result: Result<(F, bool)>) -> Result<F> {
+    result.and_then(|(figures, is_right)| if is_right { Ok(figures) } else { Err(FAILED.to_owned()) })
 }
 
 impl Entry {
@@ -185,19 +192,25 @@ impl Entry {
     ) -> Cell {
         match self.median_at(rate, figure) {
             Some(value) if self.held(rate) => Cell::of(value, say(value)),
-            _ => Cell::words("cannot hold"),
+            _ if self.at(rate).is_empty() => Cell::words(NOT_OFFERED),
+            _ => Cell::words(self.at(rate).iter().find_map(|at| at.as_ref().err()).map_or(CANNOT_HOLD, String::as_str)),
         }
     }
 
-    /// The highest rate held, and the most deliveries in a second of any run.
+    /// The highest rate held, with its deliveries a second; and more, if a run that fell behind made more.
     fn highest(&self) -> Cell {
-        let held = self.fanouts.iter().map(|(rate, _)| *rate).filter(|rate| self.held(*rate)).fold(0.0, f64::max);
-        let all = self.fanouts.iter().flat_map(|(_, results)| results).flatten();
-        let most = all.map(|at| at.figures.deliveries_per_second).fold(0.0, f64::max);
-        if most == 0.0 {
-            return Cell::words("none");
+        let most = |results: &[Result<AtRate>]| {
+            results.iter().flatten().map(|at| at.figures.deliveries_per_second).fold(0.0, f64::max)
+        };
+        let highest = self.fanouts.iter().filter(|(rate, _)| self.held(*rate)).max_by(|a, b| a.0.total_cmp(&b.0));
+        let at_most = self.fanouts.iter().map(|(_, results)| most(results)).fold(0.0, f64::max);
+        let Some((rate, results)) = highest else { return Cell::words("none") };
+        let held = most(results);
+        let mut text = format!("{rate} events/s, {} deliveries/s", grouped(held as u64));
+        if at_most > held * 1.05 {
+            text += &format!("; late, {}", grouped(at_most as u64));
         }
-        Cell::of(most, format!("{held} events/s; {} deliveries/s", grouped(most as u64)))
+        Cell::of(held, text)
     }
 }
 
@@ -264,7 +277,19 @@ fn fill(args: &CompareArgs, entries: &[Entry], book: &mut Book) {
     let goals = [Goal::Ratio("nchan", 1.0 / 8.0), Goal::Ratio("axum", 1.0 / 25.0)];
     add("memory a stream, idle".to_owned(), "bytes", &idle, &goals);
     let (_, rate, seconds, size) = BACKLOG;
-    let backlog = |entry: &Entry| cell(&entry.slow, |figures| figures.stalled_bytes_per_stream, bytes);
+    let backlog = |entry: &Entry| {
+        let mut cell = cell(&entry.slow, |figures| figures.stalled_bytes_per_stream, bytes);
+        // Who drops its slow readers needs no memory for them.
+        let most = |figure: fn(&slow::Figures) -> u64| entry.slow.iter().flatten().map(figure).max().unwrap_or(0);
+        for (count, what) in
+            [(most(|figures| figures.stalled_closed), "closed"), (most(|figures| figures.missing), "events lost")]
+        {
+            if count > 0 {
+                cell.text += &format!(", {} {what}", grouped(count));
+            }
+        }
+        cell
+    };
     let offered = f64::from(seconds) * rate * size as f64 / 1e6;
     add(format!("memory a stalled stream, {offered:.1} MB offered"), "bytes", &backlog, &[]);
     let connects = |entry: &Entry| {
@@ -300,6 +325,7 @@ fn judge(entries: &[Entry], cells: &[Cell], goals: &[Goal<'_>]) -> Option<(Strin
             (Goal::AtLeast(least), value) => {
                 Some((format!("≥ {}", grouped(*least as u64)), value.is_some_and(|value| value >= *least)))
             }
+            (Goal::Ratio(name, _), _) if of(name).is_none() => Some((format!("{name} is not here"), true)),
             (Goal::Ratio(name, most), value) => {
                 let most_text = if *most < 0.2 { format!("1/{:.0}", 1.0 / most) } else { most.to_string() };
                 match (of(name)?.value, value) {
@@ -308,8 +334,13 @@ fn judge(entries: &[Entry], cells: &[Cell], goals: &[Goal<'_>]) -> Option<(Strin
                         let is = if *most < 0.2 { format!("1/{:.1}", 1.0 / ratio) } else { format!("{ratio:.2}") };
                         Some((format!("≤ {most_text} × {name}: is {is}"), ratio <= *most))
                     }
-                    // Who is measured against one that cannot has reached it.
-                    (None, Some(_)) => Some((format!("≤ {most_text} × {name}, which cannot"), true)),
+                    // Who is measured against one that cannot has reached it; against one that failed, nobody has.
+                    (None, Some(_)) => {
+                        let text = &of(name)?.text;
+                        let cannot = [CANNOT_HOLD, NOT_OFFERED].contains(&text.as_str()) || text.starts_with(MISSING);
+                        let word = if cannot { "cannot" } else { "failed" };
+                        Some((format!("≤ {most_text} × {name}, which {word}"), cannot))
+                    }
                     (_, None) => Some((format!("≤ {most_text} × {name}"), false)),
                 }
             }

@@ -17,6 +17,7 @@ use crate::{
     publisher::Publisher,
     report::{Quantiles, grouped},
     server::Target,
+    tally::Faults,
 };
 
 /// How long those who read on may take to catch up…
@@ -102,10 +103,9 @@ pub(crate) fn measure(args: &SlowArgs, target: &Target) -> Result<Outcome<Figure
         grown_bytes.map_or("?".to_owned(), |bytes| grouped(bytes / 1024)),
     );
     // Who was told of a gap knows; who was not has lost events in silence.
-    let silent = match tally.faults.complaint() {
-        Some(complaint) if tally.gaps == 0 && healthy.is_ok() => {
-            Err(format!("stalled readers that read on: {complaint}"))
-        }
+    let silent = Faults { missing: tally.missing_untold, ..tally.faults };
+    let silent = match silent.complaint() {
+        Some(complaint) if healthy.is_ok() => Err(format!("stalled readers that read on: {complaint}")),
         _ => Ok(()),
     };
     Ok(Outcome::new(args, figures, said).with_course(&window).checked([fleet.all_still_open(), healthy, silent]))

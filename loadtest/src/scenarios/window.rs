@@ -20,6 +20,8 @@ const PAUSE_NS: u64 = 500_000_000;
 const DRAIN_NS: u64 = 30_000_000_000;
 /// …as long as others still come; with none for so long, the rest is lost.
 const QUIET_NS: u64 = 4_000_000_000;
+/// How long streams are listened to when all has come.
+const AFTER_NS: u64 = 1_000_000_000;
 /// The course is told in pieces of this length, or longer if there would be more than this many.
 const SLICE_NS: u64 = 500_000_000;
 const SLICES_MAX: u64 = 240;
@@ -117,6 +119,8 @@ impl Window {
             Err(problem) => return Err(fleet.all_still_open().err().unwrap_or(problem)),
         };
         publisher.finish()?;
+        // Whatever comes twice comes by then.
+        fleet.read_until(clock.now_ns() + AFTER_NS, |_| false)?;
         let tally = fleet.tally(measured.expected.clone())?;
         Ok(Self {
             seconds: (end_ns - from_ns) as f64 / 1e9,
@@ -141,7 +145,11 @@ impl Window {
 
     /// An error unless every delivery was right.
     pub(crate) fn verdict(&self) -> Result<()> {
-        self.tally.faults.complaint().map_or(Ok(()), Err)
+        match self.tally.faults.complaint() {
+            Some(complaint) => Err(complaint),
+            None if self.tally.gaps > 0 => Err(format!("readers that kept up were told of {} gaps", self.tally.gaps)),
+            None => Ok(()),
+        }
     }
 
     /// The server's memory before, and at its most.
