@@ -52,7 +52,10 @@ pub(super) fn servers(html: &mut Markup, servers: &[Contender]) {
     }
     html.words("h2", &[], "How the servers were set up");
     for server in servers {
-        let title = format!("{} {}", server.name, server.version);
+        let title = match server.version.strip_prefix(&server.name) {
+            Some(_) => server.version.clone(),
+            None => format!("{} {}", server.name, server.version),
+        };
         folded(html, title.trim_end(), false, |details| {
             if let Some(why) = &server.missing {
                 details.words("p", &[("class", &"none")], format!("Not measured: {why}"));
@@ -92,7 +95,10 @@ mod tests {
         figures(&mut html, &groups(&sample::record())[..1], true);
         let html = html.finish();
         assert!(html.contains("<th>figure</th><th>sluicegate, round 1</th><th>nchan</th>"), "{html}");
-        assert!(html.contains("CPU</th><td>1.50 µs</td><td class=\"none\">missing</td><td>2.50 µs</td>"), "{html}");
+        assert!(
+            html.contains("server CPU, each</th><td>1.50 µs</td><td class=\"none\">missing</td><td>2.50 µs</td>"),
+            "{html}"
+        );
     }
 
     #[test]

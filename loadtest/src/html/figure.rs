@@ -25,8 +25,23 @@ fn split(key: &str) -> (&str, &'static str) {
     UNITS.iter().find_map(|(suffix, unit)| Some((key.strip_suffix(suffix)?, *unit))).unwrap_or((key, ""))
 }
 
-/// `bytes_per_stream` as `bytes per stream`, `cpu_us` as `CPU`.
+/// `bytes_per_stream` as `bytes per stream`, `p50_ms` as `p50`; where that says too little, more.
 pub(super) fn name(key: &str) -> String {
+    let more = match key {
+        "cpu_percent" => "server CPU",
+        "cpu_us" => "server CPU, each",
+        "user_us" => "of it user",
+        "system_us" => "of it system",
+        "client_cpu_us" => "client CPU, each",
+        "max_ms" => "latency, the greatest",
+        "p50_ms" => "latency p50",
+        "p99_ms" => "latency p99",
+        "p999_ms" => "latency p99.9",
+        _ => "",
+    };
+    if !more.is_empty() {
+        return more.to_owned();
+    }
     let words = split(key).0.split('_').map(|word| match word {
         "cpu" => "CPU",
         "p999" => "p99.9",

@@ -186,7 +186,7 @@ fn courses(html: &mut Markup, groups: &[Group<'_>], palette: &Palette) {
             html.words("h2", &[], "Over time");
             note(
                 html,
-                "Latency of the events due in each second: p99 the strong line, p50 the thin one, rings the greatest. \
+                "Latency of the events due in each piece of the run: p99 the strong line, p50 the thin one, rings the greatest. \
                  A line is interrupted where no event was due. Plots of one heading have the same axes.",
             );
         }

@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    path::PathBuf,
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -139,6 +140,15 @@ impl Book {
 
     pub(crate) fn record(&self) -> &Record {
         &self.record
+    }
+
+    /// An error if one of these can't be written: better now than after the run.
+    pub(crate) fn check(paths: &[&Option<PathBuf>]) -> Result<()> {
+        for path in paths.iter().copied().flatten() {
+            let opened = fs::OpenOptions::new().create(true).append(true).open(path);
+            opened.map_err(|error| format!("cannot write {}: {error}", path.display()))?;
+        }
+        Ok(())
     }
 
     /// Prints the table, if there is one, and writes what is to be kept; whether all was right. A row that is short

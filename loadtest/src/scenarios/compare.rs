@@ -62,6 +62,7 @@ struct Entry {
 
 pub(crate) fn run(args: &CompareArgs) -> Result<bool> {
     let names = if args.servers.is_empty() { COMPARED.map(str::to_owned).to_vec() } else { args.servers.clone() };
+    Book::check(&[&args.keep.json, &args.keep.html, &args.svg])?;
     let mut book = Book::forgiving();
     let mut entries = Vec::new();
     for name in names {

@@ -65,6 +65,7 @@ fn with_book<S: clap::Args>(
     args: &Run<S>,
     scenario: impl FnOnce(&S, &Target, &mut Book) -> Result<()>,
 ) -> Result<bool> {
+    Book::check(&[&args.keep.json, &args.keep.html])?;
     let mut book = Book::new();
     scenario(&args.settings, &Target::new(&args.server)?, &mut book)?;
     book.close(&args.keep)
