@@ -31,9 +31,9 @@ const ALONE: f64 = 1.0;
 const TELLING_STREAMS: u32 = 10_000;
 /// What stands for a figure at a rate that was not held, and at those above it.
 const CANNOT_HOLD: &str = "cannot hold";
-const NOT_OFFERED: &str = "not offered: a lower rate is too much";
-/// And for one of a run in which streams or events were lost.
-const FAILED: &str = "failed: not every stream and event";
+const NOT_OFFERED: &str = "not offered";
+/// And for one of a run that failed, or in which streams or events were lost: the record says how.
+const FAILED: &str = "failed";
 /// A feature that the server lacks.
 const MISSING: &str = "missing: ";
 /// The floor's send, against which others' CPU is put, is taken at this rate.
@@ -148,10 +148,9 @@ fn take<F: Serialize + Clone>(
         return Err(format!("{MISSING}{why}"));
     }
     let outcome = measure(target);
-    let failed = outcome.as_ref().err().map(|why| format!("failed: {why}"));
     match book.take(scenario, target, outcome) {
         Some(outcome) => Ok((outcome.figures.clone(), outcome.is_right())),
-        None => Err(failed.unwrap_or_default()),
+        None => Err(FAILED.to_owned()),
     }
 }
 
@@ -207,7 +206,7 @@ impl Entry {
         let at_most = self.fanouts.iter().map(|(_, results)| most(results)).fold(0.0, f64::max);
         let Some((rate, results)) = highest else { return Cell::words("none") };
         let held = most(results);
-        let mut text = format!("{rate} events/s, {} deliveries/s", grouped(held as u64));
+        let mut text = format!("{} ({rate} events/s)", grouped(held as u64));
         if at_most > held * 1.05 {
             text += &format!("; late, {}", grouped(at_most as u64));
         }
@@ -319,37 +318,86 @@ enum Goal<'a> {
 fn judge(entries: &[Entry], cells: &[Cell], goals: &[Goal<'_>]) -> Option<(String, bool)> {
     let of = |name: &str| entries.iter().position(|entry| entry.target.name() == name).map(|index| &cells[index]);
     let own = of("sluicegate")?;
-    let judged: Vec<(String, bool)> = goals
+    let judged: Vec<(String, Option<bool>)> = goals
         .iter()
         .filter_map(|goal| match (goal, own.value) {
-            (Goal::Held, value) => Some(("held".to_owned(), value.is_some())),
+            (Goal::Held, value) => Some(("held".to_owned(), Some(value.is_some()))),
             (Goal::AtLeast(least), value) => {
-                Some((format!("≥ {}", grouped(*least as u64)), value.is_some_and(|value| value >= *least)))
+                Some((format!("≥ {}", grouped(*least as u64)), Some(value.is_some_and(|value| value >= *least))))
             }
-            (Goal::Ratio(name, _), _) if of(name).is_none() => Some((format!("{name} is not here"), true)),
+            (Goal::Ratio(name, _), _) if of(name).is_none() => Some((format!("{name} is not here"), None)),
             (Goal::Ratio(name, most), value) => {
                 let most_text = if *most < 0.2 { format!("1/{:.0}", 1.0 / most) } else { most.to_string() };
                 match (of(name)?.value, value) {
                     (Some(other), Some(own)) => {
                         let ratio = own / other;
                         let is = if *most < 0.2 { format!("1/{:.1}", 1.0 / ratio) } else { format!("{ratio:.2}") };
-                        Some((format!("≤ {most_text} × {name}: is {is}"), ratio <= *most))
+                        Some((format!("≤ {most_text} × {name}: is {is}"), Some(ratio <= *most)))
                     }
                     // Who is measured against one that cannot has reached it; against one that failed, nobody has.
                     (None, Some(_)) => {
                         let text = &of(name)?.text;
                         let cannot = [CANNOT_HOLD, NOT_OFFERED].contains(&text.as_str()) || text.starts_with(MISSING);
                         let word = if cannot { "cannot" } else { "failed" };
-                        Some((format!("≤ {most_text} × {name}, which {word}"), cannot))
+                        Some((format!("≤ {most_text} × {name}, which {word}"), Some(cannot)))
                     }
-                    (_, None) => Some((format!("≤ {most_text} × {name}"), false)),
+                    (_, None) => Some((format!("≤ {most_text} × {name}"), Some(false))),
                 }
             }
         })
         .collect();
-    if judged.is_empty() {
+    if judged.iter().all(|(_, ok)| ok.is_none()) {
         return None;
     }
     let words: Vec<&str> = judged.iter().map(|(words, _)| words.as_str()).collect();
-    Some((words.join("; "), judged.iter().all(|(_, ok)| *ok)))
+    Some((words.join("; "), judged.iter().all(|(_, ok)| ok.unwrap_or(true))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entries(names: &[&str]) -> Vec<Entry> {
+        names.iter().map(|name| Entry::new(Target::built_in(name).expect("a built-in profile"))).collect()
+    }
+
+    /// What 1 is beside nchan's cell, where half of nchan's is asked for.
+    fn beside(nchan: Cell) -> (String, bool) {
+        let cells = [Cell::of(1.0, "1".to_owned()), nchan];
+        judge(&entries(&["sluicegate", "nchan"]), &cells, &[Goal::Ratio("nchan", 0.5)]).expect("it is judged")
+    }
+
+    #[test]
+    fn nothing_is_reached_against_a_server_that_failed() {
+        assert_eq!(beside(Cell::of(4.0, String::new())), ("≤ 0.5 × nchan: is 0.25".to_owned(), true));
+        assert_eq!(beside(Cell::of(1.5, String::new())), ("≤ 0.5 × nchan: is 0.67".to_owned(), false));
+        for cannot in [CANNOT_HOLD, NOT_OFFERED, "missing: keeps nothing"] {
+            assert!(beside(Cell::words(cannot)).1, "{cannot}");
+        }
+        assert_eq!(beside(Cell::words(FAILED)), ("≤ 0.5 × nchan, which failed".to_owned(), false));
+        let own = [Cell::words(FAILED), Cell::of(4.0, String::new())];
+        let goals = [Goal::Ratio("nchan", 0.5)];
+        assert_eq!(judge(&entries(&["sluicegate", "nchan"]), &own, &goals).map(|(_, ok)| ok), Some(false));
+    }
+
+    #[test]
+    fn who_is_not_here_is_named_and_judges_nothing() {
+        let (here, own) = (entries(&["sluicegate"]), [Cell::of(1.0, String::new())]);
+        assert_eq!(judge(&here, &own, &[Goal::Ratio("nchan", 0.5)]), None);
+        let both = judge(&here, &own, &[Goal::Held, Goal::Ratio("nchan", 0.5)]);
+        assert_eq!(both, Some(("held; nchan is not here".to_owned(), true)));
+        assert_eq!(judge(&entries(&["nchan"]), &own, &[Goal::Held]), None, "without the gateway");
+        let own = [Cell::words(CANNOT_HOLD)];
+        assert_eq!(judge(&here, &own, &[Goal::Held, Goal::AtLeast(1.0)]).map(|(_, ok)| ok), Some(false));
+    }
+
+    #[test]
+    fn a_rate_that_failed_one_that_was_not_offered_and_no_rate_at_all() {
+        let mut entry = entries(&["nchan"]).remove(0);
+        entry.fanouts.push((1.0, vec![Err(FAILED.to_owned())]));
+        let cell = |rate| entry.cell_at(rate, |figures| figures.cpu_us, |value| value.to_string()).text;
+        assert_eq!((cell(1.0).as_str(), cell(10.0).as_str()), (FAILED, NOT_OFFERED));
+        assert!(!entry.held(1.0) && !entry.may_hold(10.0));
+        assert_eq!(entry.highest().text, "none");
+    }
 }
