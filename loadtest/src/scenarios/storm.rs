@@ -4,7 +4,7 @@ use std::{thread, time::Duration};
 
 use serde::Serialize;
 
-use super::{book::Outcome, fresh_topic};
+use super::{book::Outcome, fresh_topic, window::AFTER_NS};
 use crate::{
     Result,
     args::StormArgs,
@@ -27,8 +27,6 @@ const RATE: f64 = 100.0;
 const AWAY: Duration = Duration::from_secs(1);
 /// How long reading may take, before the drop and after the return.
 const PATIENCE_NS: u64 = 60_000_000_000;
-/// Whatever comes twice comes by then.
-const AFTER_NS: u64 = 1_000_000_000;
 
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Figures {

@@ -21,7 +21,7 @@ const DRAIN_NS: u64 = 30_000_000_000;
 /// …as long as others still come; with none for so long, the rest is lost.
 const QUIET_NS: u64 = 4_000_000_000;
 /// How long streams are listened to when all has come.
-const AFTER_NS: u64 = 1_000_000_000;
+pub(crate) const AFTER_NS: u64 = 1_000_000_000;
 /// The course is told in pieces of this length, or longer if there would be more than this many.
 const SLICE_NS: u64 = 500_000_000;
 const SLICES_MAX: u64 = 240;
