@@ -16,6 +16,7 @@ pub mod beats;
 pub mod close;
 pub mod policy;
 pub mod registry;
+pub mod subscribe;
 pub mod routes;
 pub mod slab;
 pub mod stream;
