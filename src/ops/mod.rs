@@ -8,10 +8,12 @@ pub mod cli;
 pub mod config;
 /// How many descriptors there are, and so how many streams.
 pub mod descriptors;
-/// Every bound, and the memory that they add up to.
+/// Every bound.
 pub mod limits;
 /// Log lines: readable on a terminal, JSON elsewhere.
 pub mod logging;
+/// The memory that all bounds allow.
+pub mod memory;
 /// What Prometheus reads.
 pub mod metrics;
 /// A new configuration for a gateway that runs.
@@ -20,7 +22,6 @@ pub mod reload;
 pub mod refusal;
 /// Events on a timer, as configured.
 pub mod schedule;
-mod settings;
 /// SIGTERM, SIGINT and SIGHUP.
 pub mod shutdown;
 /// Quantities with a unit, as written in configuration.

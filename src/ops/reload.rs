@@ -2,8 +2,8 @@
 
 use arc_swap::ArcSwap;
 
+use super::config::settings::differing;
 use super::config::{Config, ConfigError, Limits, Log, Stream};
-use super::settings::differing;
 
 /// The configuration that runs. It is replaced as a whole: who reads it twice may see two.
 pub type LiveConfig = ArcSwap<Config>;
@@ -64,7 +64,7 @@ impl Config {
 mod tests {
     use std::path::Path;
 
-    use super::super::settings::settings;
+    use super::super::config::settings::settings_of;
     use super::*;
 
     /// No setting of it has its default.
@@ -114,7 +114,7 @@ mod tests {
     #[test]
     fn the_reference_lists_what_reloads() {
         let (running, new) = (Config::default(), parse(ALL_CHANGED));
-        let all: Vec<_> = settings().iter().map(|setting| setting.key()).collect();
+        let all: Vec<_> = settings_of(&running).iter().map(|setting| setting.key()).collect();
         assert_eq!(differing(&running, &new), all, "every setting is changed");
         let (next, Reloaded { applied, need_restart }) = running.reload(&new).unwrap();
         assert_eq!(differing(&running, &next), applied);

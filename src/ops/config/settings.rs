@@ -5,28 +5,27 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use serde::Serialize;
 use toml::{Table, Value};
-
-use super::config::Config;
 
 /// What every variable of ours begins with.
 const PREFIX: &str = "SLUICEGATE_";
 /// Names the configuration file, as the flag `--config` does.
-pub(super) const FILE_VARIABLE: &str = "SLUICEGATE_CONFIG";
+pub(in crate::ops) const FILE_VARIABLE: &str = "SLUICEGATE_CONFIG";
 /// Variables with our prefix that are no settings: for the tests, and for the build.
 const OTHER_VARIABLES: [&str; 2] = ["SLUICEGATE_REQUIRE_TOOLS", "SLUICEGATE_COMMIT"];
 
 /// The variables with our prefix.
 #[derive(Default)]
-pub(super) struct Variables {
+pub(in crate::ops) struct Variables {
     /// The file that one of them may name.
-    pub(super) file: Option<PathBuf>,
+    pub(in crate::ops) file: Option<PathBuf>,
     /// Name and value of those that should be settings, sorted.
-    pub(super) settings: Vec<(String, OsString)>,
+    pub(in crate::ops) settings: Vec<(String, OsString)>,
 }
 
 impl Variables {
-    pub(super) fn pick(all: impl IntoIterator<Item = (OsString, OsString)>) -> Variables {
+    pub(in crate::ops) fn pick(all: impl IntoIterator<Item = (OsString, OsString)>) -> Variables {
         let mut variables = Variables::default();
         for (name, value) in all {
             let Some(name) = name.to_str().filter(|name| name.starts_with(PREFIX)) else { continue };
@@ -42,18 +41,13 @@ impl Variables {
 }
 
 /// A setting: a leaf of a configuration.
-pub(super) struct Setting {
-    pub(super) path: Vec<String>,
-    pub(super) value: Value,
+pub(in crate::ops) struct Setting {
+    pub(in crate::ops) path: Vec<String>,
+    pub(in crate::ops) value: Value,
 }
 
-/// All settings, with their defaults.
-pub(super) fn settings() -> Vec<Setting> {
-    settings_of(&Config::default())
-}
-
-/// All settings, as they are in this configuration: from what it serializes to.
-fn settings_of(config: &Config) -> Vec<Setting> {
+/// All settings, as they are in this configuration: what it serializes to.
+pub(in crate::ops) fn settings_of(config: &impl Serialize) -> Vec<Setting> {
     fn walk(table: Table, above: &[String], into: &mut Vec<Setting>) {
         for (key, value) in table {
             let path = [above, &[key]].concat();
@@ -69,24 +63,24 @@ fn settings_of(config: &Config) -> Vec<Setting> {
 }
 
 /// The keys of the settings that differ between two configurations.
-pub(super) fn differing(one: &Config, other: &Config) -> Vec<String> {
+pub(in crate::ops) fn differing<T: Serialize>(one: &T, other: &T) -> Vec<String> {
     let pairs = settings_of(one).into_iter().zip(settings_of(other));
     pairs.filter(|(one, other)| one.value != other.value).map(|(one, _)| one.key()).collect()
 }
 
 impl Setting {
     /// The key as in the file: `limits.head_bytes`.
-    pub(super) fn key(&self) -> String {
+    pub(in crate::ops) fn key(&self) -> String {
         self.path.join(".")
     }
 
     /// The variable: `SLUICEGATE_LIMITS_HEAD_BYTES`.
-    pub(super) fn variable(&self) -> String {
+    pub(in crate::ops) fn variable(&self) -> String {
         format!("{PREFIX}{}", self.path.join("_").to_uppercase())
     }
 
     /// Reads a variable's value as the TOML type of the setting's own.
-    pub(super) fn read(&self, text: &str) -> Result<Value, String> {
+    pub(in crate::ops) fn read(&self, text: &str) -> Result<Value, String> {
         match &self.value {
             Value::String(_) => Ok(Value::String(text.to_owned())),
             Value::Integer(_) => text.parse().map(Value::Integer).map_err(|e| format!("{text:?} is no integer: {e}")),
@@ -107,7 +101,7 @@ impl Setting {
     }
 
     /// Puts a value in the setting's place.
-    pub(super) fn put(&self, table: &mut Table, value: Value) {
+    pub(in crate::ops) fn put(&self, table: &mut Table, value: Value) {
         let Some((key, above)) = self.path.split_last() else { return };
         let mut table = table;
         for section in above {

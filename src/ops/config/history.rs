@@ -1,0 +1,26 @@
+//! `[history]`.
+
+use serde::{Deserialize, Serialize};
+
+use crate::ops::limits::PERIOD_MS_MIN;
+use crate::ops::units::{Count, GIB, KIB, MIB, Size, TimeOrOff};
+
+/// `[history]`: how much of the past is kept. The first bound that is reached holds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct History {
+    /// The most events kept. Default: 100,000.
+    pub events: Count<1, 1_000_000_000>,
+    /// The most memory that kept events take, in bytes: some 200 more for each than its data. Default:
+    /// 64 MiB.
+    pub bytes: Size<KIB, { 1024 * GIB }>,
+    /// How long an event is kept; `0s` is without a bound on age. Default: 1 hour, longer than the
+    /// usual sleep of a laptop between meetings.
+    pub age: TimeOrOff<PERIOD_MS_MIN>,
+}
+
+impl Default for History {
+    fn default() -> History {
+        History { events: Count::new(100_000), bytes: Size::new(64 * MIB), age: TimeOrOff::from_millis(3_600_000) }
+    }
+}

@@ -1,0 +1,37 @@
+//! `[limits]`.
+
+use serde::{Deserialize, Serialize};
+
+use crate::ops::limits::{BODY_BYTES_MAX, DEADLINE_MS_MIN, HEAD_BYTES_MAX, HEAD_BYTES_MIN};
+use crate::ops::units::{Count, KIB, MIB, Size, Time};
+
+/// `[limits]`: bounds on what clients may take.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// How many streams may be open; 0 is as many as the descriptors allow. Default: 0.
+    pub streams: Count<0, 0xffff_ffff>,
+    /// The longest request head, in bytes. Default: 16 KiB: room for 128 topics of usual length.
+    pub head_bytes: Size<HEAD_BYTES_MIN, HEAD_BYTES_MAX>,
+    /// How long a client may take to send a request's head. Default: 10 seconds.
+    pub head_deadline: Time<DEADLINE_MS_MIN>,
+    /// The longest request body, in bytes, so also the most data of one event. Default: 1 MiB.
+    pub body_bytes: Size<1, BODY_BYTES_MAX>,
+    /// How long a client may take to send a request's body. Default: 30 seconds.
+    pub body_deadline: Time<DEADLINE_MS_MIN>,
+    /// The most events in one batch: the log is locked for that long. Default: 10,000.
+    pub batch_events: Count<1, 1_000_000>,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            streams: Count::new(0),
+            head_bytes: Size::new(16 * KIB),
+            head_deadline: Time::from_millis(10_000),
+            body_bytes: Size::new(MIB),
+            body_deadline: Time::from_millis(30_000),
+            batch_events: Count::new(10_000),
+        }
+    }
+}

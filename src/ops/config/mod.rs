@@ -1,0 +1,253 @@
+//! Settings. A flag wins over a variable, a variable over the file, the file over the default.
+//!
+//! The setting `a.b` of the file is the variable `SLUICEGATE_A_B`. The list of settings is not
+//! written down a second time: it is what the default configuration serializes to.
+//! `docs/configuration.md` is the reference for operators; a test holds it to the defaults here.
+
+/// `[drain]`.
+mod drain;
+/// What is wrong with a configuration, and where.
+mod error;
+/// `[history]`.
+mod history;
+/// `[limits]`.
+mod limits;
+/// `listen`.
+mod listen;
+/// `[log]`.
+mod log;
+/// `[pass]`.
+mod pass;
+/// `[[policy]]`.
+mod policy;
+/// The list of settings, and how each is read from a variable.
+pub(super) mod settings;
+/// `[stream]`.
+mod stream;
+#[cfg(test)]
+mod tests;
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use toml::{Table, Value};
+
+use super::cli::Flags;
+use super::limits::{POLICIES_MAX, SCHEDULES_MAX, THREADS_MAX};
+use super::schedule::Schedule;
+use super::units::{Count, text};
+use crate::hub::policy::Policies;
+use crate::hub::topic::Topic;
+
+pub use drain::Drain;
+pub use error::ConfigError;
+pub use history::History;
+pub use limits::Limits;
+pub use listen::Listen;
+pub use log::{Directives, Log, LogFormat};
+pub use pass::Pass;
+pub use policy::PolicyRule;
+pub use stream::Stream;
+
+use error::Kind;
+use settings::{Variables, settings_of};
+
+/// All settings. Each field's type holds valid values only; what two fields must agree on is
+/// checked by [`Config::check`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Addresses of the public listener, for streams. Default: port 8080 on all IPv4 addresses.
+    pub listen: Listen,
+    /// Address of the control listener: publishing, metrics, health. Default:
+    /// 127.0.0.1:8081, so that only this host reaches it.
+    pub control: SocketAddr,
+    /// Whether the control listener shows streams and topics at `/admin/`. Default: no, as they
+    /// name topics and addresses.
+    pub admin: bool,
+    /// The topic of `GET /` and of schedules that name none. Default: `default`.
+    #[serde(with = "text")]
+    pub default_topic: Topic,
+    /// How many shards, the threads that write to streams; 0 is one per core. Default: 0.
+    pub shards: Count<0, THREADS_MAX>,
+    /// How many acceptors, the threads that read requests; 0 is one per core. Default: 0.
+    pub acceptors: Count<0, THREADS_MAX>,
+    /// Bounds on what clients may take.
+    pub limits: Limits,
+    /// How much of the past is kept for streams that resume.
+    pub history: History,
+    /// How streams are kept alive and given up.
+    pub stream: Stream,
+    /// How passes, the batched writes of a shard, are spaced.
+    pub pass: Pass,
+    /// How the process ends.
+    pub drain: Drain,
+    /// Log lines.
+    pub log: Log,
+    /// Events published on a timer. Default, when the key is absent: `hello` to the default topic
+    /// every 2 seconds.
+    pub schedule: Vec<Schedule>,
+    /// What is done with slow streams, by topic; the first match wins. Default: none, so that
+    /// slow streams are disconnected.
+    pub policy: Vec<PolicyRule>,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            listen: Listen::default(),
+            control: SocketAddr::from(([127, 0, 0, 1], 8081)),
+            admin: false,
+            default_topic: Topic::parse("default").expect("a valid topic"),
+            shards: Count::new(0),
+            acceptors: Count::new(0),
+            limits: Limits::default(),
+            history: History::default(),
+            stream: Stream::default(),
+            pass: Pass::default(),
+            drain: Drain::default(),
+            log: Log::default(),
+            schedule: vec![Schedule::hello()],
+            policy: Vec::new(),
+        }
+    }
+}
+
+/// The configuration to run with, and what should be said about it once there is a log.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The settings.
+    pub config: Config,
+    /// The file that was read, if any.
+    pub file: Option<PathBuf>,
+    /// What is odd, but no reason to stop: a sentence each.
+    pub warnings: Vec<String>,
+}
+
+impl Loaded {
+    /// Logs where the configuration is from and what is odd about it, and gives it.
+    pub fn told(self) -> Config {
+        if let Some(file) = self.file {
+            tracing::info!(file = %file.display(), "configuration read");
+        }
+        self.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+        self.config
+    }
+}
+
+// ===== impl Config =====
+
+impl Config {
+    /// Reads the configuration from the file, the environment and the flags.
+    ///
+    /// # Errors
+    /// The first fault, with its place: file, line and key; variable; or both keys that disagree.
+    pub fn load(flags: &Flags) -> Result<Loaded, ConfigError> {
+        Config::load_from(flags, std::env::vars_os())
+    }
+
+    /// Reads the configuration as [`Config::load`] does, from these variables.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn load_from(
+        flags: &Flags,
+        variables: impl IntoIterator<Item = (OsString, OsString)>,
+    ) -> Result<Loaded, ConfigError> {
+        let variables = Variables::pick(variables);
+        let file = flags.config.clone().or(variables.file);
+        let text = match &file {
+            Some(file) => std::fs::read_to_string(file)
+                .map_err(|error| ConfigError(Kind::Unreadable { file: file.clone(), error }))?,
+            None => String::new(),
+        };
+        let mut config = Config::parse(&text, file.as_deref().unwrap_or(Path::new("")))?;
+        let warnings = config.set_variables(&text, variables.settings)?;
+        if !flags.listen.is_empty() {
+            config.listen = Listen::try_from(flags.listen.clone())
+                .map_err(|reason| ConfigError(Kind::Flag { flag: "--listen", reason }))?;
+        }
+        config.control = flags.control.unwrap_or(config.control);
+        config.check()?;
+        Ok(Loaded { config, file, warnings })
+    }
+
+    /// Reads the text of a file; `file` is its name for errors.
+    ///
+    /// # Errors
+    /// The first fault, with file, line and key.
+    pub fn parse(text: &str, file: &Path) -> Result<Config, ConfigError> {
+        toml::from_str(text).map_err(|error| ConfigError::in_file(file, text, error))
+    }
+
+    /// The configuration as TOML, every setting in it. It reads back to the same configuration.
+    pub fn to_toml(&self) -> String {
+        toml::to_string(self).expect("Invariant: every setting has a TOML form")
+    }
+
+    /// The policies for slow streams.
+    pub fn policies(&self) -> Policies {
+        Policies::new(self.policy.iter().map(|rule| (rule.topic.clone(), rule.slow)))
+    }
+
+    /// Checks what two settings must agree on.
+    ///
+    /// # Errors
+    /// The first fault, with both keys.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let conflict = |keys, reason: String| Err(ConfigError(Kind::Conflict { keys, reason }));
+        let wildcards = |a: &SocketAddr, b: &SocketAddr| a.ip().is_unspecified() || b.ip().is_unspecified();
+        for address in self.listen.addresses() {
+            let control = &self.control;
+            let overlap = address.ip() == control.ip() || wildcards(address, control);
+            if address.port() != 0 && address.port() == control.port() && overlap {
+                return conflict(["listen", "control"], format!("{address} and {control} can't both be bound"));
+            }
+        }
+        let (body, history) = (self.limits.body_bytes, self.history.bytes);
+        if body.get() > history.get() {
+            let reason = format!("an event of up to {body} would not fit into {history} of history");
+            return conflict(["limits.body_bytes", "history.bytes"], reason);
+        }
+        let (batch, events) = (self.limits.batch_events.get(), self.history.events.get());
+        if batch > events {
+            let reason = format!("a batch of up to {batch} events would not fit into {events} events of history");
+            return conflict(["limits.batch_events", "history.events"], reason);
+        }
+        for (i, schedule) in self.schedule.iter().enumerate() {
+            let bytes = schedule.data_bytes();
+            if bytes > body.get() {
+                let reason = format!("schedule {} has {bytes} bytes of data, at most {body} is allowed", i + 1);
+                return conflict(["schedule.data", "limits.body_bytes"], reason);
+            }
+        }
+        let lists = [("schedule", self.schedule.len(), SCHEDULES_MAX), ("policy", self.policy.len(), POLICIES_MAX)];
+        for (key, length, max) in lists {
+            if length > max {
+                return Err(ConfigError(Kind::TooMany { key, length, max }));
+            }
+        }
+        Ok(())
+    }
+
+    /// Applies the variables on top of the file's text, and returns warnings of those that are
+    /// unknown. Each is put in by itself, so that an error names the right one.
+    fn set_variables(&mut self, text: &str, variables: Vec<(String, OsString)>) -> Result<Vec<String>, ConfigError> {
+        let settings = settings_of(&Config::default());
+        let mut table: Table = text.parse().map_err(|error| ConfigError::in_file(Path::new(""), text, error))?;
+        let mut warnings = Vec::new();
+        for (name, value) in variables {
+            let Some(setting) = settings.iter().find(|setting| setting.variable() == name) else {
+                warnings.push(format!("the variable {name} is no setting and has no effect"));
+                continue;
+            };
+            let fault = |reason| ConfigError(Kind::Variable { name: name.clone(), key: setting.key(), reason });
+            let value = value.into_string().map_err(|_| fault("is not UTF-8".to_owned()))?;
+            setting.put(&mut table, setting.read(&value).map_err(fault)?);
+            *self = Config::deserialize(Value::Table(table.clone())).map_err(|e| fault(e.message().to_owned()))?;
+        }
+        Ok(warnings)
+    }
+}

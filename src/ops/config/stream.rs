@@ -1,0 +1,38 @@
+//! `[stream]`.
+
+use serde::{Deserialize, Serialize};
+
+use crate::ops::limits::{DEADLINE_MS_MIN, PERIOD_MS_MIN};
+use crate::ops::units::{KIB, MIB, Ratio, Size, Time, TimeOrOff};
+
+/// `[stream]`: how streams are kept alive and given up.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Stream {
+    /// A comment is sent to a stream that was idle for so long; `0s` is never. Default: 15 seconds,
+    /// what the HTML standard advises and well below the 60 seconds of common proxies.
+    pub heartbeat: TimeOrOff<PERIOD_MS_MIN>,
+    /// A stream whose socket took no byte for so long is closed. Default: 30 seconds.
+    pub write_deadline: Time<DEADLINE_MS_MIN>,
+    /// A stream that is so old is closed, so that clients spread anew over the gateways; `0s` is
+    /// never. Default: `0s`.
+    pub max_age: TimeOrOff<DEADLINE_MS_MIN>,
+    /// The part of `max_age` that is taken off at random, so that streams which were opened
+    /// together are not closed together: 0 to 1. Default: 0.1.
+    pub max_age_jitter: Ratio<1>,
+    /// How many bytes that were not sent yet the kernel may hold for a stream before it takes no
+    /// more (`TCP_NOTSENT_LOWAT`). Default: 16 KiB: a stalled client then costs little kernel memory.
+    pub notsent_lowat: Size<KIB, { 16 * MIB }>,
+}
+
+impl Default for Stream {
+    fn default() -> Stream {
+        Stream {
+            heartbeat: TimeOrOff::from_millis(15_000),
+            write_deadline: Time::from_millis(30_000),
+            max_age: TimeOrOff::OFF,
+            max_age_jitter: Ratio::new(0.1),
+            notsent_lowat: Size::new(16 * KIB),
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! The memory that all bounds together allow.
+
+use std::fmt;
+
+use super::config::Config;
+use super::descriptors::Plan;
+use super::limits::{CONTROL_CONNECTIONS_MAX, INBOX_MESSAGE_BYTES, READ_AHEAD_BYTES, STREAM_BYTES, SUBSCRIPTION_PART};
+use super::units::{KIB, MIB};
+use crate::exchange::inbox::INBOX_MESSAGES;
+
+/// The memory that the bounds allow, a term each: the most that clients could drive it to. What the
+/// process itself needs, a few MB, the kernel's socket buffers, and the frames that streams behind
+/// still hold after these have left the log (at most one each, or a conflated selection) are not in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemorySum {
+    /// The terms.
+    pub terms: Vec<MemoryTerm>,
+}
+
+/// One term of a [`MemorySum`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemoryTerm {
+    /// What takes the memory.
+    pub name: &'static str,
+    /// How the bytes come about, in terms of settings.
+    pub from: String,
+    /// How much it may take at most, in bytes.
+    pub bytes: u64,
+}
+
+impl MemorySum {
+    /// Adds up the memory for these descriptors and so many shards.
+    pub fn new(config: &Config, plan: &Plan, shards: usize) -> MemorySum {
+        let Plan { streams, sockets, .. } = *plan;
+        let history = config.history.bytes.get();
+        let head = config.limits.head_bytes;
+        let body = config.limits.body_bytes;
+        let term = |name, from: String, bytes| MemoryTerm { name, from, bytes };
+        let terms = vec![
+            term("history", format!("history.bytes = {}", config.history.bytes), history),
+            term("live-only events", "history.bytes again".to_owned(), history),
+            term("streams", format!("{streams} x {STREAM_BYTES} bytes"), streams.saturating_mul(STREAM_BYTES)),
+            term(
+                "subscriptions",
+                format!("{streams} x {SUBSCRIPTION_PART} x limits.head_bytes, if each has the most topics of its own"),
+                streams.saturating_mul(SUBSCRIPTION_PART * head.get()),
+            ),
+            term(
+                "inboxes",
+                format!("{shards} shards x {INBOX_MESSAGES} messages x {INBOX_MESSAGE_BYTES} bytes"),
+                (shards * INBOX_MESSAGES) as u64 * INBOX_MESSAGE_BYTES,
+            ),
+            term(
+                "request heads",
+                format!("{sockets} sockets x the larger of limits.head_bytes and {} KiB", READ_AHEAD_BYTES / KIB),
+                sockets.saturating_mul(head.get().max(READ_AHEAD_BYTES)),
+            ),
+            term(
+                "request bodies",
+                format!("{CONTROL_CONNECTIONS_MAX} control connections x limits.body_bytes = {body}"),
+                CONTROL_CONNECTIONS_MAX.saturating_mul(body.get()),
+            ),
+        ];
+        MemorySum { terms }
+    }
+
+    /// The sum, in bytes.
+    pub fn bytes(&self) -> u64 {
+        self.terms.iter().fold(0, |sum, term| sum.saturating_add(term.bytes))
+    }
+
+    /// Logs the sum, with a field for its terms.
+    pub fn log(&self) {
+        tracing::info!(bytes = self.bytes(), terms = %self, "memory that the bounds allow");
+    }
+}
+
+impl fmt::Display for MemorySum {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, term) in self.terms.iter().enumerate() {
+            let separator = if i == 0 { "" } else { "; " };
+            write!(f, "{separator}{} {} ({})", term.name, Mib(term.bytes), term.from)?;
+        }
+        Ok(())
+    }
+}
+
+/// A number of bytes, in MiB with one digit.
+struct Mib(u64);
+
+impl fmt::Display for Mib {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:.1} MiB", self.0 as f64 / MIB as f64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_memory_sum_has_a_term_for_each_bound() {
+        let config = Config::default();
+        let sum = MemorySum::new(&config, &Plan::new(20_768, &config.limits), 2);
+        let bytes: Vec<_> = sum.terms.iter().map(|term| (term.name, term.bytes)).collect();
+        let expected = [
+            ("history", 64 * MIB),
+            ("live-only events", 64 * MIB),
+            ("streams", 20_000 * KIB),
+            ("subscriptions", 20_000 * 80 * KIB),
+            ("inboxes", MIB),
+            ("request heads", 20_512 * 64 * KIB),
+            ("request bodies", 128 * MIB),
+        ];
+        assert_eq!(bytes, expected);
+        assert_eq!(sum.bytes(), expected.iter().map(|(_, bytes)| bytes).sum::<u64>());
+        assert!(sum.to_string().starts_with("history 64.0 MiB (history.bytes = 64MiB); live-only events 64.0 MiB"));
+    }
+}
