@@ -115,6 +115,8 @@ pub struct Shard {
     pace: Pace,
     /// When the pass that is paused began.
     pass_began_ns: Option<u64>,
+    /// The last pass left events to another: nobody will ring for those again.
+    passes_on: bool,
     beats: std::collections::HashMap<StreamKey, (Duration, Arc<Chunk>)>,
     drain: Option<Drain>,
     /// The directory has it among the shards with patterns.
@@ -163,6 +165,7 @@ impl Shard {
             clock,
             pace: Pace::new(config.pass.rest.get(), config.pass.interval_min.get()),
             pass_began_ns: None,
+            passes_on: false,
             policies: config.policies(),
             user_timeout: config.stream.write_deadline.get(),
             heartbeats: None,
@@ -182,8 +185,8 @@ impl Shard {
         self.arm_heartbeats();
         let mut buffer = [MaybeUninit::<epoll::Event>::uninit(); SOCKET_EVENTS];
         while !self.stopping {
-            let passes = self.registry.is_passing() && !self.pace.rests();
-            let timeout = (passes || self.registry.has_ready() || !self.mail.is_empty()).then_some(&NO_WAIT);
+            let passes_on = self.passes_on && !self.pace.rests();
+            let timeout = (passes_on || self.registry.has_ready() || !self.mail.is_empty()).then_some(&NO_WAIT);
             let events = match epoll::wait(&self.epoll, &mut buffer[..], timeout) {
                 Ok((events, _)) => events,
                 Err(rustix::io::Errno::INTR) => continue,
@@ -406,9 +409,11 @@ impl Shard {
         let started_ns = self.clock.now_ns();
         // A pass that rests while the log moves on would be lapped, and its streams with it.
         let may_pause = may_pause && self.registry.position() >= self.bus.log.halfway();
+        let head = self.bus.log.head();
         let (before, cpu_before_ns) = (self.registry.tally(), thread_cpu_ns());
         let mut observer = Delivered { cells: &self.metrics.shards()[self.index], clock: self.clock };
         self.registry.pass(may_pause, &self.bus.log, started_ns / 1_000_000, &mut observer);
+        self.passes_on = self.registry.position() < head;
         self.inbox().set_position(self.registry.position());
         let now_ns = self.clock.now_ns();
         let began_ns = self.pass_began_ns.take().unwrap_or(started_ns);

@@ -12,6 +12,7 @@ mod library;
 mod load_tools;
 mod metrics;
 mod reload;
+mod passes;
 mod resume;
 mod stalled;
 mod storm;

@@ -1,0 +1,37 @@
+//! When a shard writes, and that it does: what is published never waits for something else to wake its shard.
+
+use std::thread;
+use std::time::Duration;
+
+use crate::support::Server;
+use crate::support::fleet::{Ask, block_on, machine};
+
+/// The last piece of a pass in pieces ends cheaply, while events wait for which nobody wakes the shard again.
+#[test]
+fn what_came_during_a_pass_in_pieces_needs_nothing_else_to_go_out() {
+    let _machine = machine();
+    let server = Server::start("schedule = []\nshards = 1\n[stream]\nheartbeat = \"0s\"");
+    let mut publisher = server.publisher();
+    block_on(async {
+        let mut streams = Vec::new();
+        // Two cohorts.
+        for _ in 0..520 {
+            streams.push(Ask::target("/events/t").open(server.public()).await);
+        }
+        for round in 0..5 {
+            for number in 0..5 {
+                publisher.publish("t", &format!("{round}: {number}"));
+                thread::sleep(Duration::from_millis(50));
+            }
+            publisher.batch("{\"topic\":\"t\",\"data\":\"two\"}\n{\"topic\":\"t\",\"data\":\"two\"}\n");
+            thread::sleep(Duration::from_millis(1));
+            publisher.publish("t", "last");
+            for (index, stream) in streams.iter_mut().enumerate() {
+                for _ in 0..7 {
+                    assert_ne!(stream.event().await.data, "last");
+                }
+                assert_eq!(stream.event().await.data, "last", "stream {index}, round {round}");
+            }
+        }
+    });
+}
