@@ -734,12 +734,20 @@ impl World {
         }
     }
 
-    /// Whether a newer event of the same key, up to `to`, stands for this one.
+    /// Whether newer events of the same key, up to `to`, stand for this one: on each topic of it that the
+    /// subscription has, one of them has come after it.
     fn is_stood_for(&self, connection: &Connection, seq: u64, to: u64) -> bool {
         let event = |seq: u64| &self.published[seq as usize - 1];
-        let key = |seq: u64| (event(seq).key, &event(seq).topics[0]);
+        let is_wanted = |topic: &&Topic| self.subscriptions[connection.subscription].covers(&[(*topic).clone()]);
         event(seq).key.is_some()
-            && (seq + 1..=to).any(|newer| key(newer) == key(seq) && self.expects(connection, newer))
+            && event(seq).topics.iter().filter(is_wanted).all(|topic| {
+                (seq + 1..=to).any(|newer| {
+                    let newer_event = event(newer);
+                    newer_event.key == event(seq).key
+                        && newer_event.topics.contains(topic)
+                        && self.expects(connection, newer)
+                })
+            })
     }
 
     /// Holds what a connection has got against what was published.

@@ -10,6 +10,7 @@ use crate::hub::gap::{self, GapReason};
 use crate::hub::log::{Read, Window};
 use crate::hub::policy::SlowPolicy;
 use crate::hub::stream::{Rest, RestSource, Sent, Socket, Then};
+use crate::hub::topic::Subscription;
 
 use super::{History, Observer, Registry, StreamKey, count_down};
 
@@ -153,7 +154,7 @@ impl<S: Socket> Registry<S> {
                 }
             };
             if conflates && behind.selection.is_empty() {
-                let conflated = conflate(&mut frames, behind.asked_through);
+                let conflated = conflate(&mut frames, &subscription, behind.asked_through);
                 let mut bytes = 0;
                 let over = frames.iter().position(|frame| {
                     bytes += frame.wire(framing).len();
@@ -318,16 +319,21 @@ fn read_all(history: &impl History, mut window: Window<'_>, frames: &mut Vec<Arc
     }
 }
 
-/// Keeps, of the frames with a key that were published after the stream was opened, only the newest
-/// of each key and topic: what it asked to be replayed is never thinned out. Says whether any went.
-fn conflate(frames: &mut Vec<Arc<Frame>>, opened_at: u64) -> bool {
+/// Keeps, of the frames with a key that were published after `opened_at`, those that are the newest of
+/// their key on any topic that they bring to this subscription; what it asked to be replayed is never
+/// thinned out. Says whether any went.
+fn conflate(frames: &mut Vec<Arc<Frame>>, subscription: &Subscription, opened_at: u64) -> bool {
     let before = frames.len();
     let mut seen = HashSet::new();
     let keep: Vec<bool> = frames
         .iter()
         .rev()
         .map(|frame| match frame.key() {
-            Some(key) if frame.seq() > opened_at => seen.insert((&frame.topics()[0], key)),
+            Some(key) if frame.seq() > opened_at => {
+                let topics = frame.topics().iter().filter(|topic| subscription.covers(std::slice::from_ref(*topic)));
+                // Each of them is to be noted.
+                topics.fold(false, |is_newest, topic| seen.insert((topic, key)) || is_newest)
+            }
             _ => true,
         })
         .collect();

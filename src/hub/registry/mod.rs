@@ -890,6 +890,37 @@ mod tests {
     }
 
     #[test]
+    fn an_event_of_several_topics_goes_only_when_it_is_old_on_each_that_the_stream_has() {
+        let k = |data| Event::new(data).key("k");
+        let (mut room, peer) = conflating();
+        room.publish(&["a", "b"], k("1"));
+        room.publish(&["a"], k("2"));
+        room.pass();
+        room.takes(&peer, usize::MAX);
+        peer.gets(&[&event(1, "1"), &event(2, "2")]);
+
+        // One that is old on each, by whichever events; a topic that the stream does not have, `x`, is none of its.
+        let (mut room, peer) = conflating();
+        for (topics, data) in [(&["x", "a", "b"][..], "1"), (&["b", "x"], "2"), (&["x"], "3"), (&["c/y", "a"], "4")] {
+            room.publish(topics, k(data));
+        }
+        room.pass();
+        room.takes(&peer, usize::MAX);
+        peer.gets(&[&gap_event(0, 4, GapReason::Conflated), &event(2, "2"), &event(4, "4")]);
+
+        // A pattern brings topics as their names do.
+        let mut room = Room::new();
+        let peer = room.open(Asks { patterns: &["c/*"], slow: SlowPolicy::Conflate, room: 5, ..Asks::default() });
+        room.publish(&["c/x", "c/y"], k("1"));
+        room.publish(&["c/y", "a"], k("2"));
+        room.publish(&["c/y"], k("3"));
+        room.publish(&["a"], k("4"));
+        room.pass();
+        room.takes(&peer, usize::MAX);
+        peer.gets(&["head\n", &gap_event(0, 4, GapReason::Conflated), &event(1, "1"), &event(3, "3"), &event(4, "4")]);
+    }
+
+    #[test]
     fn nothing_conflated_is_no_gap() {
         let (mut room, peer) = conflating();
         room.publish(&["a"], Event::new("k").key("k"));
