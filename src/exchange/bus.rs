@@ -14,7 +14,7 @@ use super::directory::Directory;
 use super::inbox::Inbox;
 use super::log_cell::LogCell;
 
-/// The log, the directory and the shards' inboxes. `M` is what a shard is told.
+/// The log, the directory and the shards' inboxes. `M` is what a shard is sent.
 pub struct Bus<M> {
     /// The one namespace's log.
     pub log: LogCell,
@@ -59,7 +59,7 @@ impl<M> Bus<M> {
         self.inboxes.iter().map(Inbox::streams).sum()
     }
 
-    /// How long the oldest event that a shard was told of and has yet to take has been in the log, in
+    /// How long the oldest event that a shard was notified of and has yet to take has been in the log, in
     /// nanoseconds; 0 if it has taken all.
     pub fn lag_ns(&self, shard: usize, now_ns: u64) -> u64 {
         let published_ns = self.inbox(shard).awaited().and_then(|place| self.log.published_ns(place));
@@ -93,10 +93,10 @@ impl<M> Bus<M> {
         let interested = self.directory.interested(&topics, self.shards());
         for (shard, inbox) in self.inboxes.iter().enumerate() {
             if interested.holds(shard) {
-                inbox.tell(placed.first, placed.last);
+                inbox.notify_of(placed.first, placed.last);
             } else if inbox.position() < placed.halfway {
                 // It still has to follow before the log laps it.
-                inbox.nudge();
+                inbox.notify();
             }
         }
         Ok(placed)

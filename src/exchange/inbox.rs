@@ -1,8 +1,8 @@
-//! A shard's inbox: a bounded queue and a bell.
+//! A shard's inbox: a bounded queue, and the way to wake the shard.
 //!
-//! The bell is rung once, however many messages or events come before the shard has heard it. While
-//! a shard rests between two passes it does not want to be rung for new events: it looks at the log
-//! itself when its rest is over.
+//! The shard is woken once, however many messages or events come before it has noticed. While it
+//! rests between two passes it does not want to be woken for new events: it looks at the log itself
+//! when its rest is over.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
@@ -14,71 +14,71 @@ pub const INBOX_MESSAGES: usize = 4096;
 /// The end of an inbox that other threads hold, with what they must know of the shard.
 pub struct Inbox<M> {
     sender: Sender<M>,
-    rung: AtomicBool,
-    ring: Box<dyn Fn() + Send + Sync>,
+    woken: AtomicBool,
+    wake: Box<dyn Fn() + Send + Sync>,
     listens: AtomicBool,
     position: AtomicU64,
-    told_first: AtomicU64,
-    told_last: AtomicU64,
+    notified_first: AtomicU64,
+    notified_last: AtomicU64,
     streams: AtomicUsize,
 }
 
 impl<M> Inbox<M> {
-    /// An inbox, and the end of it that the shard holds. `ring` wakes the shard.
-    pub fn new(ring: impl Fn() + Send + Sync + 'static) -> (Inbox<M>, Receiver<M>) {
+    /// An inbox, and the end of it that the shard holds.
+    pub fn new(wake: impl Fn() + Send + Sync + 'static) -> (Inbox<M>, Receiver<M>) {
         let (sender, receiver) = bounded(INBOX_MESSAGES);
         let inbox = Inbox {
             sender,
-            rung: AtomicBool::new(false),
-            ring: Box::new(ring),
+            woken: AtomicBool::new(false),
+            wake: Box::new(wake),
             listens: AtomicBool::new(true),
             position: AtomicU64::new(0),
-            told_first: AtomicU64::new(0),
-            told_last: AtomicU64::new(0),
+            notified_first: AtomicU64::new(0),
+            notified_last: AtomicU64::new(0),
             streams: AtomicUsize::new(0),
         };
         (inbox, receiver)
     }
 
-    /// Puts a message in and rings.
+    /// Puts a message in and wakes the shard.
     ///
     /// # Errors
     /// Gives the message back if the inbox is full, or its shard is gone.
     pub fn push(&self, message: M) -> Result<(), M> {
         match self.sender.try_send(message) {
             Ok(()) => {
-                self.ring();
+                self.wake();
                 Ok(())
             }
             Err(TrySendError::Full(message) | TrySendError::Disconnected(message)) => Err(message),
         }
     }
 
-    /// Tells the shard of events for its streams, at these places of the log.
-    pub fn tell(&self, first: u64, last: u64) {
-        if self.told_first.load(Ordering::Relaxed) <= self.position() {
-            self.told_first.store(first, Ordering::Relaxed);
+    /// Notifies the shard of events for its streams, at these offsets of the log.
+    pub fn notify_of(&self, first: u64, last: u64) {
+        if self.notified_first.load(Ordering::Relaxed) <= self.position() {
+            self.notified_first.store(first, Ordering::Relaxed);
         }
-        self.told_last.fetch_max(last, Ordering::AcqRel);
-        self.nudge();
+        self.notified_last.fetch_max(last, Ordering::AcqRel);
+        self.notify();
     }
 
-    /// Rings because the log has grown, unless the shard does not want to know yet.
-    pub fn nudge(&self) {
+    /// Wakes the shard because the log has grown, unless it does not want to know yet.
+    pub fn notify(&self) {
         if self.listens.load(Ordering::SeqCst) {
-            self.ring();
+            self.wake();
         }
     }
 
-    fn ring(&self) {
-        if !self.rung.swap(true, Ordering::SeqCst) {
-            (self.ring)();
+    fn wake(&self) {
+        if !self.woken.swap(true, Ordering::SeqCst) {
+            (self.wake)();
         }
     }
 
-    /// The shard has been woken. It must look for messages and events after this.
-    pub fn heard(&self) {
-        self.rung.store(false, Ordering::SeqCst);
+    /// The shard is awake. It must look for messages and events after this.
+    pub fn awake(&self) {
+        self.woken.store(false, Ordering::SeqCst);
     }
 
     /// The shard starts or stops wanting to know of new events. After starting, it must look.
@@ -86,7 +86,7 @@ impl<M> Inbox<M> {
         self.listens.store(listens, Ordering::SeqCst);
     }
 
-    /// Up to which place of the log the shard has served its live streams.
+    /// Up to which offset of the log the shard has served its live streams.
     pub fn position(&self) -> u64 {
         self.position.load(Ordering::Relaxed)
     }
@@ -96,12 +96,12 @@ impl<M> Inbox<M> {
         self.position.store(position, Ordering::Relaxed);
     }
 
-    /// The place from which on the shard has yet to take what it was told of; `None` if it has all.
-    /// It is not late with what it has no streams for.
+    /// The offset from which on the shard has yet to take what it was notified of; `None` if it has
+    /// all. It is not late with what it has no streams for.
     pub fn awaited(&self) -> Option<u64> {
-        let (last, position) = (self.told_last.load(Ordering::Acquire), self.position());
-        // Told during the last pass, the first place is one that this pass has taken.
-        (last > position).then(|| self.told_first.load(Ordering::Relaxed).max(position + 1))
+        let (last, position) = (self.notified_last.load(Ordering::Acquire), self.position());
+        // Notified during the last pass, the first offset is one that this pass has taken.
+        (last > position).then(|| self.notified_first.load(Ordering::Relaxed).max(position + 1))
     }
 
     /// How many streams the shard has, those on their way to it included.
@@ -126,47 +126,47 @@ mod tests {
     use std::sync::Arc;
 
     fn counted() -> (Arc<AtomicUsize>, Inbox<u32>, Receiver<u32>) {
-        let rings = Arc::new(AtomicUsize::new(0));
-        let counter = rings.clone();
+        let wakes = Arc::new(AtomicUsize::new(0));
+        let counter = wakes.clone();
         let (inbox, receiver) = Inbox::new(move || {
             counter.fetch_add(1, Ordering::SeqCst);
         });
-        (rings, inbox, receiver)
+        (wakes, inbox, receiver)
     }
 
     #[test]
-    fn the_bell_rings_once_until_it_is_heard() {
-        let (rings, inbox, receiver) = counted();
+    fn a_shard_is_woken_once_until_it_is_awake() {
+        let (wakes, inbox, receiver) = counted();
         inbox.push(1).unwrap();
         inbox.push(2).unwrap();
-        inbox.nudge();
-        assert_eq!(rings.load(Ordering::SeqCst), 1);
-        inbox.heard();
-        inbox.nudge();
-        assert_eq!(rings.load(Ordering::SeqCst), 2);
-        inbox.heard();
+        inbox.notify();
+        assert_eq!(wakes.load(Ordering::SeqCst), 1);
+        inbox.awake();
+        inbox.notify();
+        assert_eq!(wakes.load(Ordering::SeqCst), 2);
+        inbox.awake();
         inbox.listen(false);
-        inbox.tell(3, 3);
-        assert_eq!(rings.load(Ordering::SeqCst), 2);
+        inbox.notify_of(3, 3);
+        assert_eq!(wakes.load(Ordering::SeqCst), 2);
         inbox.push(3).unwrap();
-        assert_eq!(rings.load(Ordering::SeqCst), 3);
+        assert_eq!(wakes.load(Ordering::SeqCst), 3);
         assert_eq!(receiver.try_iter().collect::<Vec<_>>(), [1, 2, 3]);
     }
 
     #[test]
-    fn a_shard_is_late_only_with_what_it_was_told_of() {
+    fn a_shard_is_late_only_with_what_it_was_notified_of() {
         let (_, inbox, _receiver) = counted();
         assert_eq!(inbox.awaited(), None);
-        // Places 1 to 4 are others'; it does not listen, and is told all the same.
+        // Offsets 1 to 4 are others'; it does not listen, and is late all the same.
         inbox.listen(false);
-        inbox.tell(5, 6);
-        inbox.tell(9, 9);
+        inbox.notify_of(5, 6);
+        inbox.notify_of(9, 9);
         assert_eq!(inbox.awaited(), Some(5));
         inbox.set_position(6);
         assert_eq!(inbox.awaited(), Some(7));
         inbox.set_position(10);
         assert_eq!(inbox.awaited(), None);
-        inbox.tell(14, 15);
+        inbox.notify_of(14, 15);
         assert_eq!(inbox.awaited(), Some(14));
         inbox.set_position(15);
         assert_eq!(inbox.awaited(), None);

@@ -198,7 +198,7 @@ impl Shard {
             for event in events.iter() {
                 self.socket_event(event.data.u64(), event.flags);
             }
-            self.inbox().heard();
+            self.inbox().awake();
             for _ in 0..MESSAGES_A_TURN {
                 let Ok(command) = self.mail.try_recv() else { break };
                 self.command(command);
@@ -273,7 +273,7 @@ impl Shard {
         match timer {
             ShardTimer::Rest => {
                 self.pace.wakes();
-                // After this, publishers ring; what they appended before is seen in this turn.
+                // After this, publishers wake it; what they appended before is seen in this turn.
                 self.inbox().listen(true);
             }
             ShardTimer::Heartbeat => {
