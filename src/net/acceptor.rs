@@ -15,14 +15,15 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::hub::frame::Framing;
+use crate::hub::subscribe::Subscribe;
 use crate::hub::topic::Subscription;
 use crate::ops::limits::CONTROL_CONNECTIONS_MAX;
 use crate::ops::metrics::{ConnectionGuard, Listener, Shed};
 
 use super::connection::{self, Answer, ConnectionLimits, HandedOff};
 use super::listener::accept_loop;
-use super::public::{self, Agreed};
-use super::shard::{Command, NewStream};
+use super::public;
+use super::shard::Command;
 use super::state::State;
 use super::{control, negotiation};
 
@@ -125,37 +126,29 @@ async fn public_connection(
 struct LastSubscription(RefCell<Option<Arc<Subscription>>>);
 
 impl LastSubscription {
-    fn share(&self, subscription: Subscription) -> Arc<Subscription> {
+    fn share(&self, subscription: Arc<Subscription>) -> Arc<Subscription> {
         let mut last = self.0.borrow_mut();
         match &*last {
-            Some(last) if **last == subscription => last.clone(),
-            _ => last.insert(Arc::new(subscription)).clone(),
+            Some(last) if *last == subscription => last.clone(),
+            _ => last.insert(subscription).clone(),
         }
     }
 }
 
 /// Gives a stream to the least loaded shard.
-async fn open(handed_off: HandedOff<Agreed>, state: &State, shared: &LastSubscription, counted: ConnectionGuard) {
-    let HandedOff { socket, with: Agreed { opening, lasts, beat }, read_ahead: _ } = handed_off;
+async fn open(handed_off: HandedOff<Subscribe>, state: &State, shared: &LastSubscription, counted: ConnectionGuard) {
+    let HandedOff { socket, with: mut subscribe, read_ahead: _ } = handed_off;
     let inbox = state.bus.inbox(state.bus.least_loaded());
     inbox.stream_comes();
     drop(counted);
-    let stream = NewStream {
-        socket,
-        subscription: shared.share(opening.subscription),
-        framing: opening.framing,
-        resume: opening.resume,
-        max_events: opening.max_events,
-        lasts,
-        beat,
-    };
-    if let Err(Command::Open(stream)) = inbox.push(Command::Open(stream)) {
+    subscribe.subscription = shared.share(subscribe.subscription);
+    if let Err(Command::Open { socket, .. }) = inbox.push(Command::Open { socket, subscribe }) {
         // The shard can't keep up with new streams: this one is sent away for a while.
         inbox.stream_gone();
         state.metrics.stream_shed(Shed::InboxFull);
         let mut answer = negotiation::stream_head(Framing::Close, &httpdate::fmt_http_date(SystemTime::now()));
         answer.extend_from_slice(public::come_back(state).as_bytes());
-        if let Ok(mut socket) = TcpStream::from_std(stream.socket) {
+        if let Ok(mut socket) = TcpStream::from_std(socket) {
             // Should it fail, the client is gone or finds the connection closed.
             let _ = socket.write_all(&answer).await;
             let _ = socket.shutdown().await;

@@ -15,6 +15,7 @@ pub mod problem;
 pub mod response;
 mod query;
 pub mod negotiation;
+pub mod admit;
 pub mod publish;
 pub mod reply;
 pub mod state;

@@ -1,6 +1,8 @@
 //! What a subscriber asks for, and the heads of the answers.
 
 use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -10,30 +12,17 @@ use http_body_util::Full;
 
 use super::problem::Problem;
 use super::query::{self, BAD_ESCAPE};
+use crate::hub::close::CloseReason;
 use crate::hub::event::ID_BYTES_MAX;
 use crate::hub::frame::Framing;
 use crate::hub::log::Resume;
+use crate::hub::subscribe::Subscribe;
 use crate::hub::topic::{Pattern, Subscription, Topic};
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 const EVENT_STREAM: &str = "text/event-stream";
 const CACHE_CONTROL: &str = "no-cache, no-transform";
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
-
-/// A subscribe request, understood.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Opening {
-    /// What to.
-    pub subscription: Subscription,
-    /// How the response is framed.
-    pub framing: Framing,
-    /// From where on.
-    pub resume: Resume,
-    /// The response ends properly after so many events.
-    pub max_events: Option<NonZeroU32>,
-    /// The response ends properly after so many seconds.
-    pub max_seconds: Option<NonZeroU32>,
-}
 
 /// The topic in a path: `None` at `/events`, the decoded rest of `/events/…`. An encoded slash is
 /// a slash like any other.
@@ -58,7 +47,7 @@ pub fn path_topic(path: &str) -> Result<Option<Topic>, Problem> {
 ///
 /// # Errors
 /// 400, naming the parameter.
-pub fn opening(parts: &Parts, path_topic: Option<Topic>) -> Result<Opening, Problem> {
+pub fn subscribe(parts: &Parts, path_topic: Option<Topic>) -> Result<Subscribe, Problem> {
     let mut topics = Vec::from_iter(path_topic);
     let mut patterns = Vec::new();
     let (mut max_events, mut max_seconds) = (None, None);
@@ -73,12 +62,14 @@ pub fn opening(parts: &Parts, path_topic: Option<Topic>) -> Result<Opening, Prob
             _ => {}
         }
     }
-    Ok(Opening {
-        subscription: Subscription::new(topics, patterns)?,
+    let lasts = max_seconds.map(|seconds| (Duration::from_secs(seconds.get().into()), CloseReason::MaxSeconds));
+    Ok(Subscribe {
+        subscription: Arc::new(Subscription::new(topics, patterns)?),
         framing: framing(parts),
         resume: resume(parts)?,
         max_events,
-        max_seconds,
+        lasts,
+        timed: None,
     })
 }
 
@@ -212,7 +203,7 @@ mod tests {
     use super::*;
     use crate::net::problem::Refusal;
 
-    fn open(uri: &str, headers: &[(&str, &str)]) -> Result<Opening, String> {
+    fn open(uri: &str, headers: &[(&str, &str)]) -> Result<Subscribe, String> {
         let mut request = Request::builder().uri(uri);
         for (name, value) in headers {
             request = request.header(*name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
@@ -225,7 +216,7 @@ mod tests {
             document["field"].as_str().unwrap_or("-").to_owned()
         };
         let topic = path_topic(parts.uri.path()).map_err(text)?;
-        opening(&parts, topic).map_err(text)
+        subscribe(&parts, topic).map_err(text)
     }
 
     /// `uri` subscribes to these topics and patterns, joined by spaces.
@@ -239,7 +230,7 @@ mod tests {
 
     #[track_caller]
     fn check_refused(uri: &str, field: &str) {
-        assert_eq!(open(uri, &[]), Err(field.to_owned()), "{uri}");
+        assert_eq!(open(uri, &[]).err().as_deref(), Some(field), "{uri}");
     }
 
     #[test]
@@ -279,9 +270,9 @@ mod tests {
 
     #[test]
     fn bounds_are_read() {
-        let opening = open("/events/a?max_events=4294967295&max_seconds=007", &[]).unwrap();
-        assert_eq!(opening.max_events, NonZeroU32::new(u32::MAX));
-        assert_eq!(opening.max_seconds, NonZeroU32::new(7));
+        let subscribe = open("/events/a?max_events=4294967295&max_seconds=007", &[]).unwrap();
+        assert_eq!(subscribe.max_events, NonZeroU32::new(u32::MAX));
+        assert_eq!(subscribe.lasts, Some((Duration::from_secs(7), CloseReason::MaxSeconds)));
     }
 
     #[track_caller]

@@ -6,7 +6,6 @@
 
 use std::mem::MaybeUninit;
 use std::net::TcpStream;
-use std::num::NonZeroU32;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -24,7 +23,7 @@ use crate::hub::log::Resume;
 use crate::hub::policy::Policies;
 use crate::hub::registry::{Effect, Observer, Opening, Registry, STRAY_BYTES_MAX, StreamKey};
 use crate::hub::stream::StreamTimer;
-use crate::hub::topic::Subscription;
+use crate::hub::subscribe::{Subscribe, TimedEvent};
 use crate::hub::wheel::TimerKey;
 use crate::ops::cells::ShardCells;
 use crate::ops::config::Config;
@@ -46,7 +45,12 @@ use super::wire::Wire;
 )]
 pub enum Command {
     /// A new stream.
-    Open(NewStream),
+    Open {
+        /// Its socket, non-blocking.
+        socket: TcpStream,
+        /// What was granted.
+        subscribe: Subscribe,
+    },
     /// Something expired.
     Timer(ShardTimer),
     /// End all streams, spread over `window`, each told to come back after about `retry`.
@@ -63,24 +67,6 @@ pub enum Command {
 }
 
 const _: () = assert!(size_of::<Command>() <= INBOX_MESSAGE_BYTES as usize);
-
-/// A stream on its way to its shard. Nothing of its response has been written yet.
-pub struct NewStream {
-    /// Its socket, non-blocking.
-    pub socket: TcpStream,
-    /// What it subscribes to.
-    pub subscription: Arc<Subscription>,
-    /// How its response ends.
-    pub framing: Framing,
-    /// Where it wants to go on.
-    pub resume: Resume,
-    /// Ends it after so many events.
-    pub max_events: Option<NonZeroU32>,
-    /// Ends it after so long, with the reason to count.
-    pub lasts: Option<(Duration, CloseReason)>,
-    /// An event of its own, and how often it is sent.
-    pub beat: Option<(Duration, Arc<Chunk>)>,
-}
 
 /// The epoll data of the bell; no stream's key, whose slots are counted from 0.
 const BELL: u64 = u64::MAX;
@@ -260,7 +246,7 @@ impl Shard {
 
     fn command(&mut self, command: Command) {
         match command {
-            Command::Open(stream) => self.open(stream),
+            Command::Open { socket, subscribe } => self.open(socket, subscribe),
             Command::Timer(timer) => self.timer(timer),
             Command::Drain { window, retry } => self.start_drain(window, retry),
             Command::Look(question) => question.answer(self.index, &self.registry, self.clock.now_ms()),
@@ -334,8 +320,8 @@ impl Shard {
         }
     }
 
-    fn open(&mut self, new: NewStream) {
-        let NewStream { socket, subscription, framing, resume, max_events, lasts, beat } = new;
+    fn open(&mut self, socket: TcpStream, subscribe: Subscribe) {
+        let Subscribe { subscription, framing, resume, max_events, lasts, timed } = subscribe;
         // Entered before the head is read: see `Directory`.
         for topic in subscription.topics() {
             if !self.registry.routes().names(topic) {
@@ -377,7 +363,7 @@ impl Shard {
             let due_ms = now_ms.saturating_add(after.as_millis() as u64);
             self.arm_stream(key, StreamTimer::End, due_ms, ShardTimer::End(key, reason));
         }
-        if let Some((every, chunk)) = beat {
+        if let Some(TimedEvent { every, chunk }) = timed {
             let due_ms = now_ms.saturating_add(every.as_millis() as u64);
             self.arm_stream(key, StreamTimer::Beat, due_ms, ShardTimer::Beat(key));
             self.beats.insert(key, (every, chunk));
