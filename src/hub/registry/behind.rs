@@ -332,7 +332,7 @@ fn conflate(frames: &mut Vec<Arc<Frame>>, subscription: &Subscription, opened_at
             Some(key) if frame.seq() > opened_at => {
                 let topics = frame.topics().iter().filter(|topic| subscription.covers(std::slice::from_ref(*topic)));
                 // Each of them is to be noted.
-                topics.fold(false, |is_newest, topic| seen.insert((topic, key)) || is_newest)
+                topics.filter(|topic| seen.insert((*topic, key))).count() > 0
             }
             _ => true,
         })
