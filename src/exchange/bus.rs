@@ -94,9 +94,10 @@ impl<M> Bus<M> {
         for (shard, inbox) in self.inboxes.iter().enumerate() {
             if interested.holds(shard) {
                 inbox.notify_of(placed.first, placed.last);
-            } else if inbox.position() < placed.halfway {
-                // It still has to follow before the log laps it.
-                inbox.notify();
+            }
+            if inbox.position() < placed.halfway {
+                // It has to follow before the log laps it, whatever it has streams for, and if it rests.
+                inbox.endanger();
             }
         }
         Ok(placed)
@@ -105,6 +106,9 @@ impl<M> Bus<M> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicUsize;
+
     use super::*;
     use crate::hub::event::Event;
     use crate::hub::frame::Topics;
@@ -135,5 +139,37 @@ mod tests {
         // What has left the log no longer counts. The other shard has to follow, but is not late.
         (1..=4).for_each(|n| publish("mine", 1_000 + n));
         assert_eq!(lags(2_000), [2_000 - 1_002, 0]);
+    }
+
+    #[test]
+    fn a_shard_is_woken_from_its_rest_before_the_log_laps_it() {
+        let limits = LogLimits { events: 8, bytes: 1 << 20, age_ns: u64::MAX };
+        let wakes = [0, 1].map(|_| Arc::new(AtomicUsize::new(0)));
+        let inboxes = wakes.clone().map(|wakes| {
+            Inbox::<()>::new(move || {
+                wakes.fetch_add(1, Ordering::SeqCst);
+            })
+            .0
+        });
+        let bus = Bus::new(LogCell::new(Epoch::new(1), limits), inboxes.into(), None);
+        let topic = Topic::parse("t").unwrap();
+        bus.directory.join(&topic, 0);
+        let publish = || {
+            let topics = Topics::from_elem(topic.clone(), 1);
+            let draft = Draft::encode(topics, &Event::new("x"), bus.log.epoch()).unwrap();
+            bus.publish(vec![draft], 0).unwrap();
+            [0, 1].map(|shard| {
+                let inbox = bus.inbox(shard);
+                inbox.awake();
+                (wakes[shard].swap(0, Ordering::SeqCst), inbox.take_endangered())
+            })
+        };
+        bus.inbox(0).listen(false);
+        // While the log is less than half full, there is time.
+        (0..3).for_each(|_| assert_eq!(publish(), [(0, false), (0, false)]));
+        // The one that rests and the one that it is nothing to, both have to follow.
+        assert_eq!(publish(), [(1, true), (1, true)]);
+        bus.inbox(0).set_position(4);
+        assert_eq!(publish(), [(0, false), (1, true)]);
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! The shard is woken once, however many messages or events come before it has noticed. While it
 //! rests between two passes it does not want to be woken for new events: it looks at the log itself
-//! when its rest is over.
+//! when its rest is over, or when it is told that the log would lap it before.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
@@ -17,6 +17,7 @@ pub struct Inbox<M> {
     woken: AtomicBool,
     wake: Box<dyn Fn() + Send + Sync>,
     listens: AtomicBool,
+    endangered: AtomicBool,
     position: AtomicU64,
     notified_first: AtomicU64,
     notified_last: AtomicU64,
@@ -32,6 +33,7 @@ impl<M> Inbox<M> {
             woken: AtomicBool::new(false),
             wake: Box::new(wake),
             listens: AtomicBool::new(true),
+            endangered: AtomicBool::new(false),
             position: AtomicU64::new(0),
             notified_first: AtomicU64::new(0),
             notified_last: AtomicU64::new(0),
@@ -68,6 +70,17 @@ impl<M> Inbox<M> {
         if self.listens.load(Ordering::SeqCst) {
             self.wake();
         }
+    }
+
+    /// Wakes the shard even if it rests: it is about to be lapped by the log.
+    pub fn endanger(&self) {
+        self.endangered.store(true, Ordering::SeqCst);
+        self.wake();
+    }
+
+    /// Whether it was said, since the last call, that the shard is about to be lapped.
+    pub fn take_endangered(&self) -> bool {
+        self.endangered.load(Ordering::SeqCst) && self.endangered.swap(false, Ordering::SeqCst)
     }
 
     fn wake(&self) {

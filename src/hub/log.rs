@@ -246,9 +246,10 @@ impl Log {
         Some(through)
     }
 
-    /// The place behind which a reader should hurry: half of what the log has, of either kind, is newer.
+    /// The place behind which a reader should hurry: half of what the log has, of either kind, is newer, and
+    /// the log is at least half full. 0 while there is none.
     pub fn halfway(&self) -> u64 {
-        self.kept.halfway().max(self.live_only.halfway())
+        self.kept.halfway(&self.limits).max(self.live_only.halfway(&self.limits))
     }
 
     /// When the oldest event at this place or after it was accepted.
@@ -455,7 +456,15 @@ impl Ring {
         Some(&self.slots[at].1)
     }
 
-    fn halfway(&self) -> u64 {
+    fn halfway(&self, limits: &LogLimits) -> u64 {
+        let (Some((_, oldest)), Some((_, newest))) = (self.slots.front(), self.slots.back()) else { return 0 };
+        let age_ns = newest.published_ns().saturating_sub(oldest.published_ns());
+        let is_half_full = self.slots.len() >= limits.events.div_ceil(2)
+            || self.bytes >= limits.bytes / 2
+            || age_ns >= limits.age_ns / 2;
+        if !is_half_full {
+            return 0;
+        }
         self.slots.get(self.slots.len() / 2).map_or(0, |&(seq, _)| seq)
     }
 }
@@ -718,10 +727,18 @@ mod tests {
 
     #[test]
     fn halfway_is_the_later_of_both_rings() {
-        let mut log = Log::new(epoch(), NO_BOUNDS);
-        assert_eq!(append(&mut log, [kept("a")]), Placed { first: 1, last: 1, halfway: 1 });
+        let mut log = Log::new(epoch(), LogLimits { events: 4, ..NO_BOUNDS });
+        assert_eq!(append(&mut log, [kept("a")]), Placed { first: 1, last: 1, halfway: 0 });
         assert_eq!(append(&mut log, [kept("a"), kept("a"), kept("a")]).halfway, 3);
-        assert_eq!(append(&mut log, [live("a"), live("a")]).halfway, 6);
+        assert_eq!(append(&mut log, [live("a")]).halfway, 3);
+        assert_eq!(append(&mut log, [live("a")]).halfway, 6);
+        let aged = LogLimits { age_ns: 10, ..NO_BOUNDS };
+        let sized = LogLimits { bytes: 2 * kept("a").cost_bytes(), ..NO_BOUNDS };
+        for (limits, second_ns, halfway) in [(aged, 4, 0), (aged, 5, 2), (sized, 0, 2)] {
+            let mut log = Log::new(epoch(), limits);
+            log.append([kept("a")], 0, &mut Vec::new());
+            assert_eq!(log.append([kept("a")], second_ns, &mut Vec::new()).halfway, halfway, "{limits:?}");
+        }
     }
 
     // ===== the log equals a list with a window =====

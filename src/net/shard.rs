@@ -189,7 +189,8 @@ impl Shard {
                 let Ok(command) = self.mail.try_recv() else { break };
                 self.command(command);
             }
-            if !self.pace.rests() && self.bus.log.head() > self.registry.position() {
+            let endangered = self.inbox().take_endangered();
+            if (endangered || !self.pace.rests()) && self.bus.log.head() > self.registry.position() {
                 self.pass(true);
             }
             if self.registry.has_ready() {

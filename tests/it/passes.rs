@@ -35,3 +35,21 @@ fn what_came_during_a_pass_in_pieces_needs_nothing_else_to_go_out() {
         }
     });
 }
+
+/// A shard that rests is woken before the log laps it.
+#[test]
+fn a_rest_loses_no_event_that_a_full_history_pushes_out() {
+    let server = Server::start(
+        "schedule = []\nshards = 1\n[stream]\nheartbeat = \"0s\"\n[history]\nevents = 100\n\
+         [pass]\ninterval_min = \"1h\"\n[limits]\nbatch_events = 60",
+    );
+    let mut publisher = server.publisher();
+    let mut stream = server.subscribe("/events/t");
+    publisher.publish("t", "first");
+    stream.expect_data("first");
+    for round in 0..4 {
+        let line = |number| format!("{{\"topic\":\"t\",\"data\":\"{round}: {number}\"}}\n");
+        publisher.batch(&(0..60).map(line).collect::<String>());
+        (0..60).for_each(|number| drop(stream.expect_data(&format!("{round}: {number}"))));
+    }
+}
