@@ -271,6 +271,7 @@ fn the_arrows() {
     breaks(rule, "net/a.rs", "pub(crate) use crate::gateway::Gateway;", &[1]);
     breaks(rule, "net/a.rs", "use crate::Event;", &[1]);
     breaks(rule, "gateway.rs", "use crate::net::a;\nuse crate::hub::a;\nuse super::ops::c;\nuse super::main::d;", &[4]);
+    breaks(rule, "gateway/a.rs", "use super::b::B;\nuse super::super::net::a;\nuse crate::Event;", &[3]);
     breaks(
         rule,
         "hub/a.rs",

@@ -1,0 +1,69 @@
+//! How a gateway ends.
+
+use std::sync::atomic::Ordering;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use crate::net::shard::Command;
+
+use super::running::Gateway;
+
+/// How often the end of a drain is looked for.
+const DRAIN_POLL: Duration = Duration::from_millis(10);
+
+impl Gateway {
+    /// Ends the gateway kindly: readiness fails; after `drain.delay` the listeners close; then the
+    /// streams are ended over `drain.window`, each with what was published so far and a jittered
+    /// `retry:`. Blocks until that is done.
+    pub fn drain(mut self) {
+        self.state.draining.store(true, Ordering::Relaxed);
+        self.state.metrics.set_draining();
+        let drain = self.state.config.load().drain.clone();
+        thread::sleep(drain.delay.get());
+        self.state.close();
+        self.public_closing.cancel();
+        let (window, retry) = (drain.window.get(), drain.retry.get());
+        self.tell_shards(|| Command::Drain { window, retry });
+        let gives_up_ms = self.state.clock.now_ms() + (window + drain.grace.get()).as_millis() as u64;
+        while self.state.bus.streams() > 0 && self.state.clock.now_ms() < gives_up_ms {
+            thread::sleep(DRAIN_POLL);
+        }
+        let cut = self.state.bus.streams();
+        if cut > 0 {
+            tracing::warn!(streams = cut, "cut off: they were still behind when drain.grace was over");
+        }
+        self.stop();
+    }
+
+    fn tell_shards(&self, command: impl Fn() -> Command) {
+        for shard in 0..self.state.bus.shards() {
+            // A full inbox is emptied within a turn; a shard that is gone needs no telling.
+            while self.state.bus.inbox(shard).push(command()).is_err()
+                && self.shards.get(shard).is_some_and(|thread| !thread.is_finished())
+            {
+                thread::sleep(Duration::from_millis(1));
+            }
+        }
+    }
+
+    /// Ends all threads, the doors first, so that no stream comes to a shard that is gone.
+    fn stop(&mut self) {
+        self.state.close();
+        self.public_closing.cancel();
+        self.control_closing.cancel();
+        let join = |thread: JoinHandle<()>| drop(thread.join());
+        self.doors.drain(..).for_each(join);
+        self.control_door.take().into_iter().for_each(join);
+        self.state.bus.stop();
+        self.tell_shards(|| Command::Stop);
+        self.shards.drain(..).for_each(join);
+        self.timers.stop();
+        self.ticker.take().into_iter().for_each(join);
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}

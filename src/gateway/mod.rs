@@ -1,0 +1,15 @@
+//! A gateway: its parts put together, started, drained and stopped.
+
+mod publisher;
+mod reload;
+mod running;
+mod builder;
+mod launch;
+mod drain;
+mod run;
+
+pub use builder::Builder;
+pub use launch::StartError;
+pub use publisher::Publisher;
+pub use reload::ReloadError;
+pub use running::Gateway;

@@ -1,0 +1,63 @@
+//! A gateway that runs.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::exchange::timers::Timers;
+use crate::net::state::State;
+use crate::net::ticker::Timer;
+use crate::ops::config::Config;
+use crate::ops::reload::Reloaded;
+
+use super::publisher::Publisher;
+use super::reload::{self, ReloadError};
+
+/// A running gateway. Dropping it closes all streams at once; [`Gateway::drain`] is kinder.
+pub struct Gateway {
+    pub(super) state: Arc<State>,
+    pub(super) timers: Arc<Timers<Timer>>,
+    pub(super) addresses: Vec<SocketAddr>,
+    pub(super) control_address: Option<SocketAddr>,
+    pub(super) public_closing: CancellationToken,
+    pub(super) control_closing: CancellationToken,
+    pub(super) doors: Vec<JoinHandle<()>>,
+    pub(super) control_door: Option<JoinHandle<()>>,
+    pub(super) shards: Vec<JoinHandle<()>>,
+    pub(super) ticker: Option<JoinHandle<()>>,
+}
+
+impl Gateway {
+    /// The addresses that streams are served on.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// The address of the control listener.
+    pub fn control_address(&self) -> Option<SocketAddr> {
+        self.control_address
+    }
+
+    /// How many streams are open.
+    pub fn streams(&self) -> usize {
+        self.state.bus.streams()
+    }
+
+    /// A handle that publishes.
+    pub fn publisher(&self) -> Publisher {
+        Publisher { state: self.state.clone() }
+    }
+
+    /// Applies what of a new configuration can change while the gateway runs: all of that, or nothing.
+    /// Streams and publishers do not notice. Its schedules take the place of all that run, those of
+    /// [`Builder::schedule`](crate::Builder::schedule) included. What needs a restart stays as it was, and is told.
+    /// `log.level` is the level of [`crate::ops::logging`], so without effect on a logger of your own.
+    ///
+    /// # Errors
+    /// If the configuration is not valid, or not beside what needs a restart.
+    pub fn reload(&self, new: &Config) -> Result<Reloaded, ReloadError> {
+        reload::reload(&self.state, &self.timers, new)
+    }
+}
