@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use crate::net::shard::Command;
+use crate::net::command::Command;
 
 use super::running::Gateway;
 

@@ -17,13 +17,15 @@ use crate::exchange::timers::Timers;
 use crate::hub::fault::Fault;
 use crate::hub::id::Epoch;
 use crate::net::acceptor::{self, Door};
-use crate::net::admin::Turns;
+
 use crate::net::clock::Clock;
+use crate::net::command::{Command, Timer};
 use crate::net::connection::ConnectionLimits;
 use crate::net::listener::{SocketOptions, bind, bind_all};
-use crate::net::shard::{Command, Shard};
+use crate::net::question::Turns;
+use crate::net::shard::Shard;
 use crate::net::state::State;
-use crate::net::ticker::{self, Timer};
+use crate::net::ticker;
 use crate::ops::descriptors::{self, Plan};
 use crate::ops::memory::MemorySum;
 use crate::ops::metrics::{Bounds, Gauges, Metrics, ShardCells};

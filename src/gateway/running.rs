@@ -7,8 +7,8 @@ use std::thread::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::exchange::timers::Timers;
+use crate::net::command::Timer;
 use crate::net::state::State;
-use crate::net::ticker::Timer;
 use crate::ops::config::Config;
 use crate::ops::reload::Reloaded;
 

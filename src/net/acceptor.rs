@@ -20,10 +20,10 @@ use crate::hub::topic::Subscription;
 use crate::ops::limits::CONTROL_CONNECTIONS_MAX;
 use crate::ops::metrics::{ConnectionGuard, Listener, Shed};
 
+use super::command::Command;
 use super::connection::{self, Answer, ConnectionLimits, HandedOff};
 use super::listener::accept_loop;
 use super::public;
-use super::shard::Command;
 use super::state::State;
 use super::{control, negotiation};
 

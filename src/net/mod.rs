@@ -1,6 +1,9 @@
 //! Sockets, tasks, threads and time. What is decided about events is decided in `hub`; here it is
 //! carried out.
 
+// What threads tell each other.
+pub mod question;
+pub mod command;
 // The time.
 pub mod clock;
 pub mod ticker;

@@ -27,46 +27,13 @@ use crate::hub::subscribe::{Subscribe, TimedEvent};
 use crate::hub::wheel::TimerKey;
 use crate::ops::cells::ShardCells;
 use crate::ops::config::Config;
-use crate::ops::limits::INBOX_MESSAGE_BYTES;
 use crate::ops::metrics::Metrics;
 use crate::ops::reload::LiveConfig;
 
-use super::admin::Question;
 use super::clock::{Clock, thread_cpu_ns};
+use super::command::{Command, ShardTimer, Timer};
 use super::pace::{Pace, Passed};
-use super::ticker::{ShardTimer, Timer};
 use super::wire::Wire;
-
-/// What a shard can be told.
-#[allow(
-    clippy::large_enum_variant,
-    reason = "by value: a box made on one thread and freed on another is memory that \
-                                              the first thread's heap keeps until it allocates again"
-)]
-pub enum Command {
-    /// A new stream.
-    Open {
-        /// Its socket, non-blocking.
-        socket: TcpStream,
-        /// What was granted.
-        subscribe: Subscribe,
-    },
-    /// Something expired.
-    Timer(ShardTimer),
-    /// End all streams, spread over `window`, each told to come back after about `retry`.
-    Drain {
-        /// Over how long they are spread.
-        window: Duration,
-        /// The mean of the jittered `retry:`.
-        retry: Duration,
-    },
-    /// Answer a question about its streams.
-    Look(Question),
-    /// Close what is left and end the thread.
-    Stop,
-}
-
-const _: () = assert!(size_of::<Command>() <= INBOX_MESSAGE_BYTES as usize);
 
 /// The epoll data of the bell; no stream's key, whose slots are counted from 0.
 const BELL: u64 = u64::MAX;

@@ -12,10 +12,10 @@ use crate::hub::topic::Topic;
 use crate::ops::metrics::{Listener, Metrics};
 use crate::ops::reload::LiveConfig;
 
-use super::admin::Turns;
 use super::clock::Clock;
+use super::command::Command;
+use super::question::Turns;
 use super::reply::{Reply, Request};
-use super::shard::Command;
 
 /// A library user's answer to requests on the public listener.
 pub type Handler = Arc<dyn Fn(&Request<'_>) -> Reply + Send + Sync>;

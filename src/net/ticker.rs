@@ -6,10 +6,8 @@ use std::time::SystemTime;
 
 use crate::exchange::bus::Bus;
 use crate::exchange::timers::Timers;
-use crate::hub::close::CloseReason;
 use crate::hub::frame::{Draft, Topics};
-use crate::hub::registry::StreamKey;
-use crate::hub::slab::{Slab, SlabKey};
+use crate::hub::slab::Slab;
 use crate::hub::topic::Topic;
 use crate::hub::wheel::TimerKey;
 use crate::ops::config::Config;
@@ -18,39 +16,7 @@ use crate::ops::reload::LiveConfig;
 use crate::ops::schedule::Schedule;
 
 use super::clock::Clock;
-use super::shard::Command;
-
-/// What can expire.
-#[derive(Clone, Copy, Debug)]
-pub enum Timer {
-    /// Something of one shard.
-    Shard(usize, ShardTimer),
-    /// Events may have become too old.
-    Retention,
-    /// A schedule is due.
-    Schedule(SlabKey),
-    /// There is a new configuration.
-    Reload,
-}
-
-/// What can expire in a shard.
-#[derive(Clone, Copy, Debug)]
-pub enum ShardTimer {
-    /// The rest between two passes is over.
-    Rest,
-    /// The heartbeats' next slot is due.
-    Heartbeat,
-    /// The next streams are to be drained.
-    Drain,
-    /// A stream may have made no progress for too long.
-    Progress(StreamKey),
-    /// A stream has lasted as long as it may.
-    End(StreamKey, CloseReason),
-    /// A stream's own event is due.
-    Beat(StreamKey),
-    /// There is a new configuration.
-    Reload,
-}
+use super::command::{Command, ShardTimer, Timer};
 
 /// How long an expiry waits before it knocks again at a full inbox.
 const KNOCK_AGAIN_MS: u64 = 1;

@@ -1,0 +1,69 @@
+//! What the shards are asked by an operator, and who may ask.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+
+use crate::hub::registry::Registry;
+use crate::hub::registry::look::{Order, Standing};
+use crate::hub::topic::Subscription;
+
+use super::wire::Wire;
+
+/// Who may ask now.
+pub struct Turns {
+    pub(super) streams: Semaphore,
+    pub(super) topics: Arc<Semaphore>,
+    /// A shard that has not answered is not asked again, so that questions don't fill its inbox.
+    pub(super) shards: Box<[Arc<Semaphore>]>,
+}
+
+impl Turns {
+    /// Turns for so many shards.
+    pub fn new(shards: usize) -> Turns {
+        let turn = || Semaphore::new(1);
+        Turns { streams: turn(), topics: Arc::new(turn()), shards: (0..shards).map(|_| Arc::new(turn())).collect() }
+    }
+}
+
+/// What a shard is asked.
+pub struct Question {
+    pub(super) order: Order,
+    pub(super) limit: usize,
+    pub(super) answer: mpsc::Sender<(usize, Vec<Seen>)>,
+    /// Given back as the shard answers, or when it never will.
+    pub(super) turn: OwnedSemaphorePermit,
+}
+
+/// A stream that was seen.
+pub(super) struct Seen {
+    pub(super) shard: usize,
+    pub(super) stream: u32,
+    pub(super) behind: bool,
+    pub(super) standing: Standing,
+    pub(super) subscription: Arc<Subscription>,
+    pub(super) peer: Option<SocketAddr>,
+}
+
+impl Question {
+    /// Answers for a shard.
+    pub fn answer(self, shard: usize, registry: &Registry<Wire>, now_ms: u64) {
+        let Question { order, limit, answer, turn } = self;
+        let looks = registry.look(order, limit, now_ms);
+        let seen = looks.map(|look| Seen {
+            shard,
+            stream: look.slot,
+            behind: look.behind,
+            standing: look.standing,
+            subscription: look.subscription.clone(),
+            // A client that has gone meanwhile has none.
+            peer: look.socket.0.peer_addr().ok(),
+        });
+        let seen = seen.collect();
+        // Before the answer: who has it may ask again at once.
+        drop(turn);
+        // There is room for each shard's answer; who asked may have gone.
+        let _ = answer.try_send((shard, seen));
+    }
+}
