@@ -3,6 +3,7 @@
 
 // What is published.
 pub mod event;
+mod evicted;
 pub mod fault;
 pub mod frame;
 pub mod gap;

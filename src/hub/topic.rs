@@ -82,6 +82,12 @@ impl Pattern {
         &self.0
     }
 
+    /// Whether it holds `*` or `**`.
+    pub fn has_wildcard(&self) -> bool {
+        // A `*` within a segment is refused.
+        self.0.contains('*')
+    }
+
     /// Whether the pattern covers `topic`. Linear in the topic's length, whatever the pattern.
     pub fn matches(&self, topic: &str) -> bool {
         let mut segments = topic.split('/');
