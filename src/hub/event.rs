@@ -44,7 +44,7 @@ impl<'a> Event<'a> {
     }
 
     /// Sets the `id:` line, in place of the id that the log generates. At most 128 bytes without
-    /// CR, LF or NUL. Where kept events share an id, a stream resumes after the earliest.
+    /// CR, LF or NUL. Where kept events share an id, a stream resumes after the earliest that it subscribes to.
     pub fn id(mut self, id: impl Into<Cow<'a, str>>) -> Event<'a> {
         self.id = Some(id.into());
         self

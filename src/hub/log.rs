@@ -218,9 +218,13 @@ impl Log {
             Resume::Unknown => from_tail(GapReason::UnknownId),
             Resume::After(id) => {
                 // A publisher may pass on ids of another log, so its own ids come first. Where
-                // several kept events share one, the earliest counts: rather twice than never.
-                if let Some(seqs) = self.by_id.get(&**id) {
-                    return after(seqs[0]);
+                // several kept events share one, the earliest counts that the stream may have had:
+                // rather twice than never.
+                let same = self.by_id.get(&**id).into_iter().flatten();
+                let mut own =
+                    same.filter(|seq| self.kept.get(**seq).is_some_and(|frame| subscription.covers(frame.topics())));
+                if let Some(&seq) = own.next() {
+                    return after(seq);
                 }
                 match self.epoch.parse(id) {
                     Parsed::Here(seq) if seq > self.head => from_tail(GapReason::UnknownId),
@@ -719,6 +723,25 @@ mod tests {
     }
 
     #[test]
+    fn an_own_id_of_another_topic_is_not_the_streams() {
+        let own = |on: &[&str], keep| draft(on, Event::new("x").id("7").keep(keep));
+        let seven = Resume::After("7".into());
+        let unknown = |after| Start { after, gap: Some(GapReason::UnknownId) };
+        let mut log = log(LogLimits { events: 6, ..NO_BOUNDS });
+        append(&mut log, [kept("a"), own(&["b"], true), kept("a"), own(&["a", "c/x"], true), own(&["a"], true)]);
+        assert_eq!(log.start(&seven, &to(&["a"], &[])), Start { after: 4, gap: None });
+        assert_eq!(log.start(&seven, &to(&["b"], &[])), Start { after: 2, gap: None });
+        assert_eq!(log.start(&seven, &to(&["a", "b"], &[])), Start { after: 2, gap: None });
+        assert_eq!(log.start(&seven, &to(&[], &["c/*"])), Start { after: 4, gap: None });
+        assert_eq!(log.start(&seven, &to(&["c/y"], &[])), unknown(0));
+        // That of `c/y` is live only, and that of `b` leaves the log.
+        append(&mut log, [own(&["c/y"], false), kept("c/y"), kept("c/y"), kept("c/y")]);
+        assert_eq!(log.start(&seven, &to(&["c/y"], &[])), unknown(2));
+        assert_eq!(log.start(&seven, &to(&["b"], &[])), unknown(2));
+        assert_eq!(log.start(&seven, &to(&["a", "b"], &[])), Start { after: 4, gap: None });
+    }
+
+    #[test]
     fn an_event_that_names_a_topic_twice_counts_once() {
         let mut log = log(LogLimits { events: 2, ..NO_BOUNDS });
         append(&mut log, [draft(&["a", "b", "a"], Event::new("x")), kept("b")]);
@@ -957,7 +980,10 @@ mod tests {
         check(Resume::After(Epoch::new(2).id(1).as_str().into()), tail, Some(GapReason::ForeignEpoch));
         for own_id in 0..3 {
             let own_id = format!("own {own_id}");
-            let earliest = model.all(false).find(|event| !event.gone && event.own_id.as_ref() == Some(&own_id));
+            let is_its = |event: &&Plain| {
+                !event.gone && event.own_id.as_ref() == Some(&own_id) && model.covers(subscription, event)
+            };
+            let earliest = model.all(false).find(is_its);
             let gap = earliest.is_none().then_some(GapReason::UnknownId);
             check(Resume::After(own_id.into()), earliest.map_or(tail, |event| event.seq), gap);
         }
