@@ -1,5 +1,6 @@
 //! The gateway as a program: configuration, run, exit code.
 
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -15,7 +16,7 @@ fn main() -> ExitCode {
     match start(Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("sluicegate: {error}");
+            logging::say(&error.to_string());
             ExitCode::FAILURE
         }
     }
@@ -24,15 +25,15 @@ fn main() -> ExitCode {
 fn start(cli: Cli) -> Result<(), Box<dyn std::error::Error>> {
     let loaded = Config::load(&cli.flags)?;
     if cli.print_config {
-        print!("{}", loaded.config.to_toml());
+        io::stdout().write_all(loaded.config.to_toml().as_bytes())?;
         return Ok(());
     }
     if cli.check_config {
-        loaded.warnings.iter().for_each(|warning| eprintln!("sluicegate: {warning}"));
-        println!("the configuration is valid");
+        loaded.warnings.iter().for_each(|warning| logging::say(warning));
+        writeln!(io::stdout(), "the configuration is valid")?;
         return Ok(());
     }
-    logging::init(&loaded.config.log)?;
+    let _last_lines = logging::init(&loaded.config.log)?;
     let config = loaded.told();
     Builder::from_config(config).on_hangup(move || Ok(Config::load(&cli.flags)?.told())).run()?;
     Ok(())

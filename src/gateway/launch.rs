@@ -4,7 +4,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
-use std::thread::{self, JoinHandle};
 use std::time::SystemTime;
 
 use rustix::event::{EventfdFlags, eventfd};
@@ -30,6 +29,7 @@ use crate::ops::descriptors::{self, Plan};
 use crate::ops::memory::MemorySum;
 use crate::ops::metrics::{Bounds, Gauges, Metrics, ShardCells};
 use crate::ops::reload::LiveConfig;
+use crate::ops::threads::spawn;
 
 use super::builder::Builder;
 use super::reload::{check_schedules, log_limits};
@@ -203,17 +203,6 @@ fn gauges(bus: &Arc<Bus<Command>>, timers: &Arc<Timers<Timer>>, clock: Clock, bo
         shard_lag_ns: Box::new(move |shard| lag.lag_ns(shard, clock.now_ns())),
         bounds,
     }
-}
-
-/// Starts a thread that the gateway can't do without: should it panic, the process ends, loudly,
-/// rather than go on with a part of its streams dead.
-fn spawn(name: String, run: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
-    thread::Builder::new().name(name.clone()).spawn(move || {
-        if std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_err() {
-            tracing::error!(thread = name, "a thread panicked; the process ends");
-            std::process::abort();
-        }
-    })
 }
 
 /// Random bits from the standard library's hasher, which the system seeds.

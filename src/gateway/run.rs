@@ -2,6 +2,7 @@
 
 use std::io;
 
+use crate::ops::logging;
 use crate::ops::shutdown::{Hangups, Signals};
 
 use super::builder::Builder;
@@ -30,6 +31,7 @@ impl Builder {
                 _ = drained => tracing::info!("drained"),
                 signal = signals.second() => {
                     tracing::warn!(signal, "ended before streams were drained");
+                    logging::finish();
                     std::process::exit(0);
                 }
             }

@@ -34,6 +34,11 @@ pub const CONNECTIONS_RESERVED: u64 = 512;
 /// Connections to the control listener; further ones wait. They come out of the reserved descriptors.
 pub const CONTROL_CONNECTIONS_MAX: u64 = 128;
 
+/// Log lines that wait to be written; further ones are dropped and counted.
+pub const LOG_LINES_MAX: usize = 4096;
+/// The size of a log line, in bytes, rounded up.
+pub const LOG_LINE_BYTES: u64 = KIB;
+
 /// User memory of an open stream, in bytes: its record, its place in a cohort, a heartbeat slot and
 /// the wheel, rounded up. The kernel's 3 to 4 KB a socket come on top.
 pub const STREAM_BYTES: u64 = KIB;

@@ -4,7 +4,10 @@ use std::fmt;
 
 use super::config::Config;
 use super::descriptors::Plan;
-use super::limits::{CONTROL_CONNECTIONS_MAX, INBOX_MESSAGE_BYTES, READ_AHEAD_BYTES, STREAM_BYTES, SUBSCRIPTION_PART};
+use super::limits::{
+    CONTROL_CONNECTIONS_MAX, INBOX_MESSAGE_BYTES, LOG_LINE_BYTES, LOG_LINES_MAX, READ_AHEAD_BYTES, STREAM_BYTES,
+    SUBSCRIPTION_PART,
+};
 use super::units::{KIB, MIB};
 use crate::exchange::inbox::INBOX_MESSAGES;
 
@@ -60,6 +63,11 @@ impl MemorySum {
                 format!("{CONTROL_CONNECTIONS_MAX} control connections x limits.body_bytes = {body}"),
                 CONTROL_CONNECTIONS_MAX.saturating_mul(body.get()),
             ),
+            term(
+                "log lines",
+                format!("{LOG_LINES_MAX} lines x {LOG_LINE_BYTES} bytes"),
+                LOG_LINES_MAX as u64 * LOG_LINE_BYTES,
+            ),
         ];
         MemorySum { terms }
     }
@@ -111,6 +119,7 @@ mod tests {
             ("inboxes", MIB),
             ("request heads", 20_512 * 64 * KIB),
             ("request bodies", 128 * MIB),
+            ("log lines", 4 * MIB),
         ];
         assert_eq!(bytes, expected);
         assert_eq!(sum.bytes(), expected.iter().map(|(_, bytes)| bytes).sum::<u64>());

@@ -19,6 +19,7 @@ use prometheus::{Encoder as _, TextEncoder};
 use super::cells::{BUCKETS_NANOS, HistogramSum};
 pub use super::cells::{Cell, Histogram, ShardCells};
 use super::cli::{REVISION, VERSION};
+use super::logging;
 use super::refusal::Refusal;
 use crate::hub::close::CloseReason;
 use crate::hub::gap::GapReason;
@@ -99,6 +100,8 @@ const TIMER_LATE_SECONDS: Family =
 const CONNECTIONS: Family =
     gauge("sluicegate_connections", "Open connections that are no streams, by listener.").by("listener");
 const ACCEPT_ERRORS: Family = counter("sluicegate_accept_errors_total", "Failures to accept a connection.");
+const LOG_LINES_DROPPED: Family =
+    counter("sluicegate_log_lines_dropped_total", "Log lines dropped, since stderr did not take them in time.");
 const DRAINING: Family = gauge("sluicegate_draining", "1 while the gateway is shutting down, else 0.");
 const RELOAD_SUCCESSFUL: Family = gauge(
     "sluicegate_config_last_reload_successful",
@@ -110,7 +113,7 @@ const RELOAD_SUCCESS_TIMESTAMP: Family = gauge(
 );
 const BUILD_INFO: Family = gauge("sluicegate_build_info", "1, with what was built as labels.");
 
-const FAMILIES: [&Family; 29] = [
+const FAMILIES: [&Family; 30] = [
     &STREAMS,
     &BEHIND_STREAMS,
     &STREAMS_OPENED,
@@ -136,6 +139,7 @@ const FAMILIES: [&Family; 29] = [
     &TIMER_LATE_SECONDS,
     &CONNECTIONS,
     &ACCEPT_ERRORS,
+    &LOG_LINES_DROPPED,
     &DRAINING,
     &RELOAD_SUCCESSFUL,
     &RELOAD_SUCCESS_TIMESTAMP,
@@ -413,6 +417,7 @@ impl Collector for Metrics {
             TIMER_LATE_SECONDS.histogram(&late),
             CONNECTIONS.values(Listener::ALL.iter().map(|l| (l.as_str(), at(&self.connections, *l as usize)))),
             ACCEPT_ERRORS.value(self.accept_errors.load(Ordering::Relaxed)),
+            LOG_LINES_DROPPED.value(logging::lines_dropped()),
             DRAINING.value(self.draining.load(Ordering::Relaxed).into()),
             RELOAD_SUCCESSFUL.value(self.reload_successful.load(Ordering::Relaxed).into()),
             RELOAD_SUCCESS_TIMESTAMP.number(self.reload_success_ms.load(Ordering::Relaxed) as f64 / 1e3),

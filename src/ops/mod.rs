@@ -24,5 +24,7 @@ pub mod refusal;
 pub mod schedule;
 /// SIGTERM, SIGINT and SIGHUP.
 pub mod shutdown;
+/// Threads that the gateway can't do without.
+pub mod threads;
 /// Quantities with a unit, as written in configuration.
 pub mod units;

@@ -10,6 +10,7 @@ mod fd;
 mod grafana;
 mod library;
 mod load_tools;
+mod logging;
 mod metrics;
 mod reload;
 mod passes;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::support::{Metrics, SOON, Server, tool, within};
 
 /// Every family that is promised, with a label where it has one.
-const PROMISED: [&str; 29] = [
+const PROMISED: [&str; 30] = [
     "sluicegate_streams{shard=\"0\"}",
     "sluicegate_streams_opened_total",
     "sluicegate_streams_closed_total{reason=\"client_gone\"}",
@@ -30,6 +30,7 @@ const PROMISED: [&str; 29] = [
     "sluicegate_timer_late_seconds_count",
     "sluicegate_connections{listener=\"public\"}",
     "sluicegate_connections{listener=\"control\"}",
+    "sluicegate_log_lines_dropped_total",
     "sluicegate_config_last_reload_successful",
     "sluicegate_config_last_reload_success_timestamp_seconds",
     "sluicegate_build_info",

@@ -2,8 +2,8 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::net::SocketAddr;
-use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::process::{Child, ChildStderr, Command, ExitStatus, Output, Stdio};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -96,6 +96,46 @@ impl Launch {
     /// Starts the binary and waits until it serves.
     #[track_caller]
     pub(crate) fn start(self) -> Server {
+        let (mut server, stderr) = self.spawn(Stdio::piped());
+        let into = server.lines.clone();
+        thread::spawn(move || {
+            for line in BufReader::new(stderr.expect("a pipe")).lines().map_while(Result::ok) {
+                into.lock().push(line);
+            }
+        });
+        let ready = within(SOON, || {
+            server.log("publishing, metrics and health are served").is_some() || server.has_ended().is_some()
+        });
+        assert!(ready && server.has_ended().is_none(), "the server does not start: {:#?}", server.lines.lock());
+        let address = |line: &Value| line["address"].as_str().and_then(|text| text.parse().ok()).expect("an address");
+        server.public = server.logs("streams are served").iter().map(address).collect();
+        server.control =
+            server.log("publishing, metrics and health are served").as_ref().map(address).expect("it was logged");
+        server
+    }
+
+    /// Starts the binary with a stderr that nobody reads, and waits until it serves.
+    #[track_caller]
+    pub(crate) fn start_unheard(self, stderr: impl Into<Stdio>) -> Server {
+        // Two addresses of loopback, so that the listeners are told apart.
+        let launch = self.argument("--listen=127.0.0.1:0").argument("--control=127.0.0.2:0").own_addresses();
+        let (mut server, _) = launch.spawn(stderr.into());
+        let mut listening = Vec::new();
+        let ready = within(SOON, || {
+            listening = server.listening();
+            let ips: Vec<_> = listening.iter().map(|address| address.ip().to_string()).collect();
+            server.has_ended().is_some() || ["127.0.0.1", "127.0.0.2"].iter().all(|ip| ips.iter().any(|i| i == ip))
+        });
+        assert!(ready && server.has_ended().is_none(), "the server does not start: {:?}", server.ended);
+        let of = |ip: [u8; 4]| *listening.iter().find(|address| address.ip() == IpAddr::from(ip)).expect("just seen");
+        server.public = vec![of([127, 0, 0, 1])];
+        server.control = of([127, 0, 0, 2]);
+        server
+    }
+
+    /// Starts the binary.
+    #[track_caller]
+    fn spawn(self, stderr: Stdio) -> (Server, Option<ChildStderr>) {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let file = folder.path().join(CONFIG);
         fs::write(&file, &self.config).expect("a file in it");
@@ -112,26 +152,11 @@ impl Launch {
             command.args(["--listen", "127.0.0.1:0", "--control", "127.0.0.1:0"]);
         }
         command.args(&self.arguments).envs(self.variables.iter().map(|(name, value)| (name, value)));
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr);
         let mut child = command.spawn().expect("the binary starts");
-        let lines = Arc::new(Mutex::new(Vec::new()));
-        let (stderr, into) = (child.stderr.take().expect("a pipe"), lines.clone());
-        thread::spawn(move || {
-            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-                into.lock().push(line);
-            }
-        });
+        let stderr = child.stderr.take();
         let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
-        let mut server = Server { child, public: Vec::new(), control: nowhere, lines, ended: None, folder };
-        let ready = within(SOON, || {
-            server.log("publishing, metrics and health are served").is_some() || server.has_ended().is_some()
-        });
-        assert!(ready && server.has_ended().is_none(), "the server does not start: {:#?}", server.lines.lock());
-        let address = |line: &Value| line["address"].as_str().and_then(|text| text.parse().ok()).expect("an address");
-        server.public = server.logs("streams are served").iter().map(address).collect();
-        server.control =
-            server.log("publishing, metrics and health are served").as_ref().map(address).expect("it was logged");
-        server
+        (Server { child, public: Vec::new(), control: nowhere, lines: Arc::default(), ended: None, folder }, stderr)
     }
 }
 
@@ -280,6 +305,27 @@ impl Server {
     /// How many descriptors it holds.
     pub(crate) fn open_files(&self) -> usize {
         fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("it runs").count()
+    }
+
+    /// The IPv4 addresses that it listens on.
+    fn listening(&self) -> Vec<SocketAddr> {
+        let sockets: Vec<_> = fs::read_dir(format!("/proc/{}/fd", self.pid()))
+            .into_iter()
+            .flatten()
+            .filter_map(|entry| Some(fs::read_link(entry.ok()?.path()).ok()?.to_string_lossy().into_owned()))
+            .collect();
+        let hex = |text: &str| u32::from_str_radix(text, 16).expect("a number in hexadecimal");
+        let table = fs::read_to_string("/proc/net/tcp").expect("a table of sockets");
+        let address = |line: &str| {
+            // Of proc_net_tcp(5): the local address second, the state fourth, the inode tenth.
+            let fields: Vec<_> = line.split_whitespace().collect();
+            if fields[3] != "0A" || !sockets.contains(&format!("socket:[{}]", fields[9])) {
+                return None;
+            }
+            let (ip, port) = fields[1].split_once(':')?;
+            Some(SocketAddr::from((Ipv4Addr::from(hex(ip).to_ne_bytes()), hex(port) as u16)))
+        };
+        table.lines().skip(1).filter_map(address).collect()
     }
 
     /// A number of `/proc/…/status`, such as `VmRSS` (in KiB) or `Threads`.
