@@ -3,19 +3,20 @@
 
 use std::time::Duration;
 
-use sluicegate::{Event, Gateway, Reply, StartError};
+use sluicegate::{Builder, Event, Gateway, Reply, Request, StartError, StreamReply};
+
+pub(crate) fn hello() -> Builder {
+    Gateway::builder().on_request(async |request: Request| {
+        if request.accepts_event_stream() {
+            let hello = Event::new("hello").event("message").id("1");
+            Reply::from(StreamReply::new().every(Duration::from_secs(2), hello))
+        } else {
+            Reply::text("ok")
+        }
+    })
+}
 
 fn main() -> Result<(), StartError> {
     println!("http://127.0.0.1:8080");
-    Gateway::builder()
-        .listen(([127, 0, 0, 1], 8080).into())
-        .on_request(|request| {
-            if request.accepts_event_stream() {
-                let hello = Event::new("hello").event("message").id("1");
-                Reply::stream().every(Duration::from_secs(2), hello)
-            } else {
-                Reply::text("ok")
-            }
-        })
-        .run()
+    hello().listen(([127, 0, 0, 1], 8080).into()).run()
 }

@@ -15,7 +15,9 @@ pub use hub::event::Event;
 pub use hub::fault::Fault;
 pub use hub::id::EventId;
 pub use hub::topic::{Pattern, Subscription, Topic};
-pub use net::reply::{Reply, Request};
+pub use net::reply::{Reply, Request, StreamReply};
 pub use ops::config::Config;
 pub use ops::reload::Reloaded;
 pub use ops::schedule::Schedule;
+
+pub use http;

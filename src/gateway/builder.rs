@@ -4,8 +4,10 @@ use std::error::Error;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use http::Method;
+
+use crate::net::handler::Handler;
 use crate::net::reply::{Reply, Request};
-use crate::net::state::Handler;
 use crate::ops::config::Config;
 use crate::ops::schedule::Schedule;
 
@@ -17,7 +19,7 @@ impl Gateway {
     /// everything else.
     pub fn builder() -> Builder {
         let config = Config { schedule: Vec::new(), ..Config::default() };
-        Builder { config, listen: Vec::new(), control: None, handler: None, source: None }
+        Builder { config, listen: Vec::new(), control: None, handler: None, methods: None, source: None }
     }
 }
 
@@ -34,6 +36,7 @@ pub struct Builder {
     pub(super) listen: Vec<SocketAddr>,
     pub(super) control: Option<SocketAddr>,
     pub(super) handler: Option<Handler>,
+    pub(super) methods: Option<Vec<Method>>,
     pub(super) source: Option<ReadConfig>,
 }
 
@@ -42,7 +45,7 @@ impl Builder {
     pub fn from_config(config: Config) -> Builder {
         let listen = config.listen.addresses().to_vec();
         let control = Some(config.control);
-        Builder { config, listen, control, handler: None, source: None }
+        Builder { config, listen, control, handler: None, methods: None, source: None }
     }
 
     /// Also listens for streams on this address. Port 0 asks for a free one: see
@@ -66,10 +69,40 @@ impl Builder {
         self
     }
 
-    /// Answers requests on the public listener. The handler runs on the acceptors' threads and must
-    /// not block.
-    pub fn on_request(mut self, handler: impl Fn(&Request<'_>) -> Reply + Send + Sync + 'static) -> Builder {
-        self.handler = Some(Arc::new(handler));
+    /// Answers the GET requests on the public listener, and those for HEAD with the head of the same
+    /// answer. The gateway itself answers OPTIONS, and refuses other methods: see [`Builder::methods`].
+    ///
+    /// The handler and its future run on the acceptors' threads, on a tokio runtime with timers and
+    /// I/O, and must not block. One that panics costs its request, which is answered 500.
+    ///
+    /// ```
+    /// # use sluicegate::{Gateway, Reply, Request, StreamReply, Topic};
+    /// let news = Topic::parse("news")?;
+    /// let builder = Gateway::builder().on_request(move |request: Request| {
+    ///     let news = news.clone();
+    ///     async move {
+    ///         match request.uri().path() {
+    ///             "/news" => Reply::from(StreamReply::new().topic(news)),
+    ///             "/hello" => Reply::text("hello"),
+    ///             _ => Reply::routes(),
+    ///         }
+    ///     }
+    /// });
+    /// # Ok::<(), sluicegate::Fault>(())
+    /// ```
+    pub fn on_request<F, A>(mut self, handler: F) -> Builder
+    where
+        F: Fn(Request) -> A + Send + Sync + 'static,
+        A: Future<Output: Into<Reply>> + Send + 'static,
+    {
+        self.handler = Some(Handler::new(handler));
+        self
+    }
+
+    /// Asks the handler for these methods, GET only if it is among them. OPTIONS that is not among
+    /// them is answered with the list, as a CORS preflight; any other gets 405.
+    pub fn methods(mut self, methods: impl IntoIterator<Item = Method>) -> Builder {
+        self.methods = Some(methods.into_iter().collect());
         self
     }
 

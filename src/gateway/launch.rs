@@ -61,7 +61,7 @@ impl Builder {
     /// # Errors
     /// If an address can't be listened on, or the system refuses a thread or a descriptor.
     pub fn start(self) -> Result<Gateway, StartError> {
-        let Builder { config, listen, control, handler, source: _ } = self;
+        let Builder { config, listen, control, handler, methods, source: _ } = self;
         let limit = descriptors::raise()?;
         let plan = Plan::new(limit, &config.limits);
         plan.log();
@@ -133,7 +133,10 @@ impl Builder {
             default_topic: config.default_topic.clone(),
             streams_max: plan.streams as usize,
             sockets_max: plan.sockets as usize,
-            handler,
+            handler: match methods {
+                Some(methods) => handler.map(|handler| handler.with_methods(methods)),
+                None => handler,
+            },
             admin: Turns::new(shards),
             draining: AtomicBool::new(false),
             closing: AtomicBool::new(false),

@@ -3,7 +3,7 @@
 
 use std::cell::RefCell;
 use std::io;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -73,12 +73,12 @@ pub fn run(
                     Door::Public => room.sockets() < room.sockets_max,
                     Door::Control => room.metrics.connections(Listener::Control) < CONTROL_CONNECTIONS_MAX,
                 },
-                move |socket, _peer| {
+                move |socket, peer| {
                     let (state, limits) = (state.clone(), limits.clone());
                     let (shared, token) = (shared.clone(), token.clone());
                     tasks.spawn_local(async move {
                         match door {
-                            Door::Public => public_connection(socket, &state, &limits, &shared, token).await,
+                            Door::Public => public_connection(socket, peer, &state, &limits, &shared, token).await,
                             Door::Control => control_connection(socket, &state, &limits, token).await,
                         }
                     });
@@ -104,6 +104,7 @@ pub fn run(
 
 async fn public_connection(
     socket: TcpStream,
+    peer: SocketAddr,
     state: &Arc<State>,
     limits: &ConnectionLimits,
     shared: &LastSubscription,
@@ -112,7 +113,7 @@ async fn public_connection(
     let counted = state.metrics.connection(Listener::Public);
     let handler = |request: http::Request<hyper::body::Incoming>| {
         let (parts, _body) = request.into_parts();
-        std::future::ready(public::answer(state, &parts))
+        public::answer(state, parts, peer)
     };
     let refused = |refusal| state.metrics.request_rejected(refusal);
     if let Some(handed_off) = connection::serve(socket, limits, closing, handler, refused).await {

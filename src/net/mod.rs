@@ -21,6 +21,7 @@ pub mod negotiation;
 pub mod admit;
 pub mod publish;
 pub mod reply;
+pub mod handler;
 pub mod state;
 // The two doors.
 pub mod public;

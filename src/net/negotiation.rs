@@ -96,7 +96,7 @@ pub fn resume(parts: &Parts) -> Result<Resume, Problem> {
 }
 
 impl Resume {
-    fn after(id: &[u8]) -> Resume {
+    pub(super) fn after(id: &[u8]) -> Resume {
         match std::str::from_utf8(id) {
             Ok("") => Resume::Now,
             Ok("earliest") => Resume::Earliest,
@@ -181,13 +181,14 @@ pub fn head_response() -> Response<Full<Bytes>> {
 }
 
 /// The answer to OPTIONS, a CORS preflight mostly. `methods` is a list such as `GET, HEAD, POST`.
-pub fn preflight(methods: &'static str) -> Response<Full<Bytes>> {
+pub fn preflight(methods: &str) -> Response<Full<Bytes>> {
+    let methods = HeaderValue::from_str(methods).expect("Invariant: names of methods are tokens");
     let mut response = Response::default();
     *response.status_mut() = StatusCode::NO_CONTENT;
     let headers = response.headers_mut();
-    headers.insert(header::ALLOW, HeaderValue::from_static(methods));
+    headers.insert(header::ALLOW, methods.clone());
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
-    headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static(methods));
+    headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, methods);
     headers.insert(
         header::ACCESS_CONTROL_ALLOW_HEADERS,
         HeaderValue::from_static("last-event-id, authorization, cache-control, content-type"),

@@ -42,9 +42,9 @@ impl Problem {
     }
 
     /// 405, with the methods that the path knows, such as `GET, HEAD, OPTIONS`.
-    pub fn method(allow: &'static str) -> Problem {
-        Problem::new(Refusal::Method, format!("this path knows {allow}"))
-            .with(header::ALLOW, HeaderValue::from_static(allow))
+    pub fn method(allow: &str) -> Problem {
+        let names = HeaderValue::from_str(allow).expect("Invariant: names of methods are tokens");
+        Problem::new(Refusal::Method, format!("this path knows {allow}")).with(header::ALLOW, names)
     }
 
     /// Names the part of the request that it is about.
@@ -154,7 +154,7 @@ fn part(refusal: Refusal) -> Option<&'static str> {
         Refusal::Method => Some("method"),
         Refusal::MediaType => Some("content-type"),
         Refusal::BadBody | Refusal::BodyTooLarge | Refusal::BodyTooSlow | Refusal::BatchTooLarge => Some("body"),
-        Refusal::BadField | Refusal::Forbidden | Refusal::Busy | Refusal::ShuttingDown => None,
+        Refusal::BadField | Refusal::Forbidden | Refusal::Handler | Refusal::Busy | Refusal::ShuttingDown => None,
     }
 }
 
@@ -171,6 +171,7 @@ fn status(refusal: Refusal) -> StatusCode {
         Refusal::NotFound => StatusCode::NOT_FOUND,
         Refusal::Method => StatusCode::METHOD_NOT_ALLOWED,
         Refusal::Forbidden => StatusCode::FORBIDDEN,
+        Refusal::Handler => StatusCode::INTERNAL_SERVER_ERROR,
         Refusal::Busy | Refusal::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
     }
 }

@@ -1,43 +1,43 @@
 //! The public listener's surface: streams.
 
-use std::sync::Arc;
+use std::net::SocketAddr;
 
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderValue, Method, Response, header};
 use http_body_util::Full;
 
-use crate::hub::close::CloseReason;
-use crate::hub::frame::encode_alone;
-use crate::hub::log::Resume;
-use crate::hub::subscribe::{Subscribe, TimedEvent};
-use crate::hub::topic::Subscription;
+use crate::hub::subscribe::Subscribe;
 use crate::ops::metrics::Shed;
 
 use super::admit::admit;
 use super::connection::Answer;
+use super::handler::{Handled, Handler};
 use super::negotiation;
 use super::problem::{Problem, Refusal};
-use super::reply::{Answering, Request, StreamReply};
+use super::reply::Request;
 use super::response::{self, TEXT};
 use super::state::State;
 
 const STREAM_METHODS: &str = "GET, HEAD, OPTIONS";
 
 /// Answers a request on the public listener.
-pub fn answer(state: &State, parts: &Parts) -> Answer<Subscribe> {
-    let answering = match &state.handler {
-        Some(handler) => handler(&Request(parts)).0,
-        None => Answering::Routes,
-    };
-    let answer = match answering {
-        Answering::Routes => routes(state, parts),
-        Answering::Text(text) => Ok(Answer::Respond(response::ok(text, TEXT))),
-        Answering::Stream(reply) => own_stream(parts, reply).map(|asked| open(state, asked)),
+pub async fn answer(state: &State, parts: Parts, peer: SocketAddr) -> Answer<Subscribe> {
+    let answer = match &state.handler {
+        Some(handler) => handled(state, handler, Request::new(parts, peer)).await,
+        None => routes(state, &parts),
     };
     answer.unwrap_or_else(|problem| {
         state.metrics.request_rejected(problem.reason());
         Answer::Respond(problem.into_response())
+    })
+}
+
+async fn handled(state: &State, handler: &Handler, request: Request) -> Result<Answer<Subscribe>, Problem> {
+    Ok(match handler.answer(&request).await? {
+        Handled::Routes => routes(state, request.parts())?,
+        Handled::Respond(response) => Answer::Respond(response),
+        Handled::Stream(asked) => open(state, asked),
     })
 }
 
@@ -65,24 +65,6 @@ fn open(state: &State, asked: Subscribe) -> Answer<Subscribe> {
         Ok(subscribe) => Answer::HandOff(subscribe),
         Err(reason) => Answer::Respond(shed(state, reason)),
     }
-}
-
-/// The stream of a library user's handler.
-fn own_stream(parts: &Parts, reply: StreamReply) -> Result<Subscribe, Problem> {
-    let subscription =
-        if reply.topics.is_empty() { Subscription::nothing() } else { Subscription::new(reply.topics, Vec::new())? };
-    let timed = match reply.beat {
-        Some((every, event)) => Some(TimedEvent { every, chunk: Arc::new(encode_alone(&event)?) }),
-        None => None,
-    };
-    Ok(Subscribe {
-        framing: negotiation::framing(parts),
-        resume: if subscription.topics().is_empty() { Resume::Now } else { negotiation::resume(parts)? },
-        subscription: Arc::new(subscription),
-        max_events: None,
-        lasts: reply.lasts.map(|time| (time, CloseReason::MaxSeconds)),
-        timed,
-    })
 }
 
 /// A stream that ends at once, with the time after which to come back. A native EventSource gives

@@ -14,11 +14,8 @@ use crate::ops::reload::LiveConfig;
 
 use super::clock::Clock;
 use super::command::Command;
+use super::handler::Handler;
 use super::question::Turns;
-use super::reply::{Reply, Request};
-
-/// A library user's answer to requests on the public listener.
-pub type Handler = Arc<dyn Fn(&Request<'_>) -> Reply + Send + Sync>;
 
 /// Shared by the doors of one gateway.
 pub struct State {

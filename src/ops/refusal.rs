@@ -31,6 +31,8 @@ pub enum Refusal {
     Method,
     /// The token doesn't grant this.
     Forbidden,
+    /// The handler of the program that runs the gateway failed.
+    Handler,
     /// Another request of the kind is under way.
     Busy,
     /// The gateway is about to stop.
@@ -39,7 +41,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// Every refusal, for registering metrics.
-    pub const ALL: [Refusal; 16] = [
+    pub const ALL: [Refusal; 17] = [
         Refusal::BadHead,
         Refusal::UriTooLong,
         Refusal::HeadTooLarge,
@@ -54,6 +56,7 @@ impl Refusal {
         Refusal::NotFound,
         Refusal::Method,
         Refusal::Forbidden,
+        Refusal::Handler,
         Refusal::Busy,
         Refusal::ShuttingDown,
     ];
@@ -75,6 +78,7 @@ impl Refusal {
             Refusal::NotFound => "not_found",
             Refusal::Method => "method",
             Refusal::Forbidden => "forbidden",
+            Refusal::Handler => "handler",
             Refusal::Busy => "busy",
             Refusal::ShuttingDown => "shutting_down",
         }

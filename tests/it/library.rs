@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use sluicegate::{Builder, Event, Gateway, Reply, Request, Schedule, Topic};
+use sluicegate::{Builder, Event, Gateway, Reply, Request, Schedule, StreamReply, Topic};
 
 use crate::support::{Conversation, Item, Metrics, SOON, within};
 
@@ -64,7 +64,9 @@ fn schedules_from_inside() {
 fn a_timer_of_a_stream_goes_with_it() {
     let period = Duration::from_millis(40);
     let gateway = builder()
-        .on_request(move |_| Reply::stream().every(period, Event::new("beat").id("7")).topic(topic("news")))
+        .on_request(move |_| async move {
+            StreamReply::new().every(period, Event::new("beat").id("7")).topic(topic("news"))
+        })
         .start()
         .unwrap();
     let control = gateway.control_address().unwrap();
@@ -93,8 +95,10 @@ fn a_timer_of_a_stream_goes_with_it() {
 
 #[test]
 fn timers_go_when_many_clients_go() {
-    let gateway =
-        builder().on_request(|_| Reply::stream().every(Duration::from_millis(5), Event::new("beat"))).start().unwrap();
+    let gateway = builder()
+        .on_request(async |_: Request| StreamReply::new().every(Duration::from_millis(5), Event::new("beat")))
+        .start()
+        .unwrap();
     let control = gateway.control_address().unwrap();
     let entries = || Metrics::of(control).get("sluicegate_timer_entries");
     let idle = steady(entries);
@@ -106,7 +110,8 @@ fn timers_go_when_many_clients_go() {
 
 #[test]
 fn a_stream_may_be_bounded_in_time() {
-    let gateway = builder().on_request(|_| Reply::stream().lasts(Duration::from_millis(100))).start().unwrap();
+    let gateway =
+        builder().on_request(async |_: Request| StreamReply::new().lasts(Duration::from_millis(100))).start().unwrap();
     let mut stream = subscribe(gateway.addresses()[0], "/");
     assert_eq!(stream.item(), None);
     stream.expect_end();
@@ -114,7 +119,7 @@ fn a_stream_may_be_bounded_in_time() {
 
 #[test]
 fn a_handler_may_leave_requests_to_the_gateway() {
-    let answer = |request: &Request<'_>| match request.uri().path() {
+    let answer = async |request: Request| match request.uri().path() {
         "/hi" => Reply::text("hi"),
         _ => Reply::routes(),
     };
@@ -148,29 +153,15 @@ fn a_drain_ends_streams_kindly() {
     }
 }
 
-const EXAMPLE: &str = include_str!("../../examples/hello.rs");
+#[allow(dead_code, reason = "its `main` is for those who run it")]
+#[path = "../../examples/hello.rs"]
+mod hello;
 
-/// What `examples/hello.rs` says, on a free port.
 #[test]
 fn the_classic_example_in_at_most_30_lines() {
-    assert!(EXAMPLE.lines().count() <= 30, "{} lines", EXAMPLE.lines().count());
-    let gateway = builder()
-        .on_request(|request| {
-            if request.accepts_event_stream() {
-                let hello = Event::new("hello").event("message").id("1");
-                Reply::stream().every(Duration::from_secs(2), hello)
-            } else {
-                Reply::text("ok")
-            }
-        })
-        .start()
-        .unwrap();
-    // This test holds what the example holds.
-    let squeezed = |text: &str| text.split_whitespace().collect::<String>();
-    let handler = squeezed(EXAMPLE);
-    let handler = &handler[handler.find(".on_request(").unwrap()..handler.find(".run()").unwrap()];
-    assert!(squeezed(include_str!("library.rs")).contains(handler), "{handler}");
-
+    let lines = include_str!("../../examples/hello.rs").lines().count();
+    assert!(lines <= 30, "{lines} lines");
+    let gateway = hello::hello().listen(ANY_PORT.into()).start().unwrap();
     let address = gateway.addresses()[0];
     let mut other = Conversation::to(address);
     other.send("GET /anything HTTP/1.1\r\nhost: h\r\n\r\n");

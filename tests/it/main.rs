@@ -8,6 +8,7 @@ mod configuration;
 mod drain;
 mod fd;
 mod grafana;
+mod handlers;
 mod library;
 mod load_tools;
 mod logging;
