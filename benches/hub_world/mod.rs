@@ -1,13 +1,14 @@
 //! What both benches of the core set up: logs, routes, and registries full of streams.
 
 use sluicegate::hub::event::Event;
-use sluicegate::hub::frame::{Draft, Frame, Framing, Topics};
+use sluicegate::hub::frame::{Draft, Frame, Topics};
 use sluicegate::hub::id::{Epoch, EventId};
 use sluicegate::hub::log::{Log, LogLimits, Read, Start, Window};
 use sluicegate::hub::policy::SlowPolicy;
 use sluicegate::hub::registry::{History, Observer, Opening, Registry};
 use sluicegate::hub::routes::Routes;
 use sluicegate::hub::stream::{Sent, Socket};
+use sluicegate::hub::subscribe::Subscribe;
 use sluicegate::hub::topic::{Pattern, Subscription, Topic};
 use std::hint::black_box;
 use std::sync::Arc;
@@ -142,15 +143,13 @@ pub(crate) fn shard(cohorts: usize, events: usize) -> Shard {
     let mut registry = Registry::new(0, 15_000, 1);
     let subscriptions: Vec<_> = (0..cohorts).map(|n| Arc::new(Subscription::to(topic(n)))).collect();
     for n in 0..STREAMS {
+        let subscribe = Subscribe::to(subscriptions[n % cohorts].clone());
         let opening = Opening {
             socket: Sink,
-            subscription: subscriptions[n % cohorts].clone(),
-            framing: Framing::Chunked,
+            subscribe: &subscribe,
             slow: SlowPolicy::Disconnect,
             start: Start { after: 0, gap: None },
-            asked_for: None,
             head: 0,
-            max_events: None,
             response_head: b"head",
         };
         registry.open(opening, &Brought::default(), 0, &mut Unobserved);

@@ -22,7 +22,7 @@ use crate::net::command::{Command, Timer};
 use crate::net::connection::ConnectionLimits;
 use crate::net::listener::{SocketOptions, bind, bind_all};
 use crate::net::question::Turns;
-use crate::net::shard::Shard;
+use crate::net::shard::{Parts, Shard};
 use crate::net::state::State;
 use crate::net::ticker;
 use crate::ops::descriptors::{self, Plan};
@@ -148,8 +148,8 @@ impl Builder {
         for (index, (bell, mail)) in mailboxes.into_iter().enumerate() {
             let seed = seed.rotate_left(index as u32 + 1);
             let (bus, timers, metrics, live) = (bus.clone(), timers.clone(), metrics.clone(), live.clone());
-            let shard =
-                Shard::new(index, seed, bell, mail, bus, timers, metrics, clock, live).map_err(io::Error::from)?;
+            let parts = Parts { wake: bell, mail, bus, timers, metrics, clock, live };
+            let shard = Shard::new(index, seed, parts).map_err(io::Error::from)?;
             shard_threads.push(spawn(format!("shard-{index}"), move || shard.run())?);
         }
         let ticker = {

@@ -40,6 +40,11 @@ impl CloseReason {
         CloseReason::ClientData,
     ];
 
+    /// Whether the response ended as a response should.
+    pub const fn is_proper(self) -> bool {
+        matches!(self, CloseReason::MaxEvents | CloseReason::MaxSeconds | CloseReason::Rotated | CloseReason::Drained)
+    }
+
     /// The reason as a label.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -17,6 +17,7 @@ pub mod beats;
 pub mod close;
 pub mod policy;
 pub mod registry;
+pub mod shard;
 pub mod subscribe;
 pub mod routes;
 pub mod slab;

@@ -20,6 +20,7 @@ use super::log::{Log, LogLimits, Read, Resume, Start, Window};
 use super::policy::SlowPolicy;
 use super::registry::{Effect, History, Observer, Opening, Registry, StreamKey, Tally};
 use super::stream::{Sent, Socket, StreamTimer};
+use super::subscribe::Subscribe;
 use super::topic::{Pattern, Subscription, Topic};
 use super::wheel::Wheel;
 
@@ -533,15 +534,18 @@ impl World {
     fn admit(&mut self, shard: usize) {
         for at in std::mem::take(&mut self.inboxes[shard]) {
             let connection = &mut self.connections[at];
+            let subscribe = Subscribe {
+                framing: connection.framing,
+                resume: connection.asked.as_ref().map_or(Resume::Now, |id| Resume::After(id.as_str().into())),
+                max_events: connection.max_events.and_then(|max| max.try_into().ok()),
+                ..Subscribe::to(self.subscriptions[connection.subscription].clone())
+            };
             let opening = Opening {
                 socket: Mock { wire: connection.wire.clone(), now_ms: self.now_ms.clone() },
-                subscription: self.subscriptions[connection.subscription].clone(),
-                framing: connection.framing,
+                subscribe: &subscribe,
                 slow: self.policies[connection.subscription],
                 start: connection.start,
-                asked_for: connection.asked.as_deref(),
                 head: connection.opened_at,
-                max_events: connection.max_events.and_then(|max| max.try_into().ok()),
                 response_head: HEAD.as_bytes(),
             };
             let key = self.shards[shard].open(opening, &self.log, self.now_ms.get(), &mut self.counted);

@@ -47,7 +47,7 @@ pub enum StreamTimer {
     /// It has lasted as long as it may.
     End,
     /// An event of its own is due.
-    Beat,
+    TimedEvent,
 }
 
 /// How many kinds of [`StreamTimer`] there are.

@@ -26,6 +26,14 @@ pub struct Subscribe {
     pub timed: Option<TimedEvent>,
 }
 
+impl Subscribe {
+    /// A chunked stream from now on, without an end.
+    pub fn to(subscription: Arc<Subscription>) -> Subscribe {
+        let framing = Framing::Chunked;
+        Subscribe { subscription, framing, resume: Resume::Now, max_events: None, lasts: None, timed: None }
+    }
+}
+
 /// An event that one stream is sent again and again, by a timer that ends with the stream.
 #[derive(Clone)]
 pub struct TimedEvent {

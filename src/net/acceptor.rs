@@ -25,6 +25,7 @@ use super::connection::{self, Answer, ConnectionLimits, HandedOff};
 use super::listener::accept_loop;
 use super::public;
 use super::state::State;
+use super::wire::Wire;
 use super::{control, negotiation};
 
 /// How long requests that are under way when a door closes may still take. It bounds what clients
@@ -143,7 +144,8 @@ async fn open(handed_off: HandedOff<Subscribe>, state: &State, shared: &LastSubs
     inbox.stream_comes();
     drop(counted);
     subscribe.subscription = shared.share(subscribe.subscription);
-    if let Err(Command::Open { socket, .. }) = inbox.push(Command::Open { socket, subscribe }) {
+    let open = Command::Open { socket: Wire(socket), subscribe };
+    if let Err(Command::Open { socket: Wire(socket), .. }) = inbox.push(open) {
         // The shard can't keep up with new streams: this one is sent away for a while.
         inbox.stream_gone();
         state.metrics.stream_shed(Shed::InboxFull);

@@ -9,7 +9,6 @@ pub mod clock;
 pub mod ticker;
 // Streams.
 pub mod wire;
-pub mod pace;
 pub mod shard;
 // Requests.
 pub mod listener;

@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use crate::exchange::bus::Bus;
 use crate::exchange::timers::Timers;
 use crate::hub::frame::{Draft, Topics};
+use crate::hub::shard::ShardTimer;
 use crate::hub::slab::Slab;
 use crate::hub::topic::Topic;
 use crate::hub::wheel::TimerKey;
@@ -16,7 +17,7 @@ use crate::ops::reload::LiveConfig;
 use crate::ops::schedule::Schedule;
 
 use super::clock::Clock;
-use super::command::{Command, ShardTimer, Timer};
+use super::command::{Command, Timer};
 
 /// How long an expiry waits before it knocks again at a full inbox.
 const KNOCK_AGAIN_MS: u64 = 1;
@@ -65,7 +66,7 @@ pub fn run(timers: &Timers<Timer>, clock: Clock, bus: &Bus<Command>, metrics: &A
                 Timer::Reload => {
                     schedules.follow(&config.load(), timers, now_ms);
                     for shard in 0..bus.shards() {
-                        timers.arm(now_ms, Timer::Shard(shard, ShardTimer::Reload));
+                        timers.arm(now_ms, Timer::Shard(shard, ShardTimer::Settings));
                     }
                 }
             }

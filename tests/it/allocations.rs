@@ -12,6 +12,7 @@ use sluicegate::hub::log::{Log, LogLimits, Read, Resume, Window};
 use sluicegate::hub::policy::SlowPolicy;
 use sluicegate::hub::registry::{History, Observer, Opening, Registry};
 use sluicegate::hub::stream::{Sent, Socket};
+use sluicegate::hub::subscribe::Subscribe;
 use sluicegate::hub::topic::{Subscription, Topic};
 
 /// A socket that takes everything.
@@ -83,15 +84,13 @@ impl Shard {
             let subscription = Arc::new(Subscription::to(shard.topics[n % shard.topics.len()].clone()));
             let start = shard.past.0.start(&Resume::Now, &subscription);
             let framing = if n % 3 == 0 { Framing::Close } else { Framing::Chunked };
+            let subscribe = Subscribe { framing, ..Subscribe::to(subscription) };
             let opening = Opening {
                 socket: Sink { bytes: 0 },
-                subscription,
-                framing,
+                subscribe: &subscribe,
                 slow: SlowPolicy::Disconnect,
                 start,
-                asked_for: None,
                 head: 0,
-                max_events: None,
                 response_head: b"HTTP/1.1 200 OK\r\n\r\n",
             };
             shard.registry.open(opening, &shard.past, 0, &mut Times::default());

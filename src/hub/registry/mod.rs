@@ -15,7 +15,6 @@ mod pass;
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
-use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
@@ -25,7 +24,7 @@ use crate::hub::close::CloseReason;
 use crate::hub::frame::{Chunk, Frame, Framing, HEARTBEAT};
 use crate::hub::gap::{self, GapReason};
 use crate::hub::id::EventId;
-use crate::hub::log::{Read, Start, Window};
+use crate::hub::log::{Read, Resume, Start, Window};
 use crate::hub::policy::{Policies, SlowPolicy};
 use crate::hub::routes::{CohortIndex, Routes};
 use crate::hub::run::Run;
@@ -33,6 +32,7 @@ use crate::hub::slab::{Slab, SlabKey};
 use crate::hub::stream::{
     Behind, NO_BOUND, NOT_LIVE, Rest, RestSource, STREAM_TIMERS, Sent, Socket, Stream, StreamTimer, Then,
 };
+use crate::hub::subscribe::Subscribe;
 use crate::hub::topic::{Subscription, Topic};
 use crate::hub::wheel::TimerKey;
 
@@ -67,20 +67,14 @@ pub trait Observer {
 pub struct Opening<'a, S> {
     /// Where its bytes go.
     pub socket: S,
-    /// What it subscribes to.
-    pub subscription: Arc<Subscription>,
-    /// How its response ends.
-    pub framing: Framing,
+    /// What was asked for, and granted.
+    pub subscribe: &'a Subscribe,
     /// What happens if it is too slow.
     pub slow: SlowPolicy,
     /// Where it starts in the log.
     pub start: Start,
-    /// The id that the client asked to resume after, if it can be repeated to it.
-    pub asked_for: Option<&'a str>,
     /// The log's head now.
     pub head: u64,
-    /// Ends the stream after so many events.
-    pub max_events: Option<NonZeroU32>,
     /// What the response begins with, as it goes over the wire.
     pub response_head: &'a [u8],
 }
@@ -285,9 +279,9 @@ impl<S: Socket> Registry<S> {
         now_ms: u64,
         observer: &mut impl Observer,
     ) -> StreamKey {
-        let Opening { socket, subscription, framing, slow, start, asked_for, head, max_events, response_head } =
-            opening;
-        let cohort = self.join(subscription, framing, slow);
+        let Opening { socket, subscribe, slow, start, head, response_head } = opening;
+        let framing = subscribe.framing;
+        let cohort = self.join(&subscribe.subscription, framing, slow);
         let key = self.streams.insert(Stream {
             socket,
             cohort,
@@ -295,7 +289,7 @@ impl<S: Socket> Registry<S> {
             beat_place: None,
             written_ms: now_ms,
             opened_s: (now_ms / 1000) as u32,
-            remaining: max_events.map_or(NO_BOUND, |max| max.get().min(NO_BOUND - 1)),
+            remaining: subscribe.max_events.map_or(NO_BOUND, |max| max.get().min(NO_BOUND - 1)),
             stray_bytes: 0,
             timers: [None; STREAM_TIMERS],
             behind: Some(Box::new(Behind { asked_through: head, ..*Behind::at(start.after, head, now_ms) })),
@@ -306,6 +300,7 @@ impl<S: Socket> Registry<S> {
 
         let mut prelude = response_head.to_vec();
         if let Some(reason) = start.gap {
+            let asked_for = if let Resume::After(id) = &subscribe.resume { Some(&**id) } else { None };
             let gap = gap::gap(asked_for, history.id(start.after), reason, Some(history.id(start.after)));
             prelude.extend_from_slice(gap.wire(framing));
             self.tally.gaps[reason as usize] += 1;
@@ -503,7 +498,7 @@ impl<S: Socket> Registry<S> {
 
     // ===== cohorts =====
 
-    fn join(&mut self, subscription: Arc<Subscription>, framing: Framing, slow: SlowPolicy) -> CohortIndex {
+    fn join(&mut self, subscription: &Arc<Subscription>, framing: Framing, slow: SlowPolicy) -> CohortIndex {
         let with_room = self.with_room.entry((subscription.clone(), framing)).or_default();
         let index = match with_room.last() {
             Some(&index) => index,
@@ -514,7 +509,7 @@ impl<S: Socket> Registry<S> {
                 let index = cohorts
                     .insert(Cohort { subscription: new, framing, slow, policed, members, mark, through, live })
                     .index();
-                self.routes.add(&subscription, index);
+                self.routes.add(subscription, index);
                 with_room.push(index);
                 index
             }
@@ -610,10 +605,11 @@ mod tests {
     use crate::hub::event::Event;
     use crate::hub::frame::{Draft, Topics};
     use crate::hub::id::Epoch;
-    use crate::hub::log::{Log, LogLimits, Resume};
+    use crate::hub::log::{Log, LogLimits};
     use crate::hub::simulation::{Counted, Mock, Shared, Wire};
     use crate::hub::topic::Pattern;
     use std::cell::{Cell, RefCell};
+    use std::num::NonZeroU32;
     use std::rc::Rc;
 
     /// A log of four events and one shard, to talk with.
@@ -700,16 +696,18 @@ mod tests {
 
         fn admit(&mut self, asks: Asks, (start, head): (Start, u64)) -> Peer {
             let wire = Wire::with_room(asks.room);
-            let asked_for = if let Resume::After(id) = &asks.resume { Some(&**id) } else { None };
+            let subscribe = Subscribe {
+                framing: asks.framing,
+                resume: asks.resume.clone(),
+                max_events: NonZeroU32::new(asks.max_events),
+                ..Subscribe::to(subscription(&asks))
+            };
             let opening = Opening {
                 socket: Mock { wire: wire.clone(), now_ms: self.now_ms.clone() },
-                subscription: subscription(&asks),
-                framing: asks.framing,
+                subscribe: &subscribe,
                 slow: asks.slow,
                 start,
-                asked_for,
                 head,
-                max_events: NonZeroU32::new(asks.max_events),
                 response_head: asks.head.as_bytes(),
             };
             let key = self.registry.open(opening, &self.log, self.now_ms.get(), &mut self.counted);

@@ -31,7 +31,7 @@ pub(super) async fn streams(state: &State, query: &str) -> Result<Vec<u8>, Probl
         let Ok(turn) = turn.clone().try_acquire_owned() else { continue };
         let question = Question { order, limit, answer: answer.clone(), turn };
         // A shard whose inbox is full is silent.
-        let _ = state.bus.inbox(shard).push(Command::Look(question));
+        let _ = state.bus.inbox(shard).push(Command::Ask(question));
     }
     drop(answer);
     let mut shards_silent: Vec<_> = (0..state.bus.shards()).collect();

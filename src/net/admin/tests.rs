@@ -71,7 +71,7 @@ async fn a_shard_that_is_silent_is_named_and_not_asked_again() {
     let speaks = mail.into_iter().next().unwrap();
     let shard = std::thread::spawn(move || {
         let registry = Registry::new(0, 1000, 1);
-        while let Ok(Command::Look(question)) = speaks.recv() {
+        while let Ok(Command::Ask(question)) = speaks.recv() {
             question.answer(0, &registry, 0);
         }
     });

@@ -23,7 +23,7 @@ const PASSES_MEANT: f64 = 32.0;
 
 /// A shard's pace.
 #[derive(Debug)]
-pub struct Pace {
+pub(super) struct Pace {
     /// The longest rest, as a multiple of the processor time of the pass before.
     rest_max: f64,
     /// The least time from one pass to the next.
@@ -36,41 +36,41 @@ pub struct Pace {
 
 /// What a pass, or a piece of one, was like.
 #[derive(Clone, Copy, Debug)]
-pub struct Passed {
+pub(super) struct Passed {
     /// When the pass began,
-    pub began_ns: u64,
+    pub(super) began_ns: u64,
     /// and this piece of it.
-    pub started_ns: u64,
+    pub(super) started_ns: u64,
     /// When it ended.
-    pub ended_ns: u64,
+    pub(super) ended_ns: u64,
     /// The processor time it took.
-    pub cpu_ns: u64,
+    pub(super) cpu_ns: u64,
     /// How many events it handed to sockets, one for each stream,
-    pub deliveries: u64,
+    pub(super) deliveries: u64,
     /// with how many writes.
-    pub writes: u64,
+    pub(super) writes: u64,
     /// Whether the pass is over.
-    pub is_over: bool,
+    pub(super) is_over: bool,
 }
 
 impl Pace {
     /// A pace.
-    pub fn new(rest_max: f64, interval_min: Duration) -> Pace {
+    pub(super) fn new(rest_max: f64, interval_min: Duration) -> Pace {
         Pace { rest_max, interval_min_ns: interval_min.as_nanos() as u64, rests: false, cpu_ns: 0.0, writes: 0.0 }
     }
 
     /// Whether the shard rests.
-    pub fn rests(&self) -> bool {
+    pub(super) fn rests(&self) -> bool {
         self.rests
     }
 
     /// The rest is over.
-    pub fn wakes(&mut self) {
+    pub(super) fn wakes(&mut self) {
         self.rests = false;
     }
 
     /// A pass has ended, or paused. If it is followed by a rest, says until when, in milliseconds.
-    pub fn passed(&mut self, passed: Passed) -> Option<u64> {
+    pub(super) fn passed(&mut self, passed: Passed) -> Option<u64> {
         let fade = |sum: &mut f64, new: u64| *sum += new as f64 - *sum / PASSES_MEANT;
         fade(&mut self.cpu_ns, passed.cpu_ns);
         fade(&mut self.writes, passed.writes);

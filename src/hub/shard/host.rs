@@ -1,0 +1,151 @@
+//! What a shard is told, and what it needs of the world around it.
+
+use std::time::Duration;
+
+use crate::hub::close::CloseReason;
+use crate::hub::frame::Framing;
+use crate::hub::log::{Resume, Start};
+use crate::hub::policy::Policies;
+use crate::hub::registry::{History, Registry, StreamKey, Tally};
+use crate::hub::stream::Socket;
+use crate::hub::subscribe::Subscribe;
+use crate::hub::topic::{Subscription, Topic};
+use crate::hub::wheel::TimerKey;
+
+/// What a shard can be told. `S` is a socket, `Q` a question about its streams.
+pub enum Message<S, Q> {
+    /// A new stream.
+    Open {
+        /// Its socket, non-blocking.
+        socket: S,
+        /// What was granted.
+        subscribe: Subscribe,
+    },
+    /// Something expired.
+    Timer(ShardTimer),
+    /// End all streams, spread over `window`, each told to come back after about `retry`.
+    Drain {
+        /// Over how long they are spread.
+        window: Duration,
+        /// The mean of the jittered `retry:`.
+        retry: Duration,
+    },
+    /// Answer a question about its streams.
+    Ask(Q),
+    /// Close what is left and end.
+    Stop,
+}
+
+/// What can expire in a shard.
+#[derive(Clone, Copy, Debug)]
+pub enum ShardTimer {
+    /// The rest between two passes is over.
+    Rest,
+    /// The heartbeats' next slot is due.
+    Heartbeat,
+    /// The next streams are to be drained.
+    Drain,
+    /// A stream may have made no progress for too long.
+    Progress(StreamKey),
+    /// A stream has lasted as long as it may.
+    End(StreamKey, CloseReason),
+    /// A stream's own event is due.
+    TimedEvent(StreamKey),
+    /// There are new settings.
+    Settings,
+}
+
+/// What of a stream's socket has changed.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Ready {
+    /// The peer has closed, or the connection has failed.
+    pub closed: bool,
+    /// There are bytes to read.
+    pub readable: bool,
+    /// It can take bytes.
+    pub writable: bool,
+}
+
+/// The settings of a shard.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The longest rest after a pass, as a multiple of its processor time.
+    pub rest_max: f64,
+    /// The least time from one pass to the next.
+    pub interval_min: Duration,
+    /// How long a stream may be idle before it gets a heartbeat.
+    pub heartbeat: Option<Duration>,
+    /// How long a full socket may make no progress.
+    pub write_deadline: Duration,
+    /// What happens to streams that are too slow.
+    pub policies: Policies,
+}
+
+/// What surrounds a shard: the log, the time, sockets, and what other threads see of it.
+pub trait Host {
+    /// A stream's socket.
+    type Socket: Socket;
+    /// A question about the shard's streams.
+    type Question;
+    /// The log.
+    type History: History;
+
+    /// The log.
+    fn history(&self) -> &Self::History;
+    /// Where in the log a stream starts, and the log's head at that moment.
+    fn start(&self, resume: &Resume, subscription: &Subscription) -> (Start, u64);
+    /// The offset behind which whoever reads the log is in danger of being lapped.
+    fn halfway(&self) -> u64;
+
+    /// The time, in nanoseconds.
+    fn now_ns(&self) -> u64;
+    /// The processor time that this shard has used, in nanoseconds.
+    fn cpu_ns(&self) -> u64;
+    /// Has a timer expire.
+    fn arm(&self, due_ms: u64, timer: ShardTimer) -> TimerKey;
+    /// Takes a timer back. `false` if it has expired: then it is on its way.
+    fn cancel(&self, timer: TimerKey) -> bool;
+
+    /// Notes that the shard is awake: for what comes after this, it is woken again.
+    fn awake(&self);
+    /// The next message.
+    fn message(&self) -> Option<Message<Self::Socket, Self::Question>>;
+    /// Whether there is none.
+    fn is_inbox_empty(&self) -> bool;
+    /// Says whether the shard wants to be woken for new events.
+    fn listen(&self, listens: bool);
+    /// Whether somebody has said, since the last call, that the log is about to lap the shard.
+    fn take_endangered(&self) -> bool;
+    /// Says up to which offset the shard has served its live streams.
+    fn set_position(&self, position: u64);
+    /// Says that the shard has streams for this topic.
+    fn join(&self, topic: &Topic);
+    /// Says that it has none any more.
+    fn leave(&self, topic: &Topic);
+    /// Says whether it has streams with patterns.
+    fn set_patterned(&self, has_patterns: bool);
+    /// The settings that hold now.
+    fn settings(&self) -> Settings;
+
+    /// What a response begins with.
+    fn response_head(&self, framing: Framing, into: &mut Vec<u8>);
+    /// Has what becomes of a stream's socket reported from now on. `false` if that can't be.
+    fn watch(&self, key: StreamKey, socket: &mut Self::Socket, write_deadline: Duration) -> bool;
+    /// The write deadline of open sockets has changed.
+    fn set_write_deadline(&self, socket: &mut Self::Socket, write_deadline: Duration);
+    /// Reads and drops what a client sent, up to about `max` bytes. `None` if it has closed.
+    fn discard(&self, socket: &mut Self::Socket, max: usize) -> Option<usize>;
+    /// A stream is no more.
+    fn closed(&self, socket: Self::Socket, reason: CloseReason);
+
+    /// Events accepted at these times (nanoseconds) have just been handed to this many sockets.
+    fn delivered(&self, published_ns: &[u64], streams: u64);
+    /// A pass, or a piece of one, took this processor time.
+    fn busy(&self, cpu_ns: u64);
+    /// A pass took this long, its pauses included.
+    fn passed(&self, ns: u64);
+    /// What has happened since the last call, how many streams are open, and how many of them behind.
+    fn count(&self, tally: &Tally, streams: usize, behind: usize);
+    /// Answers a question.
+    fn answer(&self, question: Self::Question, streams: &Registry<Self::Socket>);
+}

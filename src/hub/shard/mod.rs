@@ -1,0 +1,367 @@
+//! A shard's turn: everything that a shard does, and when, without a socket, a clock or a thread of its own.
+//!
+//! What can happen comes in through [`Shard::ready`] and, from the inbox and the log, in [`Shard::turn`]; what is to be
+//! done goes out through its [`Host`]. A turn takes what has come, makes at most one pass or a piece of one, serves some
+//! of the streams that are behind, and says whether the shard may sleep.
+//!
+//! Invariant: when the shard may sleep, nothing is owed to any stream that a wake-up, a timer that is armed or a socket
+//! that reports would not bring.
+
+mod drain;
+mod host;
+mod pace;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::hub::close::CloseReason;
+use crate::hub::frame::Chunk;
+use crate::hub::jitter::Jitter;
+use crate::hub::registry::{Effect, History, Observer, Opening, Registry, STRAY_BYTES_MAX, StreamKey};
+use crate::hub::stream::StreamTimer;
+use crate::hub::subscribe::{Subscribe, TimedEvent};
+use crate::hub::wheel::TimerKey;
+
+use drain::{DRAIN_STEP_MS, Drain};
+pub use host::{Host, Message, Ready, Settings, ShardTimer};
+use pace::{Pace, Passed};
+
+/// How many messages one turn takes,
+const MESSAGES_A_TURN: usize = 1024;
+/// and how many streams that are behind it serves.
+const SERVED_A_TURN: usize = 64;
+/// A heartbeat so rare is none.
+const NEVER_MS: u64 = 365 * 86_400_000;
+
+/// Whether a shard may sleep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sleep {
+    /// There is more to do.
+    No,
+    /// Until it is woken, or a socket reports.
+    UntilWoken,
+    /// It has ended.
+    ForGood,
+}
+
+/// One shard.
+pub struct Shard<H: Host> {
+    registry: Registry<H::Socket>,
+    settings: Settings,
+    heartbeats: Option<TimerKey>,
+    pace: Pace,
+    /// When the pass that is paused began.
+    pass_began_ns: Option<u64>,
+    /// The last pass left events to another: nobody wakes the shard for those again.
+    passes_on: bool,
+    timed: HashMap<StreamKey, TimedEvent>,
+    drain: Option<Drain>,
+    /// The directory has it among the shards with patterns.
+    patterned: bool,
+    head: Vec<u8>,
+    stopping: bool,
+}
+
+impl<H: Host> Shard<H> {
+    /// A shard without streams, at the log's beginning. `seed` spreads heartbeats.
+    pub fn new(host: &H, seed: u64) -> Shard<H> {
+        let settings = host.settings();
+        let mut shard = Shard {
+            registry: Registry::new(0, heartbeat_ms(&settings), seed),
+            heartbeats: None,
+            pace: Pace::new(settings.rest_max, settings.interval_min),
+            pass_began_ns: None,
+            passes_on: false,
+            settings,
+            timed: HashMap::new(),
+            drain: None,
+            patterned: false,
+            head: Vec::new(),
+            stopping: false,
+        };
+        shard.registry.set_policies(shard.settings.policies.clone());
+        shard.arm_heartbeats(host);
+        shard
+    }
+
+    /// Its streams.
+    pub fn streams(&self) -> &Registry<H::Socket> {
+        &self.registry
+    }
+
+    /// A stream's socket reports. It is acted on in the next turn at the latest, which must follow.
+    pub fn ready(&mut self, host: &H, key: StreamKey, ready: Ready) {
+        if ready.closed {
+            return self.registry.close(key, CloseReason::ClientGone);
+        }
+        if ready.readable {
+            let Some(socket) = self.registry.socket_mut(key) else { return };
+            match host.discard(socket, STRAY_BYTES_MAX as usize + 1) {
+                Some(bytes) => self.registry.stray(key, bytes),
+                None => return self.registry.close(key, CloseReason::ClientGone),
+            }
+        }
+        if ready.writable {
+            self.registry.writable(key);
+        }
+    }
+
+    /// Does what there is to do, a bounded part of it.
+    pub fn turn(&mut self, host: &H) -> Sleep {
+        host.awake();
+        for _ in 0..MESSAGES_A_TURN {
+            let Some(message) = host.message() else { break };
+            self.message(host, message);
+        }
+        let endangered = host.take_endangered();
+        if (endangered || !self.pace.rests()) && host.history().head() > self.registry.position() {
+            self.pass(host, true);
+        }
+        if self.registry.has_ready() {
+            self.registry.serve_ready(SERVED_A_TURN, host.history(), now_ms(host), &mut Delivered(host));
+        }
+        if self.stopping {
+            for key in self.registry.keys().collect::<Vec<_>>() {
+                self.registry.close(key, CloseReason::Cut);
+            }
+        }
+        self.carry_out(host);
+        host.count(&self.registry.take_tally(), self.registry.len(), self.registry.behind());
+        let passes_on = self.passes_on && !self.pace.rests();
+        match () {
+            () if self.stopping => Sleep::ForGood,
+            () if passes_on || self.registry.has_ready() || !host.is_inbox_empty() => Sleep::No,
+            () => Sleep::UntilWoken,
+        }
+    }
+
+    // ===== what can happen =====
+
+    fn message(&mut self, host: &H, message: Message<H::Socket, H::Question>) {
+        match message {
+            Message::Open { socket, subscribe } => self.open(host, socket, subscribe),
+            Message::Timer(timer) => self.timer(host, timer),
+            Message::Drain { window, retry } => {
+                let ends_ms = now_ms(host) + window.as_millis() as u64;
+                let (left, jitter) = (self.registry.keys().collect(), Jitter::new(host.now_ns()));
+                self.drain = Some(Drain::new(left, ends_ms, retry.as_millis() as u64, jitter));
+                self.drain_step(host);
+            }
+            Message::Ask(question) => host.answer(question, &self.registry),
+            Message::Stop => self.stopping = true,
+        }
+    }
+
+    fn timer(&mut self, host: &H, timer: ShardTimer) {
+        let now_ms = now_ms(host);
+        match timer {
+            ShardTimer::Rest => {
+                self.pace.wakes();
+                // After this, publishers wake it; what they appended before is seen in this turn.
+                host.listen(true);
+            }
+            ShardTimer::Heartbeat => {
+                self.registry.heartbeat(now_ms);
+                self.arm_heartbeats(host);
+            }
+            ShardTimer::Drain => self.drain_step(host),
+            ShardTimer::Settings => self.follow_settings(host),
+            ShardTimer::Progress(key) => {
+                if let Some(due_ms) = self.registry.progress_due(key, self.write_deadline_ms(), now_ms) {
+                    self.arm_stream(host, key, StreamTimer::Progress, due_ms, ShardTimer::Progress(key));
+                }
+            }
+            ShardTimer::End(key, reason) => {
+                self.registry.set_timer(key, StreamTimer::End, None);
+                self.end(host, key, reason, None);
+            }
+            ShardTimer::TimedEvent(key) => {
+                let Some(TimedEvent { every, chunk }) = self.timed.get(&key).cloned() else { return };
+                self.registry.set_timer(key, StreamTimer::TimedEvent, None);
+                self.registry.push(key, &chunk, now_ms);
+                let due_ms = now_ms.saturating_add(every.as_millis() as u64);
+                self.arm_stream(host, key, StreamTimer::TimedEvent, due_ms, ShardTimer::TimedEvent(key));
+            }
+        }
+    }
+
+    fn open(&mut self, host: &H, socket: H::Socket, subscribe: Subscribe) {
+        let subscription = &subscribe.subscription;
+        // Entered before the head is read: see `Directory`.
+        for topic in subscription.topics() {
+            if !self.registry.routes().names(topic) {
+                host.join(topic);
+            }
+        }
+        if !subscription.patterns().is_empty() && !self.patterned {
+            host.set_patterned(true);
+            self.patterned = true;
+        }
+        let (start, head) = host.start(&subscribe.resume, subscription);
+        self.head.clear();
+        host.response_head(subscribe.framing, &mut self.head);
+        let slow = self.settings.policies.for_subscription(subscription);
+        let opening = Opening { socket, subscribe: &subscribe, slow, start, head, response_head: &self.head };
+        let now_ms = now_ms(host);
+        let key = self.registry.open(opening, host.history(), now_ms, &mut Delivered(host));
+        let Some(socket) = self.registry.socket_mut(key) else { return };
+        if !host.watch(key, socket, self.settings.write_deadline) {
+            return self.registry.close(key, CloseReason::WriteError);
+        }
+        if let Some((after, reason)) = subscribe.lasts {
+            let due_ms = now_ms.saturating_add(after.as_millis() as u64);
+            self.arm_stream(host, key, StreamTimer::End, due_ms, ShardTimer::End(key, reason));
+        }
+        if let Some(timed) = subscribe.timed {
+            let due_ms = now_ms.saturating_add(timed.every.as_millis() as u64);
+            self.arm_stream(host, key, StreamTimer::TimedEvent, due_ms, ShardTimer::TimedEvent(key));
+            self.timed.insert(key, timed);
+        }
+        if let Some(drain) = &mut self.drain {
+            drain.add(key);
+        }
+    }
+
+    /// Ends a stream once it has what was published so far.
+    fn end(&mut self, host: &H, key: StreamKey, reason: CloseReason, farewell: Option<&Arc<Chunk>>) {
+        if host.history().head() > self.registry.position() {
+            self.pass(host, false);
+        }
+        self.registry.end(key, reason, farewell, now_ms(host));
+    }
+
+    fn drain_step(&mut self, host: &H) {
+        let Some(drain) = &mut self.drain else { return };
+        for (key, retry_ms) in drain.step(now_ms(host)) {
+            let farewell = Arc::new(Chunk::new(&format!("retry: {retry_ms}\n\n")));
+            self.end(host, key, CloseReason::Drained, Some(&farewell));
+        }
+        host.arm(now_ms(host) + DRAIN_STEP_MS, ShardTimer::Drain);
+    }
+
+    /// Takes over what of the settings can change while it runs.
+    fn follow_settings(&mut self, host: &H) {
+        let before = std::mem::replace(&mut self.settings, host.settings());
+        if self.settings.policies != before.policies {
+            self.registry.set_policies(self.settings.policies.clone());
+        }
+        if self.settings.write_deadline != before.write_deadline {
+            for key in self.registry.keys().collect::<Vec<_>>() {
+                let Some(socket) = self.registry.socket_mut(key) else { continue };
+                host.set_write_deadline(socket, self.settings.write_deadline);
+            }
+        }
+        if self.settings.heartbeat != before.heartbeat {
+            self.registry.set_heartbeat(heartbeat_ms(&self.settings));
+            // A step that is on its way to the inbox already arms the next.
+            if self.heartbeats.is_none_or(|timer| host.cancel(timer)) {
+                self.arm_heartbeats(host);
+            }
+        }
+    }
+
+    // ===== timers =====
+
+    /// Arms the next step of the heartbeats, if there are any.
+    fn arm_heartbeats(&mut self, host: &H) {
+        let due_ms = now_ms(host) + self.registry.heartbeat_step_ms();
+        self.heartbeats = self.settings.heartbeat.map(|_| host.arm(due_ms, ShardTimer::Heartbeat));
+    }
+
+    fn arm_stream(&mut self, host: &H, key: StreamKey, kind: StreamTimer, due_ms: u64, timer: ShardTimer) {
+        let armed = host.arm(due_ms, timer);
+        if !self.registry.set_timer(key, kind, Some(armed)) {
+            host.cancel(armed);
+        }
+    }
+
+    fn write_deadline_ms(&self) -> u64 {
+        self.settings.write_deadline.as_millis() as u64
+    }
+
+    // ===== passes =====
+
+    /// Makes a pass, or a piece of one if it `may_pause`.
+    fn pass(&mut self, host: &H, may_pause: bool) {
+        let started_ns = host.now_ns();
+        // A pass that rests while the log moves on would be lapped, and its streams with it.
+        let may_pause = may_pause && self.registry.position() >= host.halfway();
+        let head = host.history().head();
+        let (before, cpu_before_ns) = (self.registry.tally(), host.cpu_ns());
+        self.registry.pass(may_pause, host.history(), started_ns / 1_000_000, &mut Delivered(host));
+        self.passes_on = self.registry.position() < head;
+        host.set_position(self.registry.position());
+        let now_ns = host.now_ns();
+        let began_ns = self.pass_began_ns.take().unwrap_or(started_ns);
+        let is_over = !self.registry.is_passing();
+        if is_over {
+            host.passed(now_ns - began_ns);
+        } else {
+            self.pass_began_ns = Some(began_ns);
+        }
+        let cpu_ns = host.cpu_ns() - cpu_before_ns;
+        host.busy(cpu_ns);
+        let after = self.registry.tally();
+        let passed = Passed {
+            began_ns,
+            started_ns,
+            ended_ns: now_ns,
+            cpu_ns,
+            deliveries: after.deliveries - before.deliveries,
+            writes: after.writes - before.writes,
+            is_over,
+        };
+        if !self.pace.rests()
+            && let Some(until_ms) = self.pace.passed(passed)
+        {
+            host.listen(false);
+            host.arm(until_ms, ShardTimer::Rest);
+        }
+    }
+
+    /// Does what the registry asks for.
+    fn carry_out(&mut self, host: &H) {
+        while let Some(effect) = self.registry.take_effect() {
+            match effect {
+                Effect::AwaitProgress(key) => {
+                    let due_ms = now_ms(host) + self.write_deadline_ms();
+                    self.arm_stream(host, key, StreamTimer::Progress, due_ms, ShardTimer::Progress(key));
+                }
+                Effect::Closed { key, socket, reason, timers } => {
+                    for timer in timers.into_iter().flatten() {
+                        host.cancel(timer);
+                    }
+                    self.timed.remove(&key);
+                    host.closed(socket, reason);
+                }
+                Effect::Unrouted(topic) => {
+                    // Another stream may have named it again since.
+                    if !self.registry.routes().names(&topic) {
+                        host.leave(&topic);
+                    }
+                }
+            }
+        }
+        if self.patterned && !self.registry.routes().has_patterns() {
+            self.patterned = false;
+            host.set_patterned(false);
+        }
+    }
+}
+
+fn now_ms(host: &impl Host) -> u64 {
+    host.now_ns() / 1_000_000
+}
+
+fn heartbeat_ms(settings: &Settings) -> u64 {
+    settings.heartbeat.map_or(NEVER_MS, |heartbeat| heartbeat.as_millis() as u64)
+}
+
+/// Passes on what was delivered.
+struct Delivered<'a, H>(&'a H);
+
+impl<H: Host> Observer for Delivered<'_, H> {
+    fn delivered(&mut self, published_ns: &[u64], streams: u64) {
+        self.0.delivered(published_ns, streams);
+    }
+}
