@@ -4,6 +4,7 @@ use sluicegate::hub::event::Event;
 use sluicegate::hub::frame::{Draft, Frame, Topics};
 use sluicegate::hub::id::{Epoch, EventId};
 use sluicegate::hub::log::{Log, LogLimits, Read, Start, Window};
+use sluicegate::hub::offset::Offset;
 use sluicegate::hub::policy::SlowPolicy;
 use sluicegate::hub::registry::{History, Observer, Opening, Registry};
 use sluicegate::hub::routes::Routes;
@@ -58,7 +59,7 @@ pub(crate) fn full_log(topics: usize) -> Log {
 
 /// Reads all that a stream of this subscription missed since the log began.
 pub(crate) fn replay(log: &Log, subscription: &Subscription, out: &mut Vec<Arc<Frame>>) {
-    let mut window = Window { subscription, after: 0, through: log.head(), opened_at: log.head() };
+    let mut window = Window { subscription, after: Offset::ZERO, through: log.head(), opened_at: log.head() };
     while window.after < window.through {
         match log.read(&window, usize::MAX, out) {
             Read::Through(through) => window.after = through,
@@ -104,11 +105,11 @@ struct Brought {
 }
 
 impl History for Brought {
-    fn head(&self) -> u64 {
-        self.frames.last().map_or(0, |last| last.seq())
+    fn head(&self) -> Offset {
+        self.frames.last().map_or(Offset::ZERO, |last| last.offset())
     }
 
-    fn tail(&self, _: u64, _: usize, out: &mut Vec<Arc<Frame>>) -> Option<u64> {
+    fn tail(&self, _: Offset, _: usize, out: &mut Vec<Arc<Frame>>) -> Option<Offset> {
         out.extend(self.frames.iter().cloned());
         Some(self.head())
     }
@@ -117,8 +118,8 @@ impl History for Brought {
         Read::Through(window.through)
     }
 
-    fn id(&self, seq: u64) -> EventId {
-        epoch().id(seq)
+    fn id(&self, offset: Offset) -> EventId {
+        epoch().id(offset.get())
     }
 }
 
@@ -140,7 +141,7 @@ pub(crate) struct Shard {
 
 /// A shard and as many events, on topics of its cohorts in no order.
 pub(crate) fn shard(cohorts: usize, events: usize) -> Shard {
-    let mut registry = Registry::new(0, 15_000, 1);
+    let mut registry = Registry::new(Offset::ZERO, 15_000, 1);
     let subscriptions: Vec<_> = (0..cohorts).map(|n| Arc::new(Subscription::to(topic(n)))).collect();
     for n in 0..STREAMS {
         let subscribe = Subscribe::to(subscriptions[n % cohorts].clone());
@@ -148,8 +149,8 @@ pub(crate) fn shard(cohorts: usize, events: usize) -> Shard {
             socket: Sink,
             subscribe: &subscribe,
             slow: SlowPolicy::Disconnect,
-            start: Start { after: 0, gap: None },
-            head: 0,
+            start: Start { after: Offset::ZERO, gap: None },
+            head: Offset::ZERO,
             response_head: b"head",
         };
         registry.open(opening, &Brought::default(), 0, &mut Unobserved);

@@ -62,7 +62,7 @@ impl<M> Bus<M> {
     /// How long the oldest event that a shard was notified of and has yet to take has been in the log, in
     /// nanoseconds; 0 if it has taken all.
     pub fn lag_ns(&self, shard: usize, now_ns: u64) -> u64 {
-        let published_ns = self.inbox(shard).awaited().and_then(|place| self.log.published_ns(place));
+        let published_ns = self.inbox(shard).awaited().and_then(|offset| self.log.published_ns(offset));
         published_ns.map_or(0, |published_ns| now_ns.saturating_sub(published_ns))
     }
 
@@ -76,7 +76,7 @@ impl<M> Bus<M> {
         self.stopped.load(Ordering::SeqCst)
     }
 
-    /// Gives the drafts their places in the log, all or none, and wakes the shards that may have
+    /// Gives the drafts their offsets in the log, all or none, and wakes the shards that may have
     /// streams for them. It never waits for a reader.
     ///
     /// # Errors
@@ -114,6 +114,7 @@ mod tests {
     use crate::hub::frame::Topics;
     use crate::hub::id::Epoch;
     use crate::hub::log::LogLimits;
+    use crate::hub::offset::Offset;
 
     #[test]
     fn a_shards_lag_is_the_age_of_what_it_has_not_taken() {
@@ -132,9 +133,9 @@ mod tests {
         publish("mine", 300);
         publish("mine", 350);
         assert_eq!(lags(1_000), [700, 0]);
-        bus.inbox(0).set_position(2);
+        bus.inbox(0).set_position(Offset::new(2));
         assert_eq!(lags(1_000), [650, 0]);
-        bus.inbox(0).set_position(3);
+        bus.inbox(0).set_position(Offset::new(3));
         assert_eq!(lags(1_000), [0, 0]);
         // What has left the log no longer counts. The other shard has to follow, but is not late.
         (1..=4).for_each(|n| publish("mine", 1_000 + n));
@@ -169,7 +170,7 @@ mod tests {
         (0..3).for_each(|_| assert_eq!(publish(), [(0, false), (0, false)]));
         // The one that rests and the one that it is nothing to, both have to follow.
         assert_eq!(publish(), [(1, true), (1, true)]);
-        bus.inbox(0).set_position(4);
+        bus.inbox(0).set_position(Offset::new(4));
         assert_eq!(publish(), [(0, false), (1, true)]);
     }
 }

@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
+use crate::hub::offset::Offset;
+
 /// How many messages an inbox holds.
 pub const INBOX_MESSAGES: usize = 4096;
 
@@ -57,11 +59,11 @@ impl<M> Inbox<M> {
     }
 
     /// Notifies the shard of events for its streams, at these offsets of the log.
-    pub fn notify_of(&self, first: u64, last: u64) {
-        if self.notified_first.load(Ordering::Relaxed) <= self.position() {
-            self.notified_first.store(first, Ordering::Relaxed);
+    pub fn notify_of(&self, first: Offset, last: Offset) {
+        if self.notified_first.load(Ordering::Relaxed) <= self.position().get() {
+            self.notified_first.store(first.get(), Ordering::Relaxed);
         }
-        self.notified_last.fetch_max(last, Ordering::AcqRel);
+        self.notified_last.fetch_max(last.get(), Ordering::AcqRel);
         self.notify();
     }
 
@@ -100,21 +102,21 @@ impl<M> Inbox<M> {
     }
 
     /// Up to which offset of the log the shard has served its live streams.
-    pub fn position(&self) -> u64 {
-        self.position.load(Ordering::Relaxed)
+    pub fn position(&self) -> Offset {
+        Offset::new(self.position.load(Ordering::Relaxed))
     }
 
     /// Tells the shard's position.
-    pub fn set_position(&self, position: u64) {
-        self.position.store(position, Ordering::Relaxed);
+    pub fn set_position(&self, position: Offset) {
+        self.position.store(position.get(), Ordering::Relaxed);
     }
 
     /// The offset from which on the shard has yet to take what it was notified of; `None` if it has
     /// all. It is not late with what it has no streams for.
-    pub fn awaited(&self) -> Option<u64> {
-        let (last, position) = (self.notified_last.load(Ordering::Acquire), self.position());
+    pub fn awaited(&self) -> Option<Offset> {
+        let (last, position) = (Offset::new(self.notified_last.load(Ordering::Acquire)), self.position());
         // Notified during the last pass, the first offset is one that this pass has taken.
-        (last > position).then(|| self.notified_first.load(Ordering::Relaxed).max(position + 1))
+        (last > position).then(|| Offset::new(self.notified_first.load(Ordering::Relaxed)).max(position.next()))
     }
 
     /// How many streams the shard has, those on their way to it included.
@@ -159,7 +161,7 @@ mod tests {
         assert_eq!(wakes.load(Ordering::SeqCst), 2);
         inbox.awake();
         inbox.listen(false);
-        inbox.notify_of(3, 3);
+        inbox.notify_of(Offset::new(3), Offset::new(3));
         assert_eq!(wakes.load(Ordering::SeqCst), 2);
         inbox.push(3).unwrap();
         assert_eq!(wakes.load(Ordering::SeqCst), 3);
@@ -172,16 +174,16 @@ mod tests {
         assert_eq!(inbox.awaited(), None);
         // Offsets 1 to 4 are others'; it does not listen, and is late all the same.
         inbox.listen(false);
-        inbox.notify_of(5, 6);
-        inbox.notify_of(9, 9);
-        assert_eq!(inbox.awaited(), Some(5));
-        inbox.set_position(6);
-        assert_eq!(inbox.awaited(), Some(7));
-        inbox.set_position(10);
+        inbox.notify_of(Offset::new(5), Offset::new(6));
+        inbox.notify_of(Offset::new(9), Offset::new(9));
+        assert_eq!(inbox.awaited(), Some(Offset::new(5)));
+        inbox.set_position(Offset::new(6));
+        assert_eq!(inbox.awaited(), Some(Offset::new(7)));
+        inbox.set_position(Offset::new(10));
         assert_eq!(inbox.awaited(), None);
-        inbox.notify_of(14, 15);
-        assert_eq!(inbox.awaited(), Some(14));
-        inbox.set_position(15);
+        inbox.notify_of(Offset::new(14), Offset::new(15));
+        assert_eq!(inbox.awaited(), Some(Offset::new(14)));
+        inbox.set_position(Offset::new(15));
         assert_eq!(inbox.awaited(), None);
     }
 

@@ -8,7 +8,8 @@ use parking_lot::Mutex;
 use crate::hub::fault::Fault;
 use crate::hub::frame::{Draft, Frame};
 use crate::hub::id::{Epoch, EventId};
-use crate::hub::log::{Log, LogLimits, Placed, Read, Resume, Start, Window};
+use crate::hub::log::{self, Log, LogLimits, Placed, Read, Resume, Start, Window};
+use crate::hub::offset::Offset;
 use crate::hub::registry::History;
 use crate::hub::topic::Subscription;
 
@@ -27,7 +28,7 @@ pub struct LogCell {
 impl LogCell {
     /// An empty log.
     pub fn new(epoch: Epoch, limits: LogLimits) -> LogCell {
-        LogCell { log: Mutex::new(Log::new(epoch, limits)), head: AtomicU64::new(0), epoch, limits }
+        LogCell { log: Mutex::new(Log::new(epoch, limits)), head: AtomicU64::new(Offset::ZERO.get()), epoch, limits }
     }
 
     /// The epoch, which encoding needs.
@@ -35,12 +36,17 @@ impl LogCell {
         self.epoch
     }
 
-    /// The place of the newest event.
-    pub fn head(&self) -> u64 {
-        self.head.load(Ordering::SeqCst)
+    /// The offset of the newest event.
+    pub fn head(&self) -> Offset {
+        Offset::new(self.head.load(Ordering::SeqCst))
     }
 
-    /// Gives the drafts their places, all or none.
+    /// The id of an offset.
+    pub fn id(&self, offset: Offset) -> EventId {
+        log::id(self.epoch, offset)
+    }
+
+    /// Gives the drafts their offsets, all or none.
     ///
     /// # Errors
     /// A [`Fault`] if they do not fit into the log together.
@@ -53,7 +59,7 @@ impl LogCell {
         let placed = {
             let mut log = self.log.lock();
             let placed = log.append(drafts, now_ns, &mut evicted);
-            self.head.store(placed.last, Ordering::SeqCst);
+            self.head.store(placed.last.get(), Ordering::SeqCst);
             placed
         };
         drop(evicted);
@@ -67,23 +73,23 @@ impl LogCell {
     }
 
     /// Where a stream starts, and the head at that moment.
-    pub fn start(&self, resume: &Resume, subscription: &Subscription) -> (Start, u64) {
+    pub fn start(&self, resume: &Resume, subscription: &Subscription) -> (Start, Offset) {
         let log = self.log.lock();
         (log.start(resume, subscription), log.head())
     }
 
     /// As [`Log::halfway`].
-    pub fn halfway(&self) -> u64 {
+    pub fn halfway(&self) -> Offset {
         self.log.lock().halfway()
     }
 
     /// As [`Log::published_ns`].
-    pub fn published_ns(&self, from: u64) -> Option<u64> {
+    pub fn published_ns(&self, from: Offset) -> Option<u64> {
         self.log.lock().published_ns(from)
     }
 
     /// As [`Log::before`].
-    pub fn before(&self, before: u64, max: usize, out: &mut Vec<Arc<Frame>>) {
+    pub fn before(&self, before: Offset, max: usize, out: &mut Vec<Arc<Frame>>) {
         self.log.lock().before(before, max, out);
     }
 
@@ -100,11 +106,11 @@ impl LogCell {
 }
 
 impl History for LogCell {
-    fn head(&self) -> u64 {
+    fn head(&self) -> Offset {
         self.head()
     }
 
-    fn tail(&self, after: u64, max: usize, out: &mut Vec<Arc<Frame>>) -> Option<u64> {
+    fn tail(&self, after: Offset, max: usize, out: &mut Vec<Arc<Frame>>) -> Option<Offset> {
         self.log.lock().tail(after, max, out)
     }
 
@@ -115,7 +121,7 @@ impl History for LogCell {
         found
     }
 
-    fn id(&self, seq: u64) -> EventId {
-        self.epoch.id(seq)
+    fn id(&self, offset: Offset) -> EventId {
+        self.id(offset)
     }
 }

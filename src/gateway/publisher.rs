@@ -17,7 +17,7 @@ pub struct Publisher {
 }
 
 impl Publisher {
-    /// Publishes an event to a topic. It has its place in the log when this returns; no reader is
+    /// Publishes an event to a topic. It is in the log when this returns; no reader is
     /// waited for. Answers the id that the log gave it: none if it is live only or has its own.
     ///
     /// # Errors
@@ -27,6 +27,6 @@ impl Publisher {
         let draft = Draft::encode(Topics::from_elem(topic.clone(), 1), event, epoch)?;
         let placed = self.state.publish(vec![draft], self.state.clock.now_ns())?;
         self.state.metrics.events_published(Source::Library, 1);
-        Ok((!event.live_only && event.id.is_none()).then(|| epoch.id(placed.first)))
+        Ok((!event.live_only && event.id.is_none()).then(|| self.state.bus.log.id(placed.first)))
     }
 }

@@ -6,6 +6,7 @@
 
 use std::hash::{BuildHasher, RandomState};
 
+use super::offset::Offset;
 use super::topic::{Pattern, Topic};
 
 /// The fewest slots of a row, and the most: 128 KiB.
@@ -15,7 +16,7 @@ const PREFIX_SEGMENTS_MAX: usize = 4;
 
 /// The newest evicted offset of each name, or a later one.
 pub(super) struct Evicted {
-    rows: [Box<[u64]>; 2],
+    rows: [Box<[Offset]>; 2],
     // Clients choose the names, so the key is random.
     key: RandomState,
 }
@@ -32,30 +33,30 @@ impl Evicted {
     /// For a log that holds about so many events.
     pub(super) fn new(events: usize) -> Evicted {
         let slots = events.clamp(*SLOTS.start(), *SLOTS.end()).next_power_of_two();
-        let row = || vec![0; slots].into_boxed_slice();
+        let row = || vec![Offset::ZERO; slots].into_boxed_slice();
         Evicted { rows: [row(), row()], key: RandomState::new() }
     }
 
     /// An event of this topic was evicted: the newest so far.
-    pub(super) fn mark(&mut self, topic: &Topic, seq: u64) {
+    pub(super) fn mark(&mut self, topic: &Topic, offset: Offset) {
         let text = topic.as_str();
         let ends = text.bytes().enumerate().filter(|(_, byte)| *byte == b'/').map(|(at, _)| at + 1);
         let prefixes = ends.take(PREFIX_SEGMENTS_MAX).map(|end| Name::Prefix(&text[..end]));
         for name in std::iter::once(Name::Topic(text)).chain(prefixes) {
             let [x, y] = self.slots(name);
-            self.rows[0][x] = seq;
-            self.rows[1][y] = seq;
+            self.rows[0][x] = offset;
+            self.rows[1][y] = offset;
         }
     }
 
     /// Up to which offset events of this topic may have been evicted.
-    pub(super) fn of_topic(&self, topic: &Topic) -> u64 {
+    pub(super) fn of_topic(&self, topic: &Topic) -> Offset {
         self.get(Name::Topic(topic.as_str()))
     }
 
     /// Up to which offset events that the pattern covers may have been evicted; `None` if it says
     /// nothing about where topics begin.
-    pub(super) fn of_pattern(&self, pattern: &Pattern) -> Option<u64> {
+    pub(super) fn of_pattern(&self, pattern: &Pattern) -> Option<Offset> {
         let text = pattern.as_str();
         if !pattern.has_wildcard() {
             return Some(self.get(Name::Topic(text)));
@@ -65,7 +66,7 @@ impl Evicted {
         (end > 0).then(|| self.get(Name::Prefix(&text[..end])))
     }
 
-    fn get(&self, name: Name<'_>) -> u64 {
+    fn get(&self, name: Name<'_>) -> Offset {
         let [x, y] = self.slots(name);
         self.rows[0][x].min(self.rows[1][y])
     }
@@ -107,10 +108,10 @@ mod tests {
             }
         };
         let topic = |text: &str| Topic::parse(text).unwrap();
-        evicted.mark(&topic("a/b"), 3);
-        evicted.mark(&topic("a/b/c/d/e/f"), 7);
+        evicted.mark(&topic("a/b"), Offset::new(3));
+        evicted.mark(&topic("a/b/c/d/e/f"), Offset::new(7));
         for (text, expected) in [("a/b", 3), ("a/b/c/d/e/f", 7), ("a/", 0), ("a", 0), ("c", 0)] {
-            assert_eq!(evicted.of_topic(&topic(text)), expected, "{text}");
+            assert_eq!(evicted.of_topic(&topic(text)), Offset::new(expected), "{text}");
         }
         for (text, expected) in [
             ("a/*", Some(7)),
@@ -125,7 +126,7 @@ mod tests {
             ("**", None),
             ("*/b", None),
         ] {
-            assert_eq!(evicted.of_pattern(&Pattern::parse(text).unwrap()), expected, "{text}");
+            assert_eq!(evicted.of_pattern(&Pattern::parse(text).unwrap()), expected.map(Offset::new), "{text}");
         }
     }
 }

@@ -3,8 +3,8 @@
 //! ```text
 //!   5b\r\n                                HTTP/1.1 chunk header (RFC 9112, section 7.1)
 //!   event: message\n                  ┐
-//!   id: 1kf03m2x-0000000042\n         │   the event (HTML standard, section 9.2); a place that the
-//!   retry: 3000\n                     │   log gives is patched into the id, whose width is fixed
+//!   id: 1kf03m2x-0000000042\n         │   the event (HTML standard, section 9.2); an id that the
+//!   retry: 3000\n                     │   log makes is patched in, since its width is fixed
 //!   data: first line\n                │
 //!   data: second line\n               │
 //!   \n                                ┘
@@ -19,7 +19,8 @@ use smallvec::SmallVec;
 
 use super::event::{self, Event};
 use super::fault::Fault;
-use super::id::{Epoch, EventId, ID_LEN, Parsed, patch_seq};
+use super::id::{Epoch, EventId, ID_LEN, Parsed};
+use super::offset::Offset;
 use super::topic::Topic;
 
 /// The topics of an event: nearly always one.
@@ -80,8 +81,8 @@ impl ChunkWriter {
     fn new(body_len: usize) -> ChunkWriter {
         let digits = body_len.max(1).ilog(16) as usize + 1;
         let mut bytes = Vec::with_capacity(digits + 2 + body_len + 2);
-        for place in (0..digits).rev() {
-            bytes.push(b"0123456789abcdef"[(body_len >> (4 * place)) & 15]);
+        for digit in (0..digits).rev() {
+            bytes.push(b"0123456789abcdef"[(body_len >> (4 * digit)) & 15]);
         }
         bytes.extend_from_slice(b"\r\n");
         ChunkWriter { head_len: bytes.len(), bytes }
@@ -100,9 +101,9 @@ impl ChunkWriter {
     }
 }
 
-/// An event with its place in the log.
+/// An event with its offset in the log.
 pub struct Frame {
-    seq: u64,
+    offset: Offset,
     published_ns: u64,
     chunk: Chunk,
     topics: Topics,
@@ -111,7 +112,7 @@ pub struct Frame {
     live_only: bool,
 }
 
-/// What each topic of an event but the first takes in memory, beside its name: text, place list, index.
+/// What each topic of an event but the first takes in memory, beside its name: text, offset list, index.
 const TOPIC_BYTES: usize = 160;
 
 impl Frame {
@@ -119,9 +120,9 @@ impl Frame {
     /// in the index.
     const OVERHEAD_BYTES: usize = size_of::<Frame>() + 2 * size_of::<usize>() + 32;
 
-    /// Its place in the log's total order; the first is 1.
-    pub fn seq(&self) -> u64 {
-        self.seq
+    /// Where it stands in the log.
+    pub fn offset(&self) -> Offset {
+        self.offset
     }
 
     /// When it was accepted, in nanoseconds of the gateway's monotonic clock.
@@ -156,17 +157,17 @@ impl Frame {
 
     /// What it counts for against the log's bound, in bytes.
     pub fn cost_bytes(&self) -> usize {
-        // An own id stands in the frame and in the index, with a place list of its own there.
+        // An own id stands in the frame and in the index, with an offset list of its own there.
         let own_id = self.own_id.as_ref().map_or(0, |id| 2 * id.len() + 96);
         let texts = own_id + self.key.as_ref().map_or(0, |key| key.len());
-        // A topic of its own has a place list and a place in the index.
+        // A topic of its own has an offset list and a slot in the index.
         let topics =
             self.topics.iter().map(|topic| 2 * topic.as_str().len() + TOPIC_BYTES).sum::<usize>() - TOPIC_BYTES;
         Self::OVERHEAD_BYTES + self.chunk.bytes.len() + texts + topics
     }
 }
 
-/// A frame that waits for its place. Only the log can give it one.
+/// A frame that waits for its offset. Only the log can give it one.
 pub struct Draft {
     frame: Arc<Frame>,
     id_at: Option<usize>,
@@ -180,13 +181,13 @@ impl Draft {
     pub fn encode(topics: Topics, event: &Event<'_>, epoch: Epoch) -> Result<Draft, Fault> {
         event::check(&topics, event)?;
         let own_id = event.id.as_deref();
-        // An id of our own form would name a place that the event does not have.
+        // An id of our own form would name an offset that the event does not have.
         if own_id.is_some_and(|id| matches!(epoch.parse(id), Parsed::Here(_))) {
             return Err(Fault::new("id", "has the form of the ids that the log generates"));
         }
         let (chunk, id_at) = encode(event, (own_id.is_none() && !event.live_only).then(|| epoch.id(0)));
         let frame = Frame {
-            seq: 0,
+            offset: Offset::ZERO,
             published_ns: 0,
             chunk,
             topics,
@@ -212,19 +213,20 @@ impl Draft {
         self.frame.cost_bytes()
     }
 
-    /// Gives the frame its place. Allocates nothing: this runs inside the log's critical section.
-    pub(super) fn place(mut self, seq: u64, published_ns: u64) -> Arc<Frame> {
+    /// Gives the frame its offset, and the id of that where it has none of its own. Allocates nothing:
+    /// this runs inside the log's critical section.
+    pub(super) fn place(mut self, offset: Offset, id: impl FnOnce() -> EventId, published_ns: u64) -> Arc<Frame> {
         let frame = Arc::get_mut(&mut self.frame).expect("a draft is never shared");
-        frame.seq = seq;
+        frame.offset = offset;
         frame.published_ns = published_ns;
         if let Some(at) = self.id_at {
-            patch_seq(seq, &mut frame.chunk.bytes[at..at + ID_LEN]);
+            frame.chunk.bytes[at..at + ID_LEN].copy_from_slice(id().as_str().as_bytes());
         }
         self.frame
     }
 }
 
-/// Encodes an event that is sent to one stream alone: it has no place in the log, and an id only if
+/// Encodes an event that is sent to one stream alone: it has no offset in the log, and an id only if
 /// it has its own.
 ///
 /// # Errors
@@ -290,7 +292,7 @@ mod tests {
     }
 
     fn placed(event: &Event<'_>) -> Result<Arc<Frame>, Fault> {
-        Ok(Draft::encode(topics(), event, Epoch::new(1))?.place(42, 7))
+        Ok(Draft::encode(topics(), event, Epoch::new(1))?.place(Offset::new(42), || Epoch::new(1).id(42), 7))
     }
 
     #[track_caller]

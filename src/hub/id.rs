@@ -1,4 +1,4 @@
-//! Event ids that the log generates: `epoch-seq`, both of fixed width.
+//! Event ids that the log generates: `epoch-number`, both of fixed width.
 //!
 //! An id is 19 bytes of `[0-9a-z-]`: short and plain enough that a browser needs no CORS preflight
 //! to send it back as `Last-Event-ID` (the fetch standard's pending safelist allows 128 bytes).
@@ -6,16 +6,16 @@
 use std::fmt;
 
 const EPOCH_LEN: usize = 8;
-const SEQ_LEN: usize = 10;
+const NUMBER_LEN: usize = 10;
 /// The length of every generated id, in bytes.
-pub const ID_LEN: usize = EPOCH_LEN + 1 + SEQ_LEN;
+pub const ID_LEN: usize = EPOCH_LEN + 1 + NUMBER_LEN;
 const DIGITS: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
 const EPOCHS: u64 = 36u64.pow(EPOCH_LEN as u32);
-/// One more than the greatest place that fits an id: at a million events a second, 115 years.
-const SEQS: u64 = 36u64.pow(SEQ_LEN as u32);
+/// One more than the greatest number that fits an id: at a million events a second, 115 years.
+const NUMBERS: u64 = 36u64.pow(NUMBER_LEN as u32);
 
 /// Which life of the log an id belongs to. A log that starts empty starts a new epoch, so that an
-/// id of an earlier life can't be mistaken for a place in this one.
+/// id of an earlier life can't be mistaken for one of this.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Epoch([u8; EPOCH_LEN]);
 
@@ -27,11 +27,12 @@ impl Epoch {
         Epoch(digits)
     }
 
-    /// The id of place `seq` in this epoch.
-    pub fn id(&self, seq: u64) -> EventId {
+    /// The id with this number. Only the log knows which event that is.
+    pub fn id(&self, number: u64) -> EventId {
         let mut bytes = [b'-'; ID_LEN];
         bytes[..EPOCH_LEN].copy_from_slice(&self.0);
-        write_seq(seq, &mut bytes[EPOCH_LEN + 1..]);
+        assert!(number < NUMBERS, "an epoch has at most {NUMBERS} ids");
+        write_base36(number, &mut bytes[EPOCH_LEN + 1..]);
         EventId(bytes)
     }
 
@@ -41,17 +42,17 @@ impl Epoch {
         if bytes.len() != ID_LEN || bytes[EPOCH_LEN] != b'-' {
             return Parsed::Other;
         }
-        let (Some(_), Some(seq)) = (read_base36(&bytes[..EPOCH_LEN]), read_base36(&bytes[EPOCH_LEN + 1..])) else {
+        let (Some(_), Some(number)) = (read_base36(&bytes[..EPOCH_LEN]), read_base36(&bytes[EPOCH_LEN + 1..])) else {
             return Parsed::Other;
         };
-        if bytes[..EPOCH_LEN] == self.0 { Parsed::Here(seq) } else { Parsed::Foreign }
+        if bytes[..EPOCH_LEN] == self.0 { Parsed::Here(number) } else { Parsed::Foreign }
     }
 }
 
 /// What an id says to an [`Epoch`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Parsed {
-    /// A place in this epoch.
+    /// Of this epoch, with this number.
     Here(u64),
     /// Of the generated form, but from another epoch.
     Foreign,
@@ -82,16 +83,6 @@ impl fmt::Debug for EventId {
     }
 }
 
-/// Writes the place into the last bytes of an id that stands in `id_bytes`.
-pub(super) fn patch_seq(seq: u64, id_bytes: &mut [u8]) {
-    write_seq(seq, &mut id_bytes[EPOCH_LEN + 1..ID_LEN]);
-}
-
-fn write_seq(seq: u64, digits: &mut [u8]) {
-    assert!(seq < SEQS, "a log holds at most {SEQS} places");
-    write_base36(seq, digits);
-}
-
 fn write_base36(mut value: u64, digits: &mut [u8]) {
     for digit in digits.iter_mut().rev() {
         *digit = DIGITS[(value % 36) as usize];
@@ -117,11 +108,11 @@ mod tests {
     #[test]
     fn ids_read_back_in_their_epoch_only() {
         let epoch = Epoch::new(0x0123_4567_89ab_cdef);
-        for seq in [0, 1, 35, 36, SEQS - 1] {
-            let id = epoch.id(seq);
+        for number in [0, 1, 35, 36, NUMBERS - 1] {
+            let id = epoch.id(number);
             assert_eq!(id.as_str().len(), ID_LEN);
             assert!(id.as_str().bytes().all(|b| b.is_ascii_digit() || b.is_ascii_lowercase() || b == b'-'));
-            assert_eq!(epoch.parse(id.as_str()), Parsed::Here(seq));
+            assert_eq!(epoch.parse(id.as_str()), Parsed::Here(number));
             assert_eq!(Epoch::new(7).parse(id.as_str()), Parsed::Foreign);
         }
         for other in ["", "1", "earliest", "0123456789012345678", "ABCDEFGH-0000000001", "00000000-000000000é"] {

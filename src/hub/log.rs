@@ -1,17 +1,17 @@
 //! The log: a bounded ring of frames in one total order, and the index that replay reads.
 //!
 //! ```text
-//!            evicted │ kept, oldest first                          │ next
-//!  seq   … 37 38 39  │  40  41       43  44            47          │  48
-//!  live-only         │           42            45  46              │
+//!               evicted │ kept, oldest first                          │ next
+//!  offset   … 37 38 39  │  40  41       43  44            47          │  48
+//!  live-only            │           42            45  46              │
 //! ```
 //! Kept and live-only events share one order, and each kind has a ring and bounds of its own, so
 //! that a flood of live-only events can't push history out.
 //!
-//! Invariant: within a ring, places rise from front to back.
+//! Invariant: within a ring, offsets rise from front to back.
 //! Invariant: an event that was appended in a call is never evicted by the same call (see
 //! [`LogLimits::admit`]).
-//! Invariant: a ring's `by_topic` names exactly its places, and `by_id` those of the kept ring whose
+//! Invariant: a ring's `by_topic` names exactly its offsets, and `by_id` those of the kept ring whose
 //! events have an id of their own.
 
 use std::collections::{HashMap, VecDeque, vec_deque};
@@ -24,6 +24,7 @@ use super::fault::Fault;
 use super::frame::{Draft, Frame, Framing};
 use super::gap::GapReason;
 use super::id::{Epoch, EventId, Parsed};
+use super::offset::Offset;
 use super::topic::{Subscription, Topic};
 
 /// The most events that one read looks at for one pattern, and the fewest for many. What it costs to
@@ -84,8 +85,8 @@ pub enum Resume {
 /// Where in the log a new stream starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Start {
-    /// It gets what comes after this place.
-    pub after: u64,
+    /// It gets what comes after this offset.
+    pub after: Offset,
     /// Whether, and why, it must be told of a gap that ends at `after`.
     pub gap: Option<GapReason>,
 }
@@ -95,63 +96,75 @@ pub struct Start {
 pub struct Window<'a> {
     /// The events it subscribes to,
     pub subscription: &'a Subscription,
-    /// after this place,
-    pub after: u64,
-    /// up to this place and with it;
-    pub through: u64,
-    /// live-only ones only after this place, where the stream was opened.
-    pub opened_at: u64,
+    /// after this offset,
+    pub after: Offset,
+    /// up to this offset and with it;
+    pub through: Offset,
+    /// live-only ones only after this offset, where the stream was opened.
+    pub opened_at: Offset,
 }
 
 /// What [`Log::read`] found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Read {
-    /// All that belongs to the window up to this place.
-    Through(u64),
-    /// Events of the window have left the log, at the latest at these places.
+    /// All that belongs to the window up to this offset.
+    Through(Offset),
+    /// Events of the window have left the log, at the latest at these offsets.
     Lost {
         /// The newest kept event that was evicted.
-        kept_through: u64,
+        kept_through: Offset,
         /// The newest live-only event that was evicted.
-        live_through: u64,
+        live_through: Offset,
     },
 }
 
 /// Where a call's events stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Placed {
-    /// The place of the first.
-    pub first: u64,
-    /// The place of the last.
-    pub last: u64,
-    /// The place in the middle of the log: whoever stands before it is in danger of being lapped.
-    pub halfway: u64,
+    /// The offset of the first.
+    pub first: Offset,
+    /// The offset of the last.
+    pub last: Offset,
+    /// The offset in the middle of the log: whoever stands before it is in danger of being lapped.
+    pub halfway: Offset,
+}
+
+/// The id of an offset. Ids are made of offsets here, and read back in [`Log::start`].
+pub fn id(epoch: Epoch, offset: Offset) -> EventId {
+    epoch.id(offset.get())
 }
 
 /// A namespace's log.
 pub struct Log {
     epoch: Epoch,
     limits: LogLimits,
-    head: u64,
+    head: Offset,
     kept: Ring,
     live_only: Ring,
-    by_id: HashMap<Box<str>, VecDeque<u64>>,
+    by_id: HashMap<Box<str>, VecDeque<Offset>>,
 }
 
 impl Log {
     /// An empty log.
     pub fn new(epoch: Epoch, limits: LogLimits) -> Log {
-        Log { epoch, limits, head: 0, kept: Ring::new(limits), live_only: Ring::new(limits), by_id: HashMap::new() }
+        Log {
+            epoch,
+            limits,
+            head: Offset::ZERO,
+            kept: Ring::new(limits),
+            live_only: Ring::new(limits),
+            by_id: HashMap::new(),
+        }
     }
 
-    /// The place of the newest event; 0 before the first.
-    pub fn head(&self) -> u64 {
+    /// The offset of the newest event.
+    pub fn head(&self) -> Offset {
         self.head
     }
 
-    /// The id of a place.
-    pub fn id(&self, seq: u64) -> EventId {
-        self.epoch.id(seq)
+    /// The id of an offset.
+    pub fn id(&self, offset: Offset) -> EventId {
+        id(self.epoch, offset)
     }
 
     /// How many events it holds, kept and live-only.
@@ -164,7 +177,7 @@ impl Log {
         self.kept.bytes + self.live_only.bytes
     }
 
-    /// Gives the drafts the next places, in their order, and evicts what is over the bounds into
+    /// Gives the drafts the next offsets, in their order, and evicts what is over the bounds into
     /// `evicted`, for the caller to free outside its lock.
     ///
     /// The caller has had them admitted ([`LogLimits::admit`]); there is at least one.
@@ -174,16 +187,16 @@ impl Log {
         now_ns: u64,
         evicted: &mut Vec<Arc<Frame>>,
     ) -> Placed {
-        let first = self.head + 1;
+        let first = self.head.next();
         for draft in drafts {
-            self.head += 1;
-            let frame = draft.place(self.head, now_ns);
+            self.head = self.head.next();
+            let frame = draft.place(self.head, || self.id(self.head), now_ns);
             if frame.live_only() {
                 self.live_only.push(frame);
                 continue;
             }
             if let Some(id) = frame.own_id() {
-                self.by_id.entry(id.into()).or_default().push_back(frame.seq());
+                self.by_id.entry(id.into()).or_default().push_back(frame.offset());
             }
             self.kept.push(frame);
         }
@@ -196,9 +209,9 @@ impl Log {
     pub fn evict(&mut self, now_ns: u64, evicted: &mut Vec<Arc<Frame>>) {
         while let Some(frame) = self.kept.pop_over(&self.limits, now_ns) {
             if let Some(id) = frame.own_id() {
-                let seqs = self.by_id.get_mut(id).expect("the index names every own id of the ring");
-                seqs.pop_front();
-                if seqs.is_empty() {
+                let offsets = self.by_id.get_mut(id).expect("the index names every own id of the ring");
+                offsets.pop_front();
+                if offsets.is_empty() {
                     self.by_id.remove(id);
                 }
             }
@@ -221,15 +234,17 @@ impl Log {
                 // several kept events share one, the earliest counts that the stream may have had:
                 // rather twice than never.
                 let same = self.by_id.get(&**id).into_iter().flatten();
-                let mut own =
-                    same.filter(|seq| self.kept.get(**seq).is_some_and(|frame| subscription.covers(frame.topics())));
-                if let Some(&seq) = own.next() {
-                    return after(seq);
+                let mut own = same
+                    .filter(|offset| self.kept.get(**offset).is_some_and(|frame| subscription.covers(frame.topics())));
+                if let Some(&offset) = own.next() {
+                    return after(offset);
                 }
                 match self.epoch.parse(id) {
-                    Parsed::Here(seq) if seq > self.head => from_tail(GapReason::UnknownId),
-                    Parsed::Here(seq) if self.kept.lost_after(seq, subscription) => from_tail(GapReason::Expired),
-                    Parsed::Here(seq) => after(seq),
+                    Parsed::Here(number) if Offset::new(number) > self.head => from_tail(GapReason::UnknownId),
+                    Parsed::Here(number) if self.kept.lost_after(Offset::new(number), subscription) => {
+                        from_tail(GapReason::Expired)
+                    }
+                    Parsed::Here(number) => after(Offset::new(number)),
                     Parsed::Foreign => from_tail(GapReason::ForeignEpoch),
                     Parsed::Other => from_tail(GapReason::UnknownId),
                 }
@@ -238,8 +253,8 @@ impl Log {
     }
 
     /// All frames after `after`, oldest first, at most `max` of them: what a shard's pass takes.
-    /// Says up to which place that is, or `None` if some have left the log.
-    pub fn tail(&self, after: u64, max: usize, out: &mut Vec<Arc<Frame>>) -> Option<u64> {
+    /// Says up to which offset that is, or `None` if some have left the log.
+    pub fn tail(&self, after: Offset, max: usize, out: &mut Vec<Arc<Frame>>) -> Option<Offset> {
         if after < self.kept.evicted_through || after < self.live_only.evicted_through {
             return None;
         }
@@ -247,28 +262,28 @@ impl Log {
         let before = out.len();
         out.extend(frames.take(max).cloned());
         let through =
-            if out.len() - before < max { self.head } else { out.last().map_or(self.head, |last| last.seq()) };
+            if out.len() - before < max { self.head } else { out.last().map_or(self.head, |last| last.offset()) };
         Some(through)
     }
 
-    /// The place behind which a reader should hurry: half of what the log has, of either kind, is newer, and
+    /// The offset behind which a reader should hurry: half of what the log has, of either kind, is newer, and
     /// the log is at least half full. 0 while there is none.
-    pub fn halfway(&self) -> u64 {
+    pub fn halfway(&self) -> Offset {
         self.kept.halfway(&self.limits).max(self.live_only.halfway(&self.limits))
     }
 
-    /// When the oldest event at this place or after it was accepted.
-    pub fn published_ns(&self, from: u64) -> Option<u64> {
-        let after = from.saturating_sub(1);
+    /// When the oldest event at this offset or after it was accepted.
+    pub fn published_ns(&self, from: Offset) -> Option<u64> {
+        let after = from.prev();
         merge(self.kept.after(after), self.live_only.after(after)).next().map(|frame| frame.published_ns())
     }
 
-    /// The frames before a place, newest first, at most `max` of them: for whoever looks at the log
+    /// The frames before an offset, newest first, at most `max` of them: for whoever looks at the log
     /// from outside, a piece at a time.
-    pub fn before(&self, before: u64, max: usize, out: &mut Vec<Arc<Frame>>) {
+    pub fn before(&self, before: Offset, max: usize, out: &mut Vec<Arc<Frame>>) {
         let (mut kept, mut live_only) = (self.kept.before(before).peekable(), self.live_only.before(before).peekable());
         let frames = std::iter::from_fn(|| match (kept.peek(), live_only.peek()) {
-            (Some(x), Some(y)) if x.seq() < y.seq() => live_only.next(),
+            (Some(x), Some(y)) if x.offset() < y.offset() => live_only.next(),
             (Some(_), _) => kept.next(),
             (None, _) => live_only.next(),
         });
@@ -278,7 +293,7 @@ impl Log {
     /// The part of the last `window_ns` that is still whole, of kept events and of live-only ones.
     pub fn reach_ns(&self, now_ns: u64, window_ns: u64) -> [u64; 2] {
         [&self.kept, &self.live_only].map(|ring| match ring.slots.front() {
-            Some((_, oldest)) if ring.evicted_through > 0 => {
+            Some((_, oldest)) if ring.evicted_through > Offset::ZERO => {
                 now_ns.saturating_sub(oldest.published_ns()).min(window_ns)
             }
             _ => window_ns,
@@ -309,19 +324,19 @@ impl Log {
             let frames = merge(self.kept.after(after), self.live_only.after(live_after));
             let max = (EXAMINED_MAX / subscription.patterns().len()).max(EXAMINED_MIN);
             let before = out.len();
-            out.extend(frames.take_while(|frame| frame.seq() <= through).take(max).cloned());
+            out.extend(frames.take_while(|frame| frame.offset() <= through).take(max).cloned());
             return match out.last() {
-                Some(last) if out.len() - before == max => Read::Through(last.seq()),
+                Some(last) if out.len() - before == max => Read::Through(last.offset()),
                 _ => Read::Through(through),
             };
         }
         let mut bytes = 0;
         let frames = merge(self.kept.named(after, subscription), self.live_only.named(live_after, subscription));
-        for frame in frames.take_while(|frame| frame.seq() <= through) {
+        for frame in frames.take_while(|frame| frame.offset() <= through) {
             out.push(frame.clone());
             bytes += frame.wire(Framing::Chunked).len();
             if bytes >= budget_bytes {
-                return Read::Through(frame.seq());
+                return Read::Through(frame.offset());
             }
         }
         Read::Through(through)
@@ -337,47 +352,47 @@ impl Window<'_> {
     }
 }
 
-/// The places of one topic's events in a ring.
+/// The offsets of one topic's events in a ring.
 struct TopicIndex {
-    seqs: VecDeque<u64>,
-    evicted_through: u64,
+    offsets: VecDeque<Offset>,
+    evicted_through: Offset,
 }
 
 impl TopicIndex {
-    fn push(&mut self, seq: u64) {
+    fn push(&mut self, offset: Offset) {
         // An event may name a topic twice.
-        if self.seqs.back() != Some(&seq) {
-            self.seqs.push_back(seq);
+        if self.offsets.back() != Some(&offset) {
+            self.offsets.push_back(offset);
         }
     }
 
-    /// Takes out the oldest place; says whether none is left.
-    fn evict(&mut self, seq: u64) -> bool {
-        if self.seqs.front() == Some(&seq) {
-            self.seqs.pop_front();
-            self.evicted_through = seq;
+    /// Takes out the oldest offset; says whether none is left.
+    fn evict(&mut self, offset: Offset) -> bool {
+        if self.offsets.front() == Some(&offset) {
+            self.offsets.pop_front();
+            self.evicted_through = offset;
             // A topic that was busy once must not hold its memory for ever.
-            if self.seqs.capacity() > 64 && self.seqs.len() < self.seqs.capacity() / 4 {
-                self.seqs.shrink_to(self.seqs.len() * 2);
+            if self.offsets.capacity() > 64 && self.offsets.len() < self.offsets.capacity() / 4 {
+                self.offsets.shrink_to(self.offsets.len() * 2);
             }
         }
-        self.seqs.is_empty()
+        self.offsets.is_empty()
     }
 
-    fn after(&self, after: u64) -> Places<'_> {
-        let from = self.seqs.partition_point(|&seq| seq <= after);
-        self.seqs.range(from..).copied()
+    fn after(&self, after: Offset) -> Offsets<'_> {
+        let from = self.offsets.partition_point(|&offset| offset <= after);
+        self.offsets.range(from..).copied()
     }
 }
 
-type Places<'a> = std::iter::Copied<vec_deque::Iter<'a, u64>>;
+type Offsets<'a> = std::iter::Copied<vec_deque::Iter<'a, Offset>>;
 
 /// Frames of one kind, oldest first.
 struct Ring {
-    /// The place stands beside the frame so that a search touches no frame.
-    slots: VecDeque<(u64, Arc<Frame>)>,
+    /// The offset stands beside the frame so that a search touches no frame.
+    slots: VecDeque<(Offset, Arc<Frame>)>,
     bytes: usize,
-    evicted_through: u64,
+    evicted_through: Offset,
     by_topic: HashMap<Topic, TopicIndex>,
     /// What it knows of topics that are not in `by_topic`.
     evicted: Evicted,
@@ -388,7 +403,7 @@ impl Ring {
         Ring {
             slots: VecDeque::new(),
             bytes: 0,
-            evicted_through: 0,
+            evicted_through: Offset::ZERO,
             by_topic: HashMap::new(),
             evicted: Evicted::new(limits.events),
         }
@@ -398,15 +413,15 @@ impl Ring {
         for topic in frame.topics() {
             // Not `entry`, which would cost a clone of the topic for every event.
             if let Some(index) = self.by_topic.get_mut(topic) {
-                index.push(frame.seq());
+                index.push(frame.offset());
             } else {
-                let mut index = TopicIndex { seqs: VecDeque::new(), evicted_through: self.evicted.of_topic(topic) };
-                index.push(frame.seq());
+                let mut index = TopicIndex { offsets: VecDeque::new(), evicted_through: self.evicted.of_topic(topic) };
+                index.push(frame.offset());
                 self.by_topic.insert(topic.clone(), index);
             }
         }
         self.bytes += frame.cost_bytes();
-        self.slots.push_back((frame.seq(), frame));
+        self.slots.push_back((frame.offset(), frame));
     }
 
     fn pop_over(&mut self, limits: &LogLimits, now_ns: u64) -> Option<Arc<Frame>> {
@@ -415,23 +430,23 @@ impl Ring {
         if self.slots.len() <= limits.events && self.bytes <= limits.bytes && !too_old {
             return None;
         }
-        let (seq, frame) = self.slots.pop_front()?;
+        let (offset, frame) = self.slots.pop_front()?;
         self.bytes -= frame.cost_bytes();
-        self.evicted_through = seq;
+        self.evicted_through = offset;
         for topic in frame.topics() {
-            self.evicted.mark(topic, seq);
+            self.evicted.mark(topic, offset);
             let Some(index) = self.by_topic.get_mut(topic) else { continue };
-            if index.evict(seq) {
+            if index.evict(offset) {
                 self.by_topic.remove(topic);
             }
         }
         Some(frame)
     }
 
-    /// Whether events of the subscription after this place have been evicted. It never misses a
+    /// Whether events of the subscription after this offset have been evicted. It never misses a
     /// loss. It may say so where only others' events were: for a pattern, those of topics that begin
     /// with the same literal segments; for a topic, of those that [`Evicted`] can't tell from it.
-    fn lost_after(&self, after: u64, subscription: &Subscription) -> bool {
+    fn lost_after(&self, after: Offset, subscription: &Subscription) -> bool {
         if after >= self.evicted_through {
             return false;
         }
@@ -444,57 +459,59 @@ impl Ring {
             .any(|pattern| self.evicted.of_pattern(pattern).unwrap_or(self.evicted_through) > after)
     }
 
-    /// The events after a place on the topics that the subscription names.
-    fn named(&self, after: u64, subscription: &Subscription) -> impl Iterator<Item = &Arc<Frame>> {
+    /// The events after an offset on the topics that the subscription names.
+    fn named(&self, after: Offset, subscription: &Subscription) -> impl Iterator<Item = &Arc<Frame>> {
         let indices = subscription.topics().iter().filter_map(|topic| self.by_topic.get(topic));
-        let seqs = Union { lists: indices.map(|index| index.after(after).peekable()).collect() };
-        seqs.map(|seq| self.get(seq).expect("the index names places of the ring"))
+        let offsets = Union { lists: indices.map(|index| index.after(after).peekable()).collect() };
+        offsets.map(|offset| self.get(offset).expect("the index names offsets of the ring"))
     }
 
-    fn index_after(&self, after: u64) -> usize {
-        self.slots.partition_point(|&(seq, _)| seq <= after)
+    fn index_after(&self, after: Offset) -> usize {
+        self.slots.partition_point(|&(offset, _)| offset <= after)
     }
 
-    fn after(&self, after: u64) -> impl Iterator<Item = &Arc<Frame>> {
+    fn after(&self, after: Offset) -> impl Iterator<Item = &Arc<Frame>> {
         self.slots.range(self.index_after(after)..).map(|(_, frame)| frame)
     }
 
-    fn before(&self, before: u64) -> impl Iterator<Item = &Arc<Frame>> {
-        self.slots.range(..self.index_after(before.saturating_sub(1))).rev().map(|(_, frame)| frame)
+    fn before(&self, before: Offset) -> impl Iterator<Item = &Arc<Frame>> {
+        self.slots.range(..self.index_after(before.prev())).rev().map(|(_, frame)| frame)
     }
 
-    fn get(&self, seq: u64) -> Option<&Arc<Frame>> {
-        // Without live-only events between them, places have no holes and the guess is right.
-        let guess = usize::try_from(seq.checked_sub(self.slots.front()?.0)?).ok()?;
+    fn get(&self, offset: Offset) -> Option<&Arc<Frame>> {
+        // Without live-only events between them, offsets have no holes and the guess is right.
+        let guess = usize::try_from(offset.since(self.slots.front()?.0)).ok()?;
         let at = match self.slots.get(guess) {
-            Some(&(found, _)) if found == seq => guess,
-            _ => self.slots.binary_search_by_key(&seq, |&(seq, _)| seq).ok()?,
+            Some(&(found, _)) if found == offset => guess,
+            _ => self.slots.binary_search_by_key(&offset, |&(offset, _)| offset).ok()?,
         };
         Some(&self.slots[at].1)
     }
 
-    fn halfway(&self, limits: &LogLimits) -> u64 {
-        let (Some((_, oldest)), Some((_, newest))) = (self.slots.front(), self.slots.back()) else { return 0 };
+    fn halfway(&self, limits: &LogLimits) -> Offset {
+        let (Some((_, oldest)), Some((_, newest))) = (self.slots.front(), self.slots.back()) else {
+            return Offset::ZERO;
+        };
         let age_ns = newest.published_ns().saturating_sub(oldest.published_ns());
         let is_half_full = self.slots.len() >= limits.events.div_ceil(2)
             || self.bytes >= limits.bytes / 2
             || age_ns >= limits.age_ns / 2;
         if !is_half_full {
-            return 0;
+            return Offset::ZERO;
         }
-        self.slots.get(self.slots.len() / 2).map_or(0, |&(seq, _)| seq)
+        self.slots.get(self.slots.len() / 2).map_or(Offset::ZERO, |&(offset, _)| offset)
     }
 }
 
-/// The union of rising lists, rising, each place once.
-struct Union<I: Iterator<Item = u64>> {
+/// The union of rising lists, rising, each offset once.
+struct Union<I: Iterator<Item = Offset>> {
     lists: SmallVec<[std::iter::Peekable<I>; 4]>,
 }
 
-impl<I: Iterator<Item = u64>> Iterator for Union<I> {
-    type Item = u64;
+impl<I: Iterator<Item = Offset>> Iterator for Union<I> {
+    type Item = Offset;
 
-    fn next(&mut self) -> Option<u64> {
+    fn next(&mut self) -> Option<Offset> {
         let next = self.lists.iter_mut().filter_map(|list| list.peek().copied()).min()?;
         for list in &mut self.lists {
             list.next_if_eq(&next);
@@ -510,7 +527,7 @@ fn merge<'a>(
 ) -> impl Iterator<Item = &'a Arc<Frame>> {
     let (mut a, mut b) = (a.peekable(), b.peekable());
     std::iter::from_fn(move || match (a.peek(), b.peek()) {
-        (Some(x), Some(y)) if x.seq() > y.seq() => b.next(),
+        (Some(x), Some(y)) if x.offset() > y.offset() => b.next(),
         (Some(_), _) => a.next(),
         (None, _) => b.next(),
     })
@@ -573,25 +590,46 @@ mod tests {
         }
     }
 
-    fn seqs(frames: &[Arc<Frame>]) -> Vec<u64> {
-        frames.iter().map(|frame| frame.seq()).collect()
+    const fn at(number: u64) -> Offset {
+        Offset::new(number)
+    }
+
+    fn starts(after: u64, gap: Option<GapReason>) -> Start {
+        Start { after: at(after), gap }
+    }
+
+    fn reached(offset: u64) -> Read {
+        Read::Through(at(offset))
+    }
+
+    fn gone(kept_through: u64, live_through: u64) -> Read {
+        Read::Lost { kept_through: at(kept_through), live_through: at(live_through) }
+    }
+
+    fn placed(first: u64, last: u64, halfway: u64) -> Placed {
+        Placed { first: at(first), last: at(last), halfway: at(halfway) }
+    }
+
+    fn numbers(frames: &[Arc<Frame>]) -> Vec<u64> {
+        frames.iter().map(|frame| frame.offset().get()).collect()
     }
 
     /// How many kept events the index has of each topic.
     fn kept_of(log: &Log) -> impl Iterator<Item = (&Topic, usize)> {
-        log.kept.by_topic.iter().map(|(topic, index)| (topic, index.seqs.len()))
+        log.kept.by_topic.iter().map(|(topic, index)| (topic, index.offsets.len()))
     }
 
     fn tail(log: &Log, after: u64) -> Option<Vec<u64>> {
         let mut out = Vec::new();
-        log.tail(after, usize::MAX, &mut out).map(|_| seqs(&out))
+        log.tail(at(after), usize::MAX, &mut out).map(|_| numbers(&out))
     }
 
     fn read(log: &Log, subscription: &Subscription, after: u64, opened_at: u64) -> (Read, Vec<u64>) {
         let mut out = Vec::new();
+        let (after, opened_at) = (at(after), at(opened_at));
         let window = Window { subscription, after, through: log.head(), opened_at };
         let read = log.read(&window, usize::MAX, &mut out);
-        (read, seqs(&out))
+        (read, numbers(&out))
     }
 
     // ===== the bounds, at n-1, n and n+1 =====
@@ -639,8 +677,11 @@ mod tests {
         log.append([live("a")], 980, &mut Vec::new());
         assert_eq!(log.reach_ns(1_000, 100), [60, 100]);
         assert_eq!(log.reach_ns(1_000, 50), [50, 50]);
-        assert_eq!((log.published_ns(1), log.published_ns(3), log.published_ns(4)), (Some(940), Some(970), Some(980)));
-        assert_eq!(log.published_ns(5), None);
+        assert_eq!(
+            (log.published_ns(at(1)), log.published_ns(at(3)), log.published_ns(at(4))),
+            (Some(940), Some(970), Some(980))
+        );
+        assert_eq!(log.published_ns(at(5)), None);
     }
 
     #[test]
@@ -675,16 +716,16 @@ mod tests {
         let mut log = log(NO_BOUNDS);
         let part = EXAMINED_MAX as u64;
         one_by_one(&mut log, 3 * part, kept);
-        for (after, through) in [(0, part), (1, part + 1), (2 * part - 1, 3 * part - 1), (2 * part, 3 * part)] {
+        for (after, last) in [(0, part), (1, part + 1), (2 * part - 1, 3 * part - 1), (2 * part, 3 * part)] {
             // None of it matches, so that only what was examined is told.
-            assert_eq!(read(&log, &to(&[], &["b/*"]), after, 0), (Read::Through(through), vec![]), "{after}");
+            assert_eq!(read(&log, &to(&[], &["b/*"]), after, 0), (reached(last), vec![]), "{after}");
         }
         // The more patterns, the fewer events.
         let patterns: Vec<String> = (0..100).map(|number| format!("b/{number}/*")).collect();
         let many = to(&[], &patterns.iter().map(String::as_str).collect::<Vec<_>>());
-        assert_eq!(read(&log, &many, 0, 0), (Read::Through(EXAMINED_MIN as u64), vec![]));
+        assert_eq!(read(&log, &many, 0, 0), (reached(EXAMINED_MIN as u64), vec![]));
         // Exact topics are looked up, not searched for.
-        assert_eq!(read(&log, &to(&["b"], &[]), 0, 0), (Read::Through(3 * part), vec![]));
+        assert_eq!(read(&log, &to(&["b"], &[]), 0, 0), (reached(3 * part), vec![]));
     }
 
     #[test]
@@ -693,8 +734,8 @@ mod tests {
         append(&mut log, (0..8).map(|_| kept("a")));
         one_by_one(&mut log, 100, live);
         assert_eq!(log.events(), 8 + 8);
-        assert_eq!(read(&log, &to(&["a"], &[]), 0, log.head()).1, (1..=8).collect::<Vec<_>>());
-        assert_eq!(log.start(&Resume::Earliest, &to(&["a"], &[])), Start { after: 0, gap: None });
+        assert_eq!(read(&log, &to(&["a"], &[]), 0, log.head().get()).1, (1..=8).collect::<Vec<_>>());
+        assert_eq!(log.start(&Resume::Earliest, &to(&["a"], &[])), starts(0, None));
     }
 
     #[test]
@@ -703,7 +744,7 @@ mod tests {
         append(&mut log, [kept("a"), live("a")]);
         one_by_one(&mut log, 100, |_| live("b"));
         append(&mut log, [live("a")]);
-        assert_eq!(read(&log, &Subscription::nothing(), 0, 0), (Read::Through(103), vec![]));
+        assert_eq!(read(&log, &Subscription::nothing(), 0, 0), (reached(103), vec![]));
         assert!(matches!(read(&log, &to(&["b"], &[]), 0, 0).0, Read::Lost { .. }));
         assert!(matches!(read(&log, &to(&["c"], &[]), 102, 0).0, Read::Through(_)));
     }
@@ -713,12 +754,12 @@ mod tests {
         let mut log = log(LogLimits { events: 4, ..NO_BOUNDS });
         let own = || draft(&["a"], Event::new("x").id("same"));
         append(&mut log, [kept("a"), own(), own(), kept("a")]);
-        let start = |log: &Log| log.start(&Resume::After("same".into()), &to(&["a"], &[]));
-        assert_eq!(start(&log), Start { after: 2, gap: None });
+        let resume = |log: &Log| log.start(&Resume::After("same".into()), &to(&["a"], &[]));
+        assert_eq!(resume(&log), starts(2, None));
         append(&mut log, [kept("a"), kept("a")]);
-        assert_eq!(start(&log), Start { after: 3, gap: None });
+        assert_eq!(resume(&log), starts(3, None));
         append(&mut log, [kept("a")]);
-        assert_eq!(start(&log), Start { after: 3, gap: Some(GapReason::UnknownId) });
+        assert_eq!(resume(&log), starts(3, Some(GapReason::UnknownId)));
         assert!(log.by_id.is_empty());
     }
 
@@ -726,26 +767,26 @@ mod tests {
     fn an_own_id_of_another_topic_is_not_the_streams() {
         let own = |on: &[&str], keep| draft(on, Event::new("x").id("7").keep(keep));
         let seven = Resume::After("7".into());
-        let unknown = |after| Start { after, gap: Some(GapReason::UnknownId) };
+        let unknown = |after| starts(after, Some(GapReason::UnknownId));
         let mut log = log(LogLimits { events: 6, ..NO_BOUNDS });
         append(&mut log, [kept("a"), own(&["b"], true), kept("a"), own(&["a", "c/x"], true), own(&["a"], true)]);
-        assert_eq!(log.start(&seven, &to(&["a"], &[])), Start { after: 4, gap: None });
-        assert_eq!(log.start(&seven, &to(&["b"], &[])), Start { after: 2, gap: None });
-        assert_eq!(log.start(&seven, &to(&["a", "b"], &[])), Start { after: 2, gap: None });
-        assert_eq!(log.start(&seven, &to(&[], &["c/*"])), Start { after: 4, gap: None });
+        assert_eq!(log.start(&seven, &to(&["a"], &[])), starts(4, None));
+        assert_eq!(log.start(&seven, &to(&["b"], &[])), starts(2, None));
+        assert_eq!(log.start(&seven, &to(&["a", "b"], &[])), starts(2, None));
+        assert_eq!(log.start(&seven, &to(&[], &["c/*"])), starts(4, None));
         assert_eq!(log.start(&seven, &to(&["c/y"], &[])), unknown(0));
         // That of `c/y` is live only, and that of `b` leaves the log.
         append(&mut log, [own(&["c/y"], false), kept("c/y"), kept("c/y"), kept("c/y")]);
         assert_eq!(log.start(&seven, &to(&["c/y"], &[])), unknown(2));
         assert_eq!(log.start(&seven, &to(&["b"], &[])), unknown(2));
-        assert_eq!(log.start(&seven, &to(&["a", "b"], &[])), Start { after: 4, gap: None });
+        assert_eq!(log.start(&seven, &to(&["a", "b"], &[])), starts(4, None));
     }
 
     #[test]
     fn an_event_that_names_a_topic_twice_counts_once() {
         let mut log = log(LogLimits { events: 2, ..NO_BOUNDS });
         append(&mut log, [draft(&["a", "b", "a"], Event::new("x")), kept("b")]);
-        assert_eq!(read(&log, &to(&["a", "b"], &[]), 0, 0), (Read::Through(2), vec![1, 2]));
+        assert_eq!(read(&log, &to(&["a", "b"], &[]), 0, 0), (reached(2), vec![1, 2]));
         append(&mut log, [kept("b")]);
         let mut topics: Vec<_> = kept_of(&log).map(|(topic, count)| (topic.as_str().to_owned(), count)).collect();
         topics.sort();
@@ -758,18 +799,18 @@ mod tests {
         append(&mut log, [kept("a"), kept("b"), kept("b"), kept("a")]);
         append(&mut log, [kept("b"), kept("b")]);
         // 1 and 2 are gone.
-        let lost = Read::Lost { kept_through: 2, live_through: 0 };
+        let lost = gone(2, 0);
         assert_eq!(read(&log, &to(&["a"], &[]), 0, 0).0, lost);
-        assert_eq!(read(&log, &to(&["a"], &[]), 1, 0), (Read::Through(6), vec![4]));
+        assert_eq!(read(&log, &to(&["a"], &[]), 1, 0), (reached(6), vec![4]));
         assert_eq!(read(&log, &to(&["b"], &[]), 1, 0).0, lost);
-        assert_eq!(read(&log, &to(&["b"], &[]), 2, 0), (Read::Through(6), vec![3, 5, 6]));
+        assert_eq!(read(&log, &to(&["b"], &[]), 2, 0), (reached(6), vec![3, 5, 6]));
         assert_eq!(read(&log, &to(&["a", "b"], &[]), 1, 0).0, lost);
         assert_eq!(read(&log, &to(&[], &["*"]), 1, 0).0, lost, "its topics may begin with anything");
-        assert_eq!(read(&log, &to(&[], &["b/*"]), 0, 0), (Read::Through(6), vec![]));
+        assert_eq!(read(&log, &to(&[], &["b/*"]), 0, 0), (reached(6), vec![]));
         // All of a's go.
         append(&mut log, [kept("b"), kept("b")]);
-        assert_eq!(read(&log, &to(&["a"], &[]), 3, 0).0, Read::Lost { kept_through: 4, live_through: 0 });
-        assert_eq!(read(&log, &to(&["a"], &[]), 4, 0), (Read::Through(8), vec![]));
+        assert_eq!(read(&log, &to(&["a"], &[]), 3, 0).0, gone(4, 0));
+        assert_eq!(read(&log, &to(&["a"], &[]), 4, 0), (reached(8), vec![]));
     }
 
     #[test]
@@ -779,11 +820,11 @@ mod tests {
         append(&mut log, (0..8).map(|n| if n % 2 == 0 { kept("a") } else { live("c/x") }));
         append(&mut log, (0..8).map(|n| if n % 2 == 0 { kept("a") } else { live("c/x") }));
         for quiet in [to(&["b"], &[]), to(&["b"], &["d/**", "a/*"]), to(&[], &["b"])] {
-            assert_eq!(read(&log, &quiet, 0, 0), (Read::Through(18), vec![]));
+            assert_eq!(read(&log, &quiet, 0, 0), (reached(18), vec![]));
             let first = Resume::After(epoch().id(0).as_str().into());
-            assert_eq!(log.start(&first, &quiet), Start { after: 0, gap: None });
+            assert_eq!(log.start(&first, &quiet), starts(0, None));
         }
-        let lost = Read::Lost { kept_through: 9, live_through: 10 };
+        let lost = gone(9, 10);
         for busy in [to(&["a", "b"], &[]), to(&["b"], &["c/*"]), to(&[], &["c/x"]), to(&[], &["*/x"])] {
             assert_eq!(read(&log, &busy, 0, 0), (lost, vec![]));
         }
@@ -792,16 +833,16 @@ mod tests {
     #[test]
     fn halfway_is_the_later_of_both_rings() {
         let mut log = log(LogLimits { events: 4, ..NO_BOUNDS });
-        assert_eq!(append(&mut log, [kept("a")]), Placed { first: 1, last: 1, halfway: 0 });
-        assert_eq!(append(&mut log, [kept("a"), kept("a"), kept("a")]).halfway, 3);
-        assert_eq!(append(&mut log, [live("a")]).halfway, 3);
-        assert_eq!(append(&mut log, [live("a")]).halfway, 6);
+        assert_eq!(append(&mut log, [kept("a")]), placed(1, 1, 0));
+        assert_eq!(append(&mut log, [kept("a"), kept("a"), kept("a")]).halfway, at(3));
+        assert_eq!(append(&mut log, [live("a")]).halfway, at(3));
+        assert_eq!(append(&mut log, [live("a")]).halfway, at(6));
         let aged = LogLimits { age_ns: 10, ..NO_BOUNDS };
         let sized = LogLimits { bytes: 2 * kept("a").cost_bytes(), ..NO_BOUNDS };
         for (limits, second_ns, halfway) in [(aged, 4, 0), (aged, 5, 2), (sized, 0, 2)] {
             let mut log = Log::new(epoch(), limits);
             log.append([kept("a")], 0, &mut Vec::new());
-            assert_eq!(log.append([kept("a")], second_ns, &mut Vec::new()).halfway, halfway, "{limits:?}");
+            assert_eq!(log.append([kept("a")], second_ns, &mut Vec::new()).halfway, at(halfway), "{limits:?}");
         }
     }
 
@@ -810,7 +851,7 @@ mod tests {
     /// An event as the plain list knows it.
     #[derive(Clone, Debug)]
     struct Plain {
-        seq: u64,
+        offset: u64,
         topics: Vec<&'static str>,
         own_id: Option<String>,
         live_only: bool,
@@ -832,7 +873,7 @@ mod tests {
         }
 
         fn evicted_through(&self, live_only: bool) -> u64 {
-            self.all(live_only).filter(|event| event.gone).map(|event| event.seq).max().unwrap_or(0)
+            self.all(live_only).filter(|event| event.gone).map(|event| event.offset).max().unwrap_or(0)
         }
 
         fn append(&mut self, new: Vec<Plain>, now_ns: u64) {
@@ -850,7 +891,7 @@ mod tests {
                     if !over && now_ns - oldest.at_ns <= self.limits.age_ns {
                         break;
                     }
-                    let at = oldest.seq as usize - 1;
+                    let at = oldest.offset as usize - 1;
                     self.events[at].gone = true;
                 }
             }
@@ -862,7 +903,7 @@ mod tests {
 
         /// Whether events of a kind were lost, and whether the log may say that they were.
         fn lost(&self, after: u64, subscription: &Subscription, live_only: bool) -> (bool, bool) {
-            let gone = || self.all(live_only).filter(|event| event.gone && event.seq > after);
+            let gone = || self.all(live_only).filter(|event| event.gone && event.offset > after);
             let is_lost = gone().any(|event| self.covers(subscription, event));
             // A pattern is told of all topics that begin as it does.
             let begins = |pattern: &Pattern, text: &str| {
@@ -903,7 +944,7 @@ mod tests {
     fn compare(log: &Log, model: &Model, subscriptions: &[Subscription]) {
         let head = model.events.len() as u64;
         let held = || model.events.iter().filter(|event| !event.gone);
-        assert_eq!(log.head(), head);
+        assert_eq!(log.head(), at(head));
         assert_eq!((log.events(), log.bytes()), (held().count(), held().map(|event| event.cost).sum()));
         let [kept_through, live_through] = [false, true].map(|live_only| model.evicted_through(live_only));
         for (topic, count) in kept_of(log) {
@@ -913,20 +954,21 @@ mod tests {
         for after in 0..=head {
             for max in [1, 3, usize::MAX] {
                 let mut out = Vec::new();
-                let through = log.tail(after, max, &mut out);
-                let all: Vec<u64> = held().map(|event| event.seq).filter(|&seq| seq > after).take(max).collect();
+                let through = log.tail(at(after), max, &mut out);
+                let all: Vec<u64> =
+                    held().map(|event| event.offset).filter(|&offset| offset > after).take(max).collect();
                 let expected = if all.len() < max { head } else { all[max - 1] };
-                assert_eq!(through, (after >= kept_through.max(live_through)).then_some(expected));
-                assert_eq!(seqs(&out), if through.is_some() { all } else { vec![] });
+                assert_eq!(through, (after >= kept_through.max(live_through)).then_some(at(expected)));
+                assert_eq!(numbers(&out), if through.is_some() { all } else { vec![] });
             }
         }
         for before in [0, 1, head / 2, head, head + 1, u64::MAX] {
             let mut out = Vec::new();
-            log.before(before, 5, &mut out);
-            let mut all: Vec<u64> = held().map(|event| event.seq).filter(|&seq| seq < before).collect();
+            log.before(at(before), 5, &mut out);
+            let mut all: Vec<u64> = held().map(|event| event.offset).filter(|&offset| offset < before).collect();
             all.reverse();
             all.truncate(5);
-            assert_eq!(seqs(&out), all);
+            assert_eq!(numbers(&out), all);
         }
         for subscription in subscriptions {
             for after in 0..=head {
@@ -934,13 +976,15 @@ mod tests {
                     [(head, 0, usize::MAX), (head - head / 4, head, 1), (head, after + 2, 150)]
                 {
                     let mut out = Vec::new();
-                    let found = log.read(&Window { subscription, after, through, opened_at }, budget, &mut out);
+                    let window =
+                        Window { subscription, after: at(after), through: at(through), opened_at: at(opened_at) };
+                    let found = log.read(&window, budget, &mut out);
                     let live_after = after.max(opened_at);
                     let (is_lost, may_be_said) = model.lost(after, subscription, false);
                     let (live_is_lost, live_may_be_said) = model.lost(live_after, subscription, true);
                     if let Read::Lost { .. } = found {
                         assert!(may_be_said || live_may_be_said, "a loss that isn't one after {after}");
-                        assert_eq!(found, Read::Lost { kept_through, live_through });
+                        assert_eq!(found, gone(kept_through, live_through));
                         assert!(out.is_empty());
                         continue;
                     }
@@ -950,17 +994,17 @@ mod tests {
                     let (mut expected, mut bytes, mut expected_through) = (Vec::new(), 0, through);
                     for event in held() {
                         let since = if event.live_only { live_after } else { after };
-                        if event.seq <= since || event.seq > through || !model.covers(subscription, event) {
+                        if event.offset <= since || event.offset > through || !model.covers(subscription, event) {
                             continue;
                         }
-                        expected.push(event.seq);
+                        expected.push(event.offset);
                         bytes += event.wire;
                         if bytes >= budget {
-                            expected_through = event.seq;
+                            expected_through = event.offset;
                             break;
                         }
                     }
-                    assert_eq!((found, seqs(&out)), (Read::Through(expected_through), expected));
+                    assert_eq!((found, numbers(&out)), (reached(expected_through), expected));
                 }
             }
             compare_starts(log, model, subscription);
@@ -968,9 +1012,9 @@ mod tests {
     }
 
     fn compare_starts(log: &Log, model: &Model, subscription: &Subscription) {
-        let (head, tail) = (log.head(), model.evicted_through(false));
+        let (head, tail) = (log.head().get(), model.evicted_through(false));
         let check = |resume: Resume, after, gap| {
-            assert_eq!(log.start(&resume, subscription), Start { after, gap }, "{resume:?}");
+            assert_eq!(log.start(&resume, subscription), starts(after, gap), "{resume:?}");
         };
         check(Resume::Now, head, None);
         check(Resume::Earliest, tail, None);
@@ -985,7 +1029,7 @@ mod tests {
             };
             let earliest = model.all(false).find(is_its);
             let gap = earliest.is_none().then_some(GapReason::UnknownId);
-            check(Resume::After(own_id.into()), earliest.map_or(tail, |event| event.seq), gap);
+            check(Resume::After(own_id.into()), earliest.map_or(tail, |event| event.offset), gap);
         }
         for after in 0..=head {
             let resume = Resume::After(epoch().id(after).as_str().into());
@@ -1030,8 +1074,8 @@ mod tests {
                             let event = own_id.iter().fold(event, |event, id| event.id(id.clone()));
                             let draft = draft(&topics, event);
                             let cost = draft.cost_bytes();
-                            let seq = model.events.len() as u64 + plain.len() as u64 + 1;
-                            plain.push(Plain { seq, topics, own_id, live_only, cost, wire: 0, at_ns: now_ns, gone: false });
+                            let offset = model.events.len() as u64 + plain.len() as u64 + 1;
+                            plain.push(Plain { offset, topics, own_id, live_only, cost, wire: 0, at_ns: now_ns, gone: false });
                             drafts.push(draft);
                         }
                         if limits.admit(&drafts).is_err() {
@@ -1039,7 +1083,7 @@ mod tests {
                         }
                         let mut placed = Vec::new();
                         log.append(drafts, now_ns, &mut evicted);
-                        log.tail(plain[0].seq - 1, usize::MAX, &mut placed);
+                        log.tail(at(plain[0].offset - 1), usize::MAX, &mut placed);
                         for (plain, frame) in plain.iter_mut().zip(&placed) {
                             plain.wire = frame.wire(Framing::Chunked).len();
                         }

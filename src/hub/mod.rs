@@ -4,6 +4,7 @@
 // What is published.
 pub mod event;
 mod evicted;
+pub mod offset;
 pub mod fault;
 pub mod frame;
 pub mod gap;

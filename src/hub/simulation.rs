@@ -17,6 +17,7 @@ use super::frame::{Chunk, Draft, Frame, Framing, Topics};
 use super::gap::GapReason;
 use super::id::{Epoch, EventId};
 use super::log::{Log, LogLimits, Read, Resume, Start, Window};
+use super::offset::Offset;
 use super::policy::SlowPolicy;
 use super::registry::{Effect, History, Observer, Opening, Registry, StreamKey, Tally};
 use super::stream::{Sent, Socket, StreamTimer};
@@ -197,11 +198,11 @@ fn read_event(frame: &str) -> Seen {
 pub(super) struct Shared(pub(super) RefCell<Log>);
 
 impl History for Shared {
-    fn head(&self) -> u64 {
+    fn head(&self) -> Offset {
         self.0.borrow().head()
     }
 
-    fn tail(&self, after: u64, max: usize, out: &mut Vec<Arc<Frame>>) -> Option<u64> {
+    fn tail(&self, after: Offset, max: usize, out: &mut Vec<Arc<Frame>>) -> Option<Offset> {
         self.0.borrow().tail(after, max, out)
     }
 
@@ -209,8 +210,8 @@ impl History for Shared {
         self.0.borrow().read(window, budget_bytes, out)
     }
 
-    fn id(&self, seq: u64) -> EventId {
-        self.0.borrow().id(seq)
+    fn id(&self, offset: Offset) -> EventId {
+        self.0.borrow().id(offset)
     }
 }
 
@@ -223,7 +224,7 @@ struct Growing<'a> {
 }
 
 impl History for Growing<'_> {
-    fn head(&self) -> u64 {
+    fn head(&self) -> Offset {
         self.looks.set(self.looks.get() + 1);
         if self.looks.get() == 2
             && let Some(publish) = self.publish.take()
@@ -233,7 +234,7 @@ impl History for Growing<'_> {
         self.log.head()
     }
 
-    fn tail(&self, after: u64, max: usize, out: &mut Vec<Arc<Frame>>) -> Option<u64> {
+    fn tail(&self, after: Offset, max: usize, out: &mut Vec<Arc<Frame>>) -> Option<Offset> {
         self.log.tail(after, max.min(self.max), out)
     }
 
@@ -241,17 +242,17 @@ impl History for Growing<'_> {
         self.log.read(window, budget_bytes, out)
     }
 
-    fn id(&self, seq: u64) -> EventId {
-        self.log.id(seq)
+    fn id(&self, offset: Offset) -> EventId {
+        self.log.id(offset)
     }
 }
 
 /// Appends to the log; answers what left it for that.
 fn publish(log: &Shared, drafts: Vec<Draft>, now_ms: u64) -> Vec<Arc<Frame>> {
-    let (mut evicted, head, count) = (Vec::new(), log.head(), drafts.len() as u64);
+    let (mut evicted, head, count) = (Vec::new(), log.head().get(), drafts.len() as u64);
     let placed = log.0.borrow_mut().append(drafts, now_ms, &mut evicted);
-    assert_eq!((placed.first, placed.last), (head + 1, head + count));
-    assert!(evicted.iter().all(|frame| frame.seq() < placed.first), "a call evicts nothing of its own");
+    assert_eq!((placed.first.get(), placed.last.get()), (head + 1, head + count));
+    assert!(evicted.iter().all(|frame| frame.offset() < placed.first), "a call evicts nothing of its own");
     evicted
 }
 
@@ -363,7 +364,7 @@ impl World {
             log: Shared(RefCell::new(Log::new(epoch, limits))),
             published: Vec::new(),
             evicted: [0, 0],
-            shards: (0..shards).map(|at| Registry::new(0, HEARTBEAT_MS, seed ^ at as u64)).collect(),
+            shards: (0..shards).map(|at| Registry::new(Offset::ZERO, HEARTBEAT_MS, seed ^ at as u64)).collect(),
             inboxes: vec![Vec::new(); shards],
             wheel: Wheel::new(0),
             subscriptions: subscriptions.into(),
@@ -442,15 +443,15 @@ impl World {
 
     fn accept(&mut self, published: Vec<Published>, evicted: &[Arc<Frame>]) {
         self.published.extend(published);
-        assert_eq!(self.log.head(), self.head());
+        assert_eq!(self.log.head().get(), self.head());
         self.forget(evicted);
     }
 
     fn forget(&mut self, evicted: &[Arc<Frame>]) {
         for frame in evicted {
             let newest = &mut self.evicted[usize::from(frame.live_only())];
-            assert!(frame.seq() > *newest, "eviction is in order");
-            *newest = frame.seq();
+            assert!(frame.offset().get() > *newest, "eviction is in order");
+            *newest = frame.offset().get();
         }
     }
 
@@ -545,7 +546,7 @@ impl World {
                 subscribe: &subscribe,
                 slow: self.policies[connection.subscription],
                 start: connection.start,
-                head: connection.opened_at,
+                head: Offset::new(connection.opened_at),
                 response_head: HEAD.as_bytes(),
             };
             let key = self.shards[shard].open(opening, &self.log, self.now_ms.get(), &mut self.counted);
@@ -614,7 +615,7 @@ impl World {
             2 => {
                 let farewell = self.random.chance(50);
                 let chunk = farewell.then(|| Arc::new(Chunk::new(FAREWELL)));
-                connection.told_to_end.get_or_insert((registry.position(), farewell));
+                connection.told_to_end.get_or_insert((registry.position().get(), farewell));
                 registry.end(key, CloseReason::Drained, chunk.as_ref(), now_ms);
             }
             3 => {
@@ -699,8 +700,9 @@ impl World {
         let open: Vec<usize> = registry.keys().map(|key| self.by_key[&(shard, key)]).collect();
         // Who was opened at a place that the shard has not reached waits for the shard; so do all
         // when the shard itself is about to find that it was lapped.
-        let lapped = self.evicted.iter().any(|&evicted| evicted > registry.position());
-        let is_ahead = |c: &Connection| c.opened_at.max(c.start.after) > registry.position_of(c.key.unwrap());
+        let lapped = self.evicted.iter().any(|&evicted| evicted > registry.position().get());
+        let is_ahead =
+            |c: &Connection| c.opened_at.max(c.start.after.get()) > registry.position_of(c.key.unwrap()).get();
         let waits = |&at: &usize| self.connections[at].wire.borrow().waiting;
         let full = open.iter().filter(|at| waits(at)).count();
         let ahead = open.iter().filter(|at| !waits(at) && is_ahead(&self.connections[**at])).count();
@@ -726,8 +728,11 @@ impl World {
 
     fn expects(&self, connection: &Connection, seq: u64) -> bool {
         let event = &self.published[seq as usize - 1];
-        let since =
-            if event.live_only { connection.start.after.max(connection.opened_at) } else { connection.start.after };
+        let since = if event.live_only {
+            connection.start.after.get().max(connection.opened_at)
+        } else {
+            connection.start.after.get()
+        };
         seq > since && self.subscriptions[connection.subscription].covers(&event.topics)
     }
 
@@ -762,7 +767,7 @@ impl World {
         let received = receive(&wire.got, connection.framing);
         let context = || format!("connection {at} (policy {policy:?}, closed {:?}): {received:?}", connection.closed);
 
-        let mut accounted = connection.start.after;
+        let mut accounted = connection.start.after.get();
         // Told of: up to which place, and why.
         let mut gaps: Vec<(u64, u64, GapReason)> = Vec::new();
         let is_excused = |seq: u64, gaps: &[(u64, u64, GapReason)]| {
@@ -813,7 +818,12 @@ impl World {
                         }
                         _ => {
                             assert!(n == 0 && connection.start.gap == Some(reason), "{}", context());
-                            assert_eq!((from, to_place), (&connection.asked, connection.start.after), "{}", context());
+                            assert_eq!(
+                                (from, to_place),
+                                (&connection.asked, connection.start.after.get()),
+                                "{}",
+                                context()
+                            );
                             assert_eq!(id.as_ref(), Some(to));
                         }
                     }
@@ -836,9 +846,10 @@ impl World {
                 let is_live = connection.key.is_some() && !registry.has_ready() && !wire.waiting;
                 if is_live && wire.broken.is_none() {
                     assert!(!received.cut, "cut, and its socket is not full: {}", context());
-                    let lapped = self.evicted.iter().any(|&evicted| evicted > registry.position());
-                    complete_through = if lapped { 0 } else { registry.position_of(connection.key.unwrap()) };
-                    if connection.opened_at.max(connection.start.after) > registry.position_of(connection.key.unwrap())
+                    let lapped = self.evicted.iter().any(|&evicted| evicted > registry.position().get());
+                    complete_through = if lapped { 0 } else { registry.position_of(connection.key.unwrap()).get() };
+                    if connection.opened_at.max(connection.start.after.get())
+                        > registry.position_of(connection.key.unwrap()).get()
                     {
                         complete_through = 0;
                     }
@@ -874,7 +885,7 @@ impl World {
     /// A client that comes back with the last id it saw gets, over all its connections, every kept
     /// event once, but for what it was told of.
     fn check_chain(&self, client: &Client) {
-        let (mut last, mut live_last) = (self.connections[client.connections[0]].start.after, 0);
+        let (mut last, mut live_last) = (self.connections[client.connections[0]].start.after.get(), 0);
         let mut gaps: Vec<(u64, u64, GapReason)> = Vec::new();
         for &at in &client.connections {
             let connection = &self.connections[at];
@@ -928,7 +939,7 @@ impl World {
             }
         }
         for shard in 0..self.shards.len() {
-            while self.shards[shard].position() < self.head() {
+            while self.shards[shard].position().get() < self.head() {
                 self.pass(shard);
                 self.obey();
             }

@@ -17,6 +17,7 @@ use std::sync::Arc;
 use super::beats::BeatPlace;
 use super::close::CloseReason;
 use super::frame::{Chunk, Frame, Framing};
+use super::offset::Offset;
 use super::wheel::TimerKey;
 
 /// What a write came to.
@@ -84,12 +85,12 @@ const _: () = assert!(size_of::<Stream<i32>>() <= 72);
 
 /// A stream that is not live.
 pub(super) struct Behind {
-    /// It has everything up to this place, but for what is in `rest`.
-    pub(super) cursor: u64,
-    /// It gets live-only events after this place only: where the log's head was when it was opened.
-    pub(super) opened_at: u64,
-    /// Up to which place it asked for replay: that is never thinned out, and its age is no latency.
-    pub(super) asked_through: u64,
+    /// It has everything up to this offset, but for what is in `rest`.
+    pub(super) cursor: Offset,
+    /// It gets live-only events after this offset only: where the log's head was when it was opened.
+    pub(super) opened_at: Offset,
+    /// Up to which offset it asked for replay: that is never thinned out, and its age is no latency.
+    pub(super) asked_through: Offset,
     /// What its socket has not taken yet of bytes that must be finished first.
     pub(super) rest: Option<Rest>,
     /// Its socket is full: it goes on when the socket reports.
@@ -99,27 +100,27 @@ pub(super) struct Behind {
     /// When its socket last took a byte.
     pub(super) progress_ms: u64,
     pub(super) then: Then,
-    /// What conflation has chosen of the events it missed and is still to be sent, and the place up to
+    /// What conflation has chosen of the events it missed and is still to be sent, and the offset up to
     /// which it has chosen: made once, however slowly it is taken.
     pub(super) selection: VecDeque<Arc<Frame>>,
-    pub(super) selected_through: u64,
+    pub(super) selected_through: Offset,
     /// An event of its own that fell due meanwhile. One is enough: beats that are missed merge.
     pub(super) beat: Option<Arc<Chunk>>,
 }
 
 impl Behind {
-    pub(super) fn at(cursor: u64, opened_at: u64, now_ms: u64) -> Box<Behind> {
+    pub(super) fn at(cursor: Offset, opened_at: Offset, now_ms: u64) -> Box<Behind> {
         Box::new(Behind {
             cursor,
             opened_at,
-            asked_through: 0,
+            asked_through: Offset::ZERO,
             rest: None,
             full: false,
             slow: false,
             progress_ms: now_ms,
             then: Then::Live,
             selection: VecDeque::new(),
-            selected_through: 0,
+            selected_through: Offset::ZERO,
             beat: None,
         })
     }

@@ -112,11 +112,13 @@ fn accept(state: &State, events: &[(Topics, Event<'_>)], ids: &mut String) -> Re
         _ => Problem::new(Refusal::BatchTooLarge, format!("the {fault}")),
     })?;
     state.metrics.events_published(Source::Http, events.len() as u64);
+    let mut offset = placed.first;
     for (index, (_, event)) in events.iter().enumerate() {
         if index > 0 {
             ids.push(',');
         }
-        write_id(event, epoch.id(placed.first + index as u64), ids);
+        write_id(event, state.bus.log.id(offset), ids);
+        offset = offset.next();
     }
     Ok(())
 }

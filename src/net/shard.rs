@@ -20,6 +20,7 @@ use crate::hub::close::CloseReason;
 use crate::hub::frame::Framing;
 use crate::hub::gap::GapReason;
 use crate::hub::log::{Resume, Start};
+use crate::hub::offset::Offset;
 use crate::hub::registry::{Registry, StreamKey, Tally};
 use crate::hub::shard::{Host, Ready, Settings, ShardTimer, Sleep};
 use crate::hub::topic::{Subscription, Topic};
@@ -136,11 +137,11 @@ impl Host for Shard {
         &self.parts.bus.log
     }
 
-    fn start(&self, resume: &Resume, subscription: &Subscription) -> (Start, u64) {
+    fn start(&self, resume: &Resume, subscription: &Subscription) -> (Start, Offset) {
         self.parts.bus.log.start(resume, subscription)
     }
 
-    fn halfway(&self) -> u64 {
+    fn halfway(&self) -> Offset {
         self.parts.bus.log.halfway()
     }
 
@@ -180,7 +181,7 @@ impl Host for Shard {
         self.inbox().take_endangered()
     }
 
-    fn set_position(&self, position: u64) {
+    fn set_position(&self, position: Offset) {
         self.inbox().set_position(position);
     }
 

@@ -9,6 +9,7 @@ use sluicegate::hub::event::Event;
 use sluicegate::hub::frame::{Draft, Frame, Framing, Topics};
 use sluicegate::hub::id::{Epoch, EventId};
 use sluicegate::hub::log::{Log, LogLimits, Read, Resume, Window};
+use sluicegate::hub::offset::Offset;
 use sluicegate::hub::policy::SlowPolicy;
 use sluicegate::hub::registry::{History, Observer, Opening, Registry};
 use sluicegate::hub::stream::{Sent, Socket};
@@ -30,11 +31,11 @@ impl Socket for Sink {
 struct Past(Log);
 
 impl History for Past {
-    fn head(&self) -> u64 {
+    fn head(&self) -> Offset {
         self.0.head()
     }
 
-    fn tail(&self, after: u64, max: usize, out: &mut Vec<Arc<Frame>>) -> Option<u64> {
+    fn tail(&self, after: Offset, max: usize, out: &mut Vec<Arc<Frame>>) -> Option<Offset> {
         self.0.tail(after, max, out)
     }
 
@@ -42,8 +43,8 @@ impl History for Past {
         self.0.read(window, budget_bytes, out)
     }
 
-    fn id(&self, seq: u64) -> EventId {
-        self.0.id(seq)
+    fn id(&self, offset: Offset) -> EventId {
+        self.0.id(offset)
     }
 }
 
@@ -75,7 +76,7 @@ impl Shard {
         let topics: Vec<_> = (0..topics).map(|n| Topic::parse(&format!("topic/{n}")).unwrap()).collect();
         let mut shard = Shard {
             past: Past(Log::new(epoch, limits)),
-            registry: Registry::new(0, 15_000, 7),
+            registry: Registry::new(Offset::ZERO, 15_000, 7),
             epoch,
             topics,
             published: 0,
@@ -90,7 +91,7 @@ impl Shard {
                 subscribe: &subscribe,
                 slow: SlowPolicy::Disconnect,
                 start,
-                head: 0,
+                head: Offset::ZERO,
                 response_head: b"HTTP/1.1 200 OK\r\n\r\n",
             };
             shard.registry.open(opening, &shard.past, 0, &mut Times::default());

@@ -8,6 +8,7 @@ use crate::hub::close::CloseReason;
 use crate::hub::frame::Frame;
 use crate::hub::gap::{self, GapReason};
 use crate::hub::log::{Read, Window};
+use crate::hub::offset::Offset;
 use crate::hub::policy::SlowPolicy;
 use crate::hub::stream::{Rest, RestSource, Sent, Socket, Then};
 use crate::hub::topic::Subscription;
@@ -62,7 +63,7 @@ impl<S: Socket> Registry<S> {
             let Some(behind) = stream.behind.as_mut().filter(|behind| !behind.full) else { return };
             if let Some(rest) = behind.rest.take() {
                 let begun = match &rest.source {
-                    RestSource::Frame(frame) => Some((frame.published_ns(), frame.seq() > behind.asked_through)),
+                    RestSource::Frame(frame) => Some((frame.published_ns(), frame.offset() > behind.asked_through)),
                     _ => None,
                 };
                 if !self.write_or_hold(key, rest, now_ms) {
@@ -115,7 +116,7 @@ impl<S: Socket> Registry<S> {
             };
             self.examined += if let (Read::Through(through), false) = (found, subscription.patterns().is_empty()) {
                 // A search by patterns looks at all there is.
-                through.saturating_sub(cursor) as usize
+                through.since(cursor) as usize
             } else {
                 frames.len()
             };
@@ -162,7 +163,7 @@ impl<S: Socket> Registry<S> {
                 });
                 let fit = over.unwrap_or(frames.len());
                 if let (true, Some(last)) = (fit < frames.len(), frames.get(fit.max(1) - 1)) {
-                    through = last.seq();
+                    through = last.offset();
                     frames.truncate(fit.max(1));
                 }
                 if conflated {
@@ -185,12 +186,12 @@ impl<S: Socket> Registry<S> {
                 });
                 frames.extend(next.cloned());
                 if let (true, Some(last)) = (frames.len() < behind.selection.len(), frames.last()) {
-                    through = last.seq();
+                    through = last.offset();
                 }
             }
             let goes_on = self.write_read(key, &prelude, &frames, through, now_ms, observer);
             if let Some(behind) = self.streams.get_mut(key).and_then(|stream| stream.behind.as_mut()) {
-                let taken = behind.selection.partition_point(|frame| frame.seq() <= behind.cursor);
+                let taken = behind.selection.partition_point(|frame| frame.offset() <= behind.cursor);
                 behind.selection.drain(..taken);
                 if behind.selection.is_empty() {
                     behind.selection = VecDeque::new();
@@ -211,7 +212,7 @@ impl<S: Socket> Registry<S> {
         key: StreamKey,
         prelude: &[u8],
         frames: &[Arc<Frame>],
-        through: u64,
+        through: Offset,
         now_ms: u64,
         observer: &mut impl Observer,
     ) -> bool {
@@ -227,7 +228,7 @@ impl<S: Socket> Registry<S> {
             run.add(&frames[taken], framing);
             taken += 1;
         }
-        let through = if taken == frames.len() { through } else { frames[taken - 1].seq() };
+        let through = if taken == frames.len() { through } else { frames[taken - 1].offset() };
         let bytes = run.first(taken);
         if bytes.is_empty() {
             behind.cursor = through;
@@ -251,7 +252,7 @@ impl<S: Socket> Registry<S> {
             behind.rest = Some(Rest { source: RestSource::Bytes(prelude[len..].into()), offset: 0 });
         } else if cut.frames_begun > 0 {
             let begun = &frames[cut.frames_begun - 1];
-            behind.cursor = begun.seq();
+            behind.cursor = begun.offset();
             behind.rest = cut.offset.map(|offset| Rest { source: RestSource::Frame(begun.clone()), offset });
         }
         if len > 0 {
@@ -261,7 +262,7 @@ impl<S: Socket> Registry<S> {
             self.tally.wrote(len);
             self.tally.deliveries += cut.frames_whole() as u64;
             // What was published before the stream was opened is replay, and its age no latency.
-            let replayed = frames.partition_point(|frame| frame.seq() <= asked_through).min(cut.frames_whole());
+            let replayed = frames.partition_point(|frame| frame.offset() <= asked_through).min(cut.frames_whole());
             observer.delivered(&run.published_ns[replayed..cut.frames_whole()], 1);
         }
         if !all {
@@ -276,7 +277,7 @@ impl<S: Socket> Registry<S> {
     }
 
     /// A stream that was behind has everything up to `position`, where its cohort's live members stand.
-    fn caught_up(&mut self, key: StreamKey, position: u64, now_ms: u64) {
+    fn caught_up(&mut self, key: StreamKey, position: Offset, now_ms: u64) {
         let stream = self.streams.at(key.index());
         let Some(behind) = stream.behind.as_mut() else { return };
         // The pass that follows has live-only events of before it was opened: those aren't its own.
@@ -309,8 +310,8 @@ fn read_all(history: &impl History, mut window: Window<'_>, frames: &mut Vec<Arc
         let found = history.read(&window, READ_BYTES, &mut piece);
         frames.append(&mut piece);
         match found {
-            Read::Through(place) if place < window.through => window.after = place,
-            Read::Through(place) => return Read::Through(place),
+            Read::Through(offset) if offset < window.through => window.after = offset,
+            Read::Through(offset) => return Read::Through(offset),
             lost => {
                 frames.clear();
                 return lost;
@@ -322,14 +323,14 @@ fn read_all(history: &impl History, mut window: Window<'_>, frames: &mut Vec<Arc
 /// Keeps, of the frames with a key that were published after `opened_at`, those that are the newest of
 /// their key on any topic that they bring to this subscription; what it asked to be replayed is never
 /// thinned out. Says whether any went.
-fn conflate(frames: &mut Vec<Arc<Frame>>, subscription: &Subscription, opened_at: u64) -> bool {
+fn conflate(frames: &mut Vec<Arc<Frame>>, subscription: &Subscription, opened_at: Offset) -> bool {
     let before = frames.len();
     let mut seen = HashSet::new();
     let keep: Vec<bool> = frames
         .iter()
         .rev()
         .map(|frame| match frame.key() {
-            Some(key) if frame.seq() > opened_at => {
+            Some(key) if frame.offset() > opened_at => {
                 let topics = frame.topics().iter().filter(|topic| subscription.covers(std::slice::from_ref(*topic)));
                 // Each of them is to be noted.
                 topics.filter(|topic| seen.insert((*topic, key))).count() > 0

@@ -22,7 +22,7 @@ pub enum Order {
 /// How a stream stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Standing {
-    /// How many places of the log lie between it and where its shard stands; 0 if it is live.
+    /// How many offsets of the log lie between it and where its shard stands; 0 if it is live.
     pub lag: u64,
     /// How long ago it was last written to, in milliseconds.
     pub written_ms: u64,
@@ -62,7 +62,7 @@ impl<S: Socket> Registry<S> {
         let mut top = Top::new(max);
         for (key, stream) in self.streams.iter() {
             let standing = Standing {
-                lag: stream.behind.as_ref().map_or(0, |behind| self.position.saturating_sub(behind.cursor)),
+                lag: stream.behind.as_ref().map_or(0, |behind| self.position.since(behind.cursor)),
                 written_ms: now_ms.saturating_sub(stream.written_ms),
                 age_s: (now_ms / 1000).saturating_sub(stream.opened_s.into()),
             };

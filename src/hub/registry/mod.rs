@@ -25,6 +25,7 @@ use crate::hub::frame::{Chunk, Frame, Framing, HEARTBEAT};
 use crate::hub::gap::{self, GapReason};
 use crate::hub::id::EventId;
 use crate::hub::log::{Read, Resume, Start, Window};
+use crate::hub::offset::Offset;
 use crate::hub::policy::{Policies, SlowPolicy};
 use crate::hub::routes::{CohortIndex, Routes};
 use crate::hub::run::Run;
@@ -47,14 +48,14 @@ pub type StreamKey = SlabKey;
 
 /// The log, as streams are served from it.
 pub trait History {
-    /// The place of the newest event.
-    fn head(&self) -> u64;
+    /// The offset of the newest event.
+    fn head(&self) -> Offset;
     /// As [`super::log::Log::tail`].
-    fn tail(&self, after: u64, max: usize, out: &mut Vec<Arc<Frame>>) -> Option<u64>;
+    fn tail(&self, after: Offset, max: usize, out: &mut Vec<Arc<Frame>>) -> Option<Offset>;
     /// As [`super::log::Log::read`].
     fn read(&self, window: &Window<'_>, budget_bytes: usize, out: &mut Vec<Arc<Frame>>) -> Read;
-    /// The id of a place.
-    fn id(&self, seq: u64) -> EventId;
+    /// The id of an offset.
+    fn id(&self, offset: Offset) -> EventId;
 }
 
 /// Who wants to know when events were handed over.
@@ -74,7 +75,7 @@ pub struct Opening<'a, S> {
     /// Where it starts in the log.
     pub start: Start,
     /// The log's head now.
-    pub head: u64,
+    pub head: Offset,
     /// What the response begins with, as it goes over the wire.
     pub response_head: &'a [u8],
 }
@@ -125,8 +126,8 @@ struct Cohort {
     members: u32,
     /// The last frame that was found to touch it, by a count of frames.
     mark: u64,
-    /// Up to which place its live members have been served, if that is further than the others.
-    through: u64,
+    /// Up to which offset its live members have been served, if that is further than the others.
+    through: Offset,
     live: Vec<u32>,
 }
 
@@ -137,7 +138,7 @@ pub struct Registry<S> {
     /// The cohorts that can take in another stream.
     with_room: HashMap<(Arc<Subscription>, Framing), SmallVec<[CohortIndex; 2]>>,
     routes: Routes,
-    position: u64,
+    position: Offset,
     behind: usize,
     beats: Beats,
     heartbeat: Arc<Chunk>,
@@ -162,7 +163,7 @@ pub struct Registry<S> {
 
 impl<S: Socket> Registry<S> {
     /// An empty registry that stands at `position` in the log. `seed` spreads heartbeat phases.
-    pub fn new(position: u64, heartbeat_ms: u64, seed: u64) -> Registry<S> {
+    pub fn new(position: Offset, heartbeat_ms: u64, seed: u64) -> Registry<S> {
         Registry {
             streams: Slab::default(),
             cohorts: Slab::default(),
@@ -204,8 +205,8 @@ impl<S: Socket> Registry<S> {
         self.behind
     }
 
-    /// Up to which place all live streams have been served.
-    pub fn position(&self) -> u64 {
+    /// Up to which offset all live streams have been served.
+    pub fn position(&self) -> Offset {
         self.position
     }
 
@@ -522,16 +523,16 @@ impl<S: Socket> Registry<S> {
         index
     }
 
-    /// Up to which place a stream has been served if it is live.
+    /// Up to which offset a stream has been served if it is live.
     #[cfg(test)]
-    pub(super) fn position_of(&self, key: StreamKey) -> u64 {
+    pub(super) fn position_of(&self, key: StreamKey) -> Offset {
         let stream = self.streams.get(key).expect("an open stream");
         let cohort = self.cohorts.get(self.cohorts.key_at(stream.cohort)).expect("its cohort");
         self.position.max(cohort.through)
     }
 
-    /// Up to which place a cohort's live members have been served.
-    fn served_through(&mut self, cohort: CohortIndex) -> u64 {
+    /// Up to which offset a cohort's live members have been served.
+    fn served_through(&mut self, cohort: CohortIndex) -> Offset {
         self.position.max(self.cohorts.at(cohort).through)
     }
 
@@ -666,7 +667,7 @@ mod tests {
         fn with(limits: LogLimits) -> Room {
             Room {
                 log: Shared(RefCell::new(Log::new(epoch(), limits))),
-                registry: Registry::new(0, 6400, 1),
+                registry: Registry::new(Offset::ZERO, 6400, 1),
                 now_ms: Rc::default(),
                 counted: Counted::default(),
             }
@@ -689,12 +690,12 @@ mod tests {
         }
 
         /// Where the log says that it starts, and the head then.
-        fn ask(&self, asks: &Asks) -> (Start, u64) {
+        fn ask(&self, asks: &Asks) -> (Start, Offset) {
             let log = self.log.0.borrow();
             (log.start(&asks.resume, &subscription(asks)), log.head())
         }
 
-        fn admit(&mut self, asks: Asks, (start, head): (Start, u64)) -> Peer {
+        fn admit(&mut self, asks: Asks, (start, head): (Start, Offset)) -> Peer {
             let wire = Wire::with_room(asks.room);
             let subscribe = Subscribe {
                 framing: asks.framing,
@@ -985,7 +986,7 @@ mod tests {
         room.closed();
         let new = room.open(Asks { topics: &["a", "v"], resume, ..Asks::default() });
         assert_eq!(room.registry.behind(), 0, "live");
-        while room.registry.position() < 30 {
+        while room.registry.position() < Offset::new(30) {
             room.registry.pass(true, &room.log, 0, &mut room.counted);
             room.serve();
         }
@@ -1022,7 +1023,7 @@ mod tests {
         room.say(&["5", "6", "7"]);
         // 2 and 3 are gone, and q has had something in the log all the while.
         room.pass();
-        assert_eq!((room.registry.behind(), room.registry.position()), (4, 7));
+        assert_eq!((room.registry.behind(), room.registry.position()), (4, Offset::new(7)));
         room.serve();
         assert_eq!(room.closed(), [(strict.key, CloseReason::Lagged)]);
         skipping.gets(&["head\n", &gap_event(1, 7, GapReason::Lagged)]);

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use crate::hub::close::CloseReason;
 use crate::hub::frame::{Frame, Framing};
+use crate::hub::offset::Offset;
 use crate::hub::routes::CohortIndex;
 use crate::hub::run::RUN_BYTES_MAX;
 use crate::hub::stream::{Behind, NOT_LIVE, Rest, RestSource, Sent, Socket};
@@ -42,10 +43,10 @@ pub(super) struct Pass {
     touched: Vec<(CohortIndex, u32)>,
     /// The next of those to be written.
     next: usize,
-    /// Up to which place of the log it brings all live streams,
-    through: u64,
+    /// Up to which offset of the log it brings all live streams,
+    through: Offset,
     /// and those it comes to last. Streams of a new cohort have that from the log.
-    pub(super) frames_through: u64,
+    pub(super) frames_through: Offset,
     picked: Vec<u32>,
     leaving: Vec<(u32, Leave)>,
 }
@@ -162,7 +163,7 @@ impl<S: Socket> Registry<S> {
                     // An event counts once for a cohort, however many of its topics match, and not
                     // at all if the pass before brought it.
                     let cohort = cohorts.at(index);
-                    if index >= first && cohort.mark != mark && cohort.through < frame.seq() {
+                    if index >= first && cohort.mark != mark && cohort.through < frame.offset() {
                         cohort.mark = mark;
                         touched.push((index, *found as u32));
                     }
@@ -179,11 +180,11 @@ impl<S: Socket> Registry<S> {
         // of that time from the log.
         let Some(cohort) = self.cohorts.key_of(pass.touched[pass.next].0) else { return };
         let had_through = self.cohorts.at(cohort.index()).through;
-        let had = |&(_, at): &(_, u32)| pass.frames[at as usize].seq() <= had_through;
+        let had = |&(_, at): &(_, u32)| pass.frames[at as usize].offset() <= had_through;
         let mut rest = pass.next + pass.touched[pass.next..end].partition_point(had)..end;
         // Whoever does not take it all gets a cursor of its own.
         let found_through =
-            if pass.found == pass.frames.len() { pass.frames_through } else { pass.frames[pass.found - 1].seq() };
+            if pass.found == pass.frames.len() { pass.frames_through } else { pass.frames[pass.found - 1].offset() };
         self.cohorts.at(cohort.index()).through = had_through.max(found_through);
         // It goes with its last member.
         while !rest.is_empty() && self.cohorts.get(cohort).is_some() {
@@ -204,7 +205,7 @@ impl<S: Socket> Registry<S> {
 
     /// Frames that live streams have not been given have left the log: each stream is now behind,
     /// and finds out for itself whether it lost any. The shard goes on at `head`.
-    fn overrun(&mut self, head: u64, now_ms: u64) {
+    fn overrun(&mut self, head: Offset, now_ms: u64) {
         for key in self.streams.keys().collect::<Vec<_>>() {
             let stream = self.streams.at(key.index());
             if stream.place != NOT_LIVE {
@@ -257,8 +258,8 @@ impl<S: Socket> Registry<S> {
                     // What was written of this run is delivered, and its last frame is finished
                     // before the stream reads on from the log.
                     let cursor = match cut.frames_begun {
-                        0 => frames[picked[0] as usize].seq() - 1,
-                        begun => frames[picked[begun - 1] as usize].seq(),
+                        0 => frames[picked[0] as usize].offset().prev(),
+                        begun => frames[picked[begun - 1] as usize].offset(),
                     };
                     let mut behind = Behind::at(cursor, cursor, now_ms);
                     behind.rest = cut.offset.map(|offset| Rest {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::hub::close::CloseReason;
 use crate::hub::frame::Framing;
 use crate::hub::log::{Resume, Start};
+use crate::hub::offset::Offset;
 use crate::hub::policy::Policies;
 use crate::hub::registry::{History, Registry, StreamKey, Tally};
 use crate::hub::stream::Socket;
@@ -93,9 +94,9 @@ pub trait Host {
     /// The log.
     fn history(&self) -> &Self::History;
     /// Where in the log a stream starts, and the log's head at that moment.
-    fn start(&self, resume: &Resume, subscription: &Subscription) -> (Start, u64);
+    fn start(&self, resume: &Resume, subscription: &Subscription) -> (Start, Offset);
     /// The offset behind which whoever reads the log is in danger of being lapped.
-    fn halfway(&self) -> u64;
+    fn halfway(&self) -> Offset;
 
     /// The time, in nanoseconds.
     fn now_ns(&self) -> u64;
@@ -117,7 +118,7 @@ pub trait Host {
     /// Whether somebody has said, since the last call, that the log is about to lap the shard.
     fn take_endangered(&self) -> bool;
     /// Says up to which offset the shard has served its live streams.
-    fn set_position(&self, position: u64);
+    fn set_position(&self, position: Offset);
     /// Says that the shard has streams for this topic.
     fn join(&self, topic: &Topic);
     /// Says that it has none any more.

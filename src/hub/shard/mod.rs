@@ -17,6 +17,7 @@ use std::sync::Arc;
 use crate::hub::close::CloseReason;
 use crate::hub::frame::Chunk;
 use crate::hub::jitter::Jitter;
+use crate::hub::offset::Offset;
 use crate::hub::registry::{Effect, History, Observer, Opening, Registry, STRAY_BYTES_MAX, StreamKey};
 use crate::hub::stream::StreamTimer;
 use crate::hub::subscribe::{Subscribe, TimedEvent};
@@ -67,7 +68,7 @@ impl<H: Host> Shard<H> {
     pub fn new(host: &H, seed: u64) -> Shard<H> {
         let settings = host.settings();
         let mut shard = Shard {
-            registry: Registry::new(0, heartbeat_ms(&settings), seed),
+            registry: Registry::new(Offset::ZERO, heartbeat_ms(&settings), seed),
             heartbeats: None,
             pace: Pace::new(settings.rest_max, settings.interval_min),
             pass_began_ns: None,

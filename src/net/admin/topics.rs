@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::exchange::bus::Bus;
 use crate::exchange::log_cell::LogCell;
+use crate::hub::offset::Offset;
 use crate::hub::top::Top;
 use crate::hub::topic::Topic;
 use crate::net::command::Command;
@@ -65,7 +66,7 @@ struct Count {
 fn count(log: &LogCell, now_ns: u64) -> Count {
     let reach_ns = log.reach_ns(now_ns, RATE_NS.min(now_ns));
     let mut count = Count { topics: HashMap::new(), events: 0, complete: false, reach_ns };
-    let (mut before, mut names, mut frames) = (u64::MAX, 0, Vec::new());
+    let (mut before, mut names, mut frames) = (Offset::MAX, 0, Vec::new());
     while names < COUNTED_MAX {
         frames.clear();
         log.before(before, EVENTS_A_LOCK, &mut frames);
@@ -73,7 +74,7 @@ fn count(log: &LogCell, now_ns: u64) -> Count {
             count.complete = true;
             return count;
         };
-        before = oldest.seq();
+        before = oldest.offset();
         let oldest_ns = oldest.published_ns();
         for frame in &frames {
             let is_recent = now_ns.saturating_sub(frame.published_ns()) <= RATE_NS;

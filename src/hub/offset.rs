@@ -1,0 +1,60 @@
+//! Where an event stands in the log of this process.
+
+use std::fmt;
+
+/// A position in the log: that of an event, or the one before the first. Offsets are dense, and say
+/// nothing to another process: what clients get is an id, which the log makes of an offset.
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Offset(u64);
+
+impl Offset {
+    /// Before the first event.
+    pub const ZERO: Offset = Offset(0);
+
+    /// After every event.
+    pub const MAX: Offset = Offset(u64::MAX);
+
+    /// The offset of the event with this number; the first is 1.
+    pub const fn new(number: u64) -> Offset {
+        Offset(number)
+    }
+
+    /// Its number, for where a type can't go: an atomic, an id.
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+
+    /// The one after it.
+    pub const fn next(self) -> Offset {
+        Offset(self.0.checked_add(1).expect("no log gets so long"))
+    }
+
+    /// The one before it; before the first there is none.
+    pub const fn prev(self) -> Offset {
+        Offset(self.0.saturating_sub(1))
+    }
+
+    /// How many offsets follow `earlier`, up to this one and with it; none if it is not earlier.
+    pub const fn since(self, earlier: Offset) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
+}
+
+impl fmt::Debug for Offset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn offsets_are_counted_from_before_the_first() {
+        let (one, five) = (Offset::ZERO.next(), Offset::new(5));
+        assert_eq!((one, one.prev(), Offset::ZERO.prev()), (Offset::new(1), Offset::ZERO, Offset::ZERO));
+        assert_eq!((five.since(one), five.since(Offset::ZERO), one.since(five)), (4, 5, 0));
+        assert!(Offset::ZERO < one && one < five);
+    }
+}
