@@ -1,8 +1,6 @@
 //! What the threads of one gateway share, put together: the log, the directory and the shards'
 //! inboxes, and publishing, which touches all three.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use smallvec::SmallVec;
 
 use crate::hub::fault::Fault;
@@ -13,6 +11,7 @@ use crate::hub::topic::Topic;
 use super::directory::Directory;
 use super::inbox::Inbox;
 use super::log_cell::LogCell;
+use super::sync::{AtomicBool, Ordering};
 
 /// The log, the directory and the shards' inboxes. `M` is what a shard is sent.
 pub struct Bus<M> {

@@ -4,11 +4,9 @@
 //! after it has appended. So either the publisher sees the shard, or the event came before the head
 //! that the stream starts at: no event falls between.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
-use dashmap::DashMap;
-
 use crate::hub::topic::Topic;
+
+use super::sync::{AtomicU64, DashMap, Ordering};
 
 /// The most shards that a gateway may have: a set of them is one machine word.
 pub const SHARDS_MAX: usize = 64;

@@ -4,9 +4,7 @@
 //! rests between two passes it does not want to be woken for new events: it looks at the log itself
 //! when its rest is over, or when it is told that the log would lap it before.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-
-use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use super::sync::{AtomicBool, AtomicU64, AtomicUsize, Ordering, Receiver, Sender, TrySendError, bounded, fence};
 
 use crate::hub::offset::Offset;
 
@@ -69,7 +67,9 @@ impl<M> Inbox<M> {
 
     /// Wakes the shard because the log has grown, unless it does not want to know yet.
     pub fn notify(&self) {
-        if self.listens.load(Ordering::SeqCst) {
+        // With the fence of `listen`: what the shard does not find when it looks, it is woken for.
+        fence(Ordering::SeqCst);
+        if self.listens.load(Ordering::Relaxed) {
             self.wake();
         }
     }
@@ -86,19 +86,21 @@ impl<M> Inbox<M> {
     }
 
     fn wake(&self) {
-        if !self.woken.swap(true, Ordering::SeqCst) {
+        if !self.woken.swap(true, Ordering::AcqRel) {
             (self.wake)();
         }
     }
 
     /// The shard is awake. It must look for messages and events after this.
     pub fn awake(&self) {
-        self.woken.store(false, Ordering::SeqCst);
+        // A swap and no store: it takes over what those did who found the shard woken already.
+        self.woken.swap(false, Ordering::AcqRel);
     }
 
     /// The shard starts or stops wanting to know of new events. After starting, it must look.
     pub fn listen(&self, listens: bool) {
-        self.listens.store(listens, Ordering::SeqCst);
+        self.listens.store(listens, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
     }
 
     /// Up to which offset of the log the shard has served its live streams.

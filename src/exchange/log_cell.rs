@@ -1,9 +1,6 @@
 //! The log that all cores read and publishers append to.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-
-use parking_lot::Mutex;
 
 use crate::hub::fault::Fault;
 use crate::hub::frame::{Draft, Frame};
@@ -12,6 +9,8 @@ use crate::hub::log::{self, Log, LogLimits, Placed, Read, Resume, Start, Window}
 use crate::hub::offset::Offset;
 use crate::hub::registry::History;
 use crate::hub::topic::Subscription;
+
+use super::sync::{AtomicU64, Mutex, Ordering};
 
 /// A namespace's log, shared.
 pub struct LogCell {

@@ -4,5 +4,6 @@
 pub mod directory;
 pub mod inbox;
 pub mod log_cell;
+mod sync;
 pub mod timers;
 pub mod bus;

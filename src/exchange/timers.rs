@@ -1,8 +1,10 @@
 //! The one wheel that all cores arm, and the wait of the one thread that turns it.
 
-use crate::hub::wheel::{Expired, TimerKey, Wheel};
-use parking_lot::{Condvar, Mutex};
 use std::time::Instant;
+
+use crate::hub::wheel::{Expired, TimerKey, Wheel};
+
+use super::sync::{Condvar, Mutex};
 
 /// A [`Wheel`] that any thread may arm and one thread, the ticker, waits on.
 ///
