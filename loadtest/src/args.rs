@@ -69,7 +69,7 @@ pub(crate) struct Run<S: clap::Args> {
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Server")]
 pub(crate) struct ServerArgs {
-    /// Built-in profile (floor, sluicegate, nchan, axum, node, pushpin, mercure, mercure-local, mercure-1,
+    /// Built-in profile (floor, floor-topics, sluicegate, nchan, axum, node, pushpin, mercure, mercure-local, mercure-1,
     /// mercure-1-local, centrifugo) or a file.toml
     #[arg(long, value_name = "NAME|FILE", default_value = "sluicegate")]
     pub(crate) profile: String,
@@ -158,6 +158,10 @@ pub(crate) struct TopicsArgs {
     #[arg(long, default_value_t = 100, value_parser = size)]
     #[serde(rename = "size_bytes")]
     pub(crate) size: usize,
+    /// Measure the floor that sends by topic too, right before
+    #[arg(long)]
+    #[serde(skip)]
+    pub(crate) with_floor: bool,
 }
 
 #[derive(Clone, Debug, clap::Args, Serialize)]
@@ -317,6 +321,9 @@ pub(crate) struct FloorServer {
     pub(crate) control: SocketAddr,
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=2))]
     pub(crate) threads: u8,
+    /// Send an event to the streams of its topic alone, one thread; a line is the topic, a blank and the data
+    #[arg(long, conflicts_with = "threads")]
+    pub(crate) by_topic: bool,
 }
 
 #[derive(Clone, Debug, clap::Args)]

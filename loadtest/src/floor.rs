@@ -1,5 +1,6 @@
-//! The floor: the least server there can be. It reads nothing but the end of each request head, knows no topics, and
-//! does one `send` of ready bytes per stream and event. What it costs is what the kernel asks for a delivery, and no
+//! The floor: the least server there can be. It reads nothing but the end of each request head, and does one `send` of
+//! ready bytes per stream and event: to all streams in the order in which they came, or, by topic, to those that an
+//! event is for, in the order of the events, as a gateway with many topics must. What it costs is what the kernel asks for a delivery, and no
 //! gateway on plain sockets can be under it without sending several events at once.
 //!
 //! Events come as lines on the control port; the frame around them has the length and shape of the gateway's.
@@ -27,7 +28,17 @@ pub(crate) fn serve(args: &FloorServer) -> Result<()> {
     streams::raise_descriptor_limit()?;
     let listener = listen(args.listen)?;
     let control = listen(args.control)?;
-    let senders: Vec<(Sockets, mpsc::Sender<Arc<[u8]>>)> = (0..args.threads)
+    if args.by_topic {
+        serve_by_topic(listener, &control);
+    } else {
+        serve_all(listener, &control, args.threads);
+    }
+    Ok(())
+}
+
+/// Every event goes to every stream, in the order in which they came.
+fn serve_all(listener: TcpListener, control: &TcpListener, threads: u8) {
+    let senders: Vec<(Sockets, mpsc::Sender<Arc<[u8]>>)> = (0..threads)
         .map(|_| {
             let sockets = Sockets::default();
             let (events, inbox) = mpsc::channel();
@@ -37,16 +48,63 @@ pub(crate) fn serve(args: &FloorServer) -> Result<()> {
         })
         .collect();
     let (sockets, events): (Vec<_>, Vec<_>) = senders.into_iter().unzip();
+    let mut turn = 0;
     thread::spawn(move || {
-        for (turn, connection) in listener.incoming().flatten().enumerate() {
-            let mut request = [0; 4096];
-            let _ = connection.set_read_timeout(Some(Duration::from_secs(1)));
-            let asked = matches!((&connection).read(&mut request), Ok(1..));
-            if asked && rustix::net::send(&connection, HEAD, SendFlags::NOSIGNAL) == Ok(HEAD.len()) {
-                sockets[turn % sockets.len()].lock().expect("no thread panics with it").push(connection.into());
-            }
+        accept(&listener, |_, socket| {
+            sockets[turn % sockets.len()].lock().expect("no thread panics with it").push(socket);
+            turn += 1;
+        });
+    });
+    read_lines(control, |number, line| {
+        let frame: Arc<[u8]> = chunk(number, line).into();
+        for sender in &events {
+            let _ = sender.send(Arc::clone(&frame));
         }
     });
+}
+
+/// An event goes to the streams of its topic alone. A topic is known by the number at its end, so that finding its
+/// sockets is one look into a list: what is measured is the walk over sockets in the order of the events.
+fn serve_by_topic(listener: TcpListener, control: &TcpListener) {
+    let topics = Arc::new(Mutex::new(Vec::<Vec<OwnedFd>>::new()));
+    let opened = Arc::clone(&topics);
+    thread::spawn(move || {
+        accept(&listener, |request, socket| {
+            let path = request.split(|byte| *byte == b' ').nth(1).unwrap_or_default();
+            let mut topics = opened.lock().expect("no thread panics with it");
+            // What has no number is as good as 0: there is no such client.
+            let topic = number_at_end(path).unwrap_or(0);
+            if topics.len() <= topic {
+                topics.resize_with(topic + 1, Vec::new);
+            }
+            topics[topic].push(socket);
+        });
+    });
+    read_lines(control, |number, line| {
+        let (topic, data) = line.split_at(memchr::memchr(b' ', line).unwrap_or(line.len()));
+        let frame = chunk(number, data.trim_ascii_start());
+        let mut topics = topics.lock().expect("no thread panics with it");
+        if let Some(sockets) = number_at_end(topic).and_then(|topic| topics.get_mut(topic)) {
+            sockets.retain(|socket| takes(socket, &frame));
+        }
+    });
+}
+
+/// Answers every stream that comes, and hands on its request and socket.
+fn accept(listener: &TcpListener, mut opened: impl FnMut(&[u8], OwnedFd)) {
+    for connection in listener.incoming().flatten() {
+        let mut request = [0; 4096];
+        let _ = connection.set_read_timeout(Some(Duration::from_secs(1)));
+        if let Ok(length @ 1..) = (&connection).read(&mut request)
+            && rustix::net::send(&connection, HEAD, SendFlags::NOSIGNAL) == Ok(HEAD.len())
+        {
+            opened(&request[..length], connection.into());
+        }
+    }
+}
+
+/// Hands on every line that comes, numbered in each connection.
+fn read_lines(control: &TcpListener, mut each: impl FnMut(u64, &[u8])) {
     for connection in control.incoming().flatten() {
         let mut lines = BufReader::new(connection);
         let mut line = Vec::new();
@@ -55,23 +113,26 @@ pub(crate) fn serve(args: &FloorServer) -> Result<()> {
             if lines.read_until(b'\n', &mut line).unwrap_or(0) == 0 {
                 break;
             }
-            let frame: Arc<[u8]> = chunk(number, line.trim_ascii_end()).into();
-            for sender in &events {
-                let _ = sender.send(Arc::clone(&frame));
-            }
+            each(number, line.trim_ascii_end());
         }
     }
-    Ok(())
 }
 
 fn send_each(sockets: &Sockets, inbox: &mpsc::Receiver<Arc<[u8]>>) {
     for frame in inbox {
-        // A socket that does not take the whole frame is dropped: the client will say so.
-        let whole = |socket: &OwnedFd| {
-            rustix::net::send(socket, &frame, SendFlags::NOSIGNAL | SendFlags::DONTWAIT) == Ok(frame.len())
-        };
-        sockets.lock().expect("no thread panics with it").retain(whole);
+        sockets.lock().expect("no thread panics with it").retain(|socket| takes(socket, &frame));
     }
+}
+
+/// Whether a socket took the whole frame. One that does not is dropped: the client will say so.
+fn takes(socket: &OwnedFd, frame: &[u8]) -> bool {
+    rustix::net::send(socket, frame, SendFlags::NOSIGNAL | SendFlags::DONTWAIT) == Ok(frame.len())
+}
+
+/// The number after the last slash.
+fn number_at_end(topic: &[u8]) -> Option<usize> {
+    let digits = topic.rsplit(|byte| *byte == b'/').next()?;
+    std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
 fn chunk(number: u64, data: &[u8]) -> Vec<u8> {
@@ -107,5 +168,11 @@ mod tests {
             .unwrap();
         assert!(reader.is_at_rest());
         assert_eq!(seen, [b"hello"]);
+    }
+
+    #[test]
+    fn a_topic_is_known_by_the_number_at_its_end() {
+        let topics = [&b"/events/load/topics-1-0/12"[..], b"load/x/0", b"7", b"load/x", b"load/", b""];
+        assert_eq!(topics.map(number_at_end), [Some(12), Some(0), Some(7), None, None, None]);
     }
 }

@@ -12,8 +12,10 @@ use crate::Result;
 pub(crate) const COMPARED: [&str; 8] =
     ["floor", "sluicegate", "nchan", "axum", "node", "pushpin", "mercure", "centrifugo"];
 
-const BUILT_IN: [(&str, &str); 11] = [
+const BUILT_IN: [(&str, &str); 12] = [
     ("floor", include_str!("../profiles/floor.toml")),
+    // The floor of many topics.
+    ("floor-topics", include_str!("../profiles/floor-topics.toml")),
     ("sluicegate", include_str!("../profiles/sluicegate.toml")),
     ("nchan", include_str!("../profiles/nchan.toml")),
     ("axum", include_str!("../profiles/axum.toml")),
@@ -85,7 +87,7 @@ pub(crate) struct Publish {
     pub(crate) pipelined: bool,
     /// Several events in one request, if the server takes such.
     pub(crate) batch: Option<Batch>,
-    /// No HTTP: these bytes are sent, and no reply comes.
+    /// No HTTP: these bytes are sent for each event, and no reply comes. A batch is as many of them.
     pub(crate) raw: Option<String>,
 }
 
@@ -308,7 +310,8 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_said_in_one_line() {
-        for (name, expected) in [("nowhere", "one of floor, sluicegate"), ("/nowhere.toml", "cannot read the profile")]
+        for (name, expected) in
+            [("nowhere", "one of floor, floor-topics, sluicegate"), ("/nowhere.toml", "cannot read the profile")]
         {
             let problem = Profile::named(name).unwrap_err();
             assert!(problem.contains(expected) && problem.lines().count() == 1, "{problem}");

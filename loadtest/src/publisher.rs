@@ -201,7 +201,7 @@ impl Requests {
         write(&mut data);
         let publish = &self.publish;
         if let Some(raw) = &publish.raw {
-            return put(raw, "", &data, Escape::None, bytes);
+            return put(raw, topic, &data, Escape::None, bytes);
         }
         let mut body = Vec::new();
         put(&publish.body, &escaped(topic), &data, publish.escape, &mut body);
@@ -215,6 +215,12 @@ impl Requests {
         layout: &Layout,
         bytes: &mut Vec<u8>,
     ) -> Result<()> {
+        if self.publish.raw.is_some() {
+            for (topic, event) in events {
+                self.one(topic, bytes, |data| layout.write(event, data));
+            }
+            return Ok(());
+        }
         let batch = self.publish.batch.as_ref().ok_or("the server takes no batches")?;
         let mut body = batch.before.clone().into_bytes();
         let mut data = Vec::new();
@@ -232,7 +238,7 @@ impl Requests {
     }
 
     pub(crate) fn takes_batches(&self) -> bool {
-        self.publish.batch.is_some()
+        self.publish.raw.is_some() || self.publish.batch.is_some()
     }
 
     fn request(&self, path: &str, headers: &BTreeMap<String, String>, topic: &str, body: &[u8], bytes: &mut Vec<u8>) {

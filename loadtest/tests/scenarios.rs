@@ -223,6 +223,17 @@ fn honest_gateways_pass() {
 }
 
 #[test]
+fn the_floor_sends_to_all_or_by_topic() {
+    for (words, expected) in [
+        ("fanout --profile floor --streams 20 --rate 20 --seconds 1 --warmup 0", "400 of 400"),
+        ("topics --profile floor-topics --streams 20 --topics 5 --batch 50 --rate 5 --seconds 1", "3,000 of 3,000"),
+    ] {
+        let (ok, out, problem) = load(&words.split(' ').collect::<Vec<_>>());
+        assert!(ok && out.contains(expected), "{words}: {problem}\n{out}");
+    }
+}
+
+#[test]
 fn departures_from_exactly_once_are_told_apart() {
     let topics = "topics --streams 3 --batch 10 --rate 5 --seconds 1";
     // Side by side, since each waits a while for what is missing.

@@ -36,7 +36,7 @@ use crate::{
 pub(crate) fn run(args: Args) -> Result<bool> {
     match args.scenario {
         Scenario::Fanout(args) => with_book(&args, fanout::run),
-        Scenario::Topics(args) => alone("topics", &args, topics::measure),
+        Scenario::Topics(args) => with_book(&args, topics::run),
         Scenario::Connect(args) => alone("connect", &args, connect::measure),
         Scenario::Storm(args) => alone("storm", &args, storm::measure),
         Scenario::Slow(args) => alone("slow", &args, slow::measure),
@@ -46,7 +46,7 @@ pub(crate) fn run(args: Args) -> Result<bool> {
         Scenario::Publish(args) => alone("publish", &args, publish::measure),
         Scenario::Ratios(args) => with_book(&args, |ratios, target, book| {
             table::columns(target, book);
-            ratios::fill(ratios, target, book).map(drop)
+            ratios::fill(ratios, target, book)
         }),
         Scenario::Scale(args) => with_book(&args, |scale, target, book| {
             table::columns(target, book);

@@ -17,8 +17,8 @@ use crate::{
 const MUST_REACH: [(f64, f64, Option<f64>); 3] =
     [(10.0, 1.15, None), (100.0, 0.15, Some(250.0)), (200.0, 0.08, Some(300.0))];
 
-/// Adds a row for each rate; returns the floor's send in µs, if it was measured.
-pub(crate) fn fill(args: &RatiosArgs, target: &Target, book: &mut Book) -> Result<Option<f64>> {
+/// Adds a row for each rate.
+pub(crate) fn fill(args: &RatiosArgs, target: &Target, book: &mut Book) -> Result<()> {
     let floor = Target::built_in("floor")?;
     let mut floors = Vec::new();
     let mut servers = vec![Vec::new(); args.rates.len()];
@@ -54,7 +54,7 @@ pub(crate) fn fill(args: &RatiosArgs, target: &Target, book: &mut Book) -> Resul
         ];
         book.add(TableRow::new(&measure, "µs", cells, must.map(|must| (must, whole && fast))));
     }
-    Ok(floor)
+    Ok(())
 }
 
 /// Adds the row of the time to the last stream.

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::{
-    book::Outcome,
+    book::{Book, Outcome},
     fresh_topic,
     window::{Measured, Window, soon},
 };
@@ -32,6 +32,24 @@ pub(crate) struct Figures {
     pub(crate) cpu_us: Option<f64>,
     pub(crate) client_cpu_us: Option<f64>,
     pub(crate) missing: u64,
+}
+
+/// The floor that walks its sockets as the events' topics come.
+pub(crate) const FLOOR: &str = "floor-topics";
+
+pub(crate) fn run(args: &TopicsArgs, target: &Target, book: &mut Book) -> Result<()> {
+    let floor = if args.with_floor {
+        let floor = Target::built_in(FLOOR)?;
+        book.take("topics", &floor, measure(args, &floor))
+    } else {
+        None
+    };
+    let server = book.take("topics", target, measure(args, target));
+    let cpu = |outcome: Option<Outcome<Figures>>| outcome.and_then(|outcome| outcome.figures.cpu_us);
+    if let (Some(floor), Some(server)) = (cpu(floor), cpu(server)) {
+        println!("  {:.2} times the floor that walks its sockets in the same order", server / floor);
+    }
+    Ok(())
 }
 
 pub(crate) fn measure(args: &TopicsArgs, target: &Target) -> Result<Outcome<Figures>> {
