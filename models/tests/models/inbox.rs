@@ -8,7 +8,8 @@
 //! - `awake` stores instead of swapping;
 //! - `wake` wakes first and notes that afterwards;
 //! - `listen` without its fence, `notify` without its fence;
-//! - `push` asks whether the shard listens.
+//! - `push` or `endanger` asks whether the shard listens;
+//! - `endanger` wakes first and says why afterwards.
 
 use std::sync::Arc;
 
@@ -16,6 +17,7 @@ use loom::sync::atomic::{AtomicU64, Ordering};
 use loom::thread;
 use sluicegate_models::exchange::inbox::Inbox;
 use sluicegate_models::exchange::sync::Receiver;
+use sluicegate_models::hub::offset::Offset;
 
 use super::waker::Waker;
 
@@ -42,7 +44,7 @@ impl World {
 
     fn publish(&self, offset: u64) {
         self.head.fetch_max(offset, Ordering::Release);
-        self.inbox.notify_of(offset, offset);
+        self.inbox.notify_of(Offset::new(offset), Offset::new(offset));
     }
 
     fn push(&self, message: Message) {
@@ -113,5 +115,23 @@ fn what_was_published_during_a_rest_is_found_at_its_end() {
         thread::spawn(move || publisher.publish(1));
         thread::spawn(move || ticker.push(Message::RestIsOver));
         world.shard(&mail, true, 1, 0);
+    });
+}
+
+#[test]
+fn a_shard_that_rests_is_woken_for_danger() {
+    loom::model(|| {
+        let (world, mail) = World::new();
+        world.inbox.listen(false);
+        let (publisher, sender) = (world.clone(), world.clone());
+        thread::spawn(move || publisher.inbox.endanger());
+        thread::spawn(move || sender.push(Message::Word(1)));
+        let (mut endangered, mut taken) = (false, 0);
+        while !endangered || taken < 1 {
+            world.waker.sleep();
+            world.inbox.awake();
+            taken += usize::from(mail.try_recv().is_some());
+            endangered |= world.inbox.take_endangered();
+        }
     });
 }

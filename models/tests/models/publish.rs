@@ -15,6 +15,7 @@ use sluicegate_models::hub::event::Event;
 use sluicegate_models::hub::frame::{Draft, Topics};
 use sluicegate_models::hub::id::Epoch;
 use sluicegate_models::hub::log::{LogLimits, Resume};
+use sluicegate_models::hub::offset::Offset;
 use sluicegate_models::hub::topic::{Subscription, Topic};
 
 use super::waker::Waker;
@@ -31,14 +32,14 @@ fn model(enter: fn(&Bus<()>, &Topic)) {
         let limits = LogLimits { events: 4, bytes: 1 << 16, age_ns: u64::MAX };
         let bus = Arc::new(Bus::new(LogCell::new(Epoch::new(1), limits), vec![inbox], None));
         // It is far from being lapped, so that nothing but the directory has it woken.
-        bus.inbox(0).set_position(u64::MAX);
+        bus.inbox(0).set_position(Offset::new(u64::MAX));
         let publisher = bus.clone();
         let topics = Topics::from_elem(topic.clone(), 1);
         let event = Draft::encode(topics, &Event::new("x"), bus.log.epoch()).unwrap();
         thread::spawn(move || publisher.publish(vec![event], 1).unwrap());
         enter(&bus, &topic);
         let (_, mut position) = bus.log.start(&Resume::Now, &subscription);
-        while position < 1 {
+        while position < Offset::new(1) {
             waker.sleep();
             bus.inbox(0).awake();
             position = bus.log.head();
