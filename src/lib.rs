@@ -10,7 +10,7 @@ pub mod ops;
 pub mod net;
 mod gateway;
 
-pub use gateway::{Builder, Gateway, Publisher, ReloadError, StartError};
+pub use gateway::{Builder, Gateway, IntoTopics, PublishError, Publisher, ReloadError, StartError};
 pub use hub::event::Event;
 pub use hub::fault::Fault;
 pub use hub::id::EventId;

@@ -1,6 +1,7 @@
 //! What a gateway is built from.
 
 use std::error::Error;
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -38,6 +39,14 @@ pub struct Builder {
     pub(super) handler: Option<Handler>,
     pub(super) methods: Option<Vec<Method>>,
     pub(super) source: Option<ReadConfig>,
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut builder = f.debug_struct("Builder");
+        builder.field("listen", &self.listen).field("control", &self.control).field("config", &self.config);
+        builder.field("handler", &self.handler.is_some()).finish_non_exhaustive()
+    }
 }
 
 impl Builder {
@@ -106,7 +115,7 @@ impl Builder {
         self
     }
 
-    /// Has [`Builder::run`] ask for the configuration again at each SIGHUP, and apply it as
+    /// Has [`Builder::run`] and [`Gateway::run_until_signal`] ask for the configuration again at each SIGHUP, and apply it as
     /// [`Gateway::reload`] does. Without this, SIGHUP ends the process as it always did.
     pub fn on_hangup(
         mut self,

@@ -4,6 +4,8 @@ use std::sync::atomic::Ordering;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use tokio_util::sync::CancellationToken;
+
 use crate::net::command::Command;
 
 use super::running::Gateway;
@@ -15,24 +17,34 @@ impl Gateway {
     /// Ends the gateway kindly: readiness fails; after `drain.delay` the listeners close; then the
     /// streams are ended over `drain.window`, each with what was published so far and a jittered
     /// `retry:`. Blocks until that is done.
-    pub fn drain(mut self) {
+    pub fn drain(self) {
+        self.drain_unless(&CancellationToken::new());
+    }
+
+    /// Drains, but for what is cut off.
+    pub(super) fn drain_unless(mut self, cut: &CancellationToken) {
         self.state.draining.store(true, Ordering::Relaxed);
         self.state.metrics.set_draining();
         let drain = self.state.config.load().drain.clone();
-        thread::sleep(drain.delay.get());
+        let delayed_ms = self.state.clock.now_ms().saturating_add(drain.delay.get().as_millis() as u64);
+        self.wait_while(cut, delayed_ms, || true);
         self.state.close();
         self.public_closing.cancel();
         let (window, retry) = (drain.window.get(), drain.retry.get());
         self.tell_shards(|| Command::Drain { window, retry });
         let gives_up_ms = self.state.clock.now_ms() + (window + drain.grace.get()).as_millis() as u64;
-        while self.state.bus.streams() > 0 && self.state.clock.now_ms() < gives_up_ms {
-            thread::sleep(DRAIN_POLL);
-        }
-        let cut = self.state.bus.streams();
-        if cut > 0 {
-            tracing::warn!(streams = cut, "cut off: they were still behind when drain.grace was over");
+        self.wait_while(cut, gives_up_ms, || self.state.bus.streams() > 0);
+        let streams = self.state.bus.streams();
+        if streams > 0 && !cut.is_cancelled() {
+            tracing::warn!(streams, "cut off: they were still behind when drain.grace was over");
         }
         self.stop();
+    }
+
+    fn wait_while(&self, cut: &CancellationToken, gives_up_ms: u64, condition: impl Fn() -> bool) {
+        while condition() && !cut.is_cancelled() && self.state.clock.now_ms() < gives_up_ms {
+            thread::sleep(DRAIN_POLL);
+        }
     }
 
     fn tell_shards(&self, command: impl Fn() -> Command) {

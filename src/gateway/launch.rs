@@ -61,7 +61,7 @@ impl Builder {
     /// # Errors
     /// If an address can't be listened on, or the system refuses a thread or a descriptor.
     pub fn start(self) -> Result<Gateway, StartError> {
-        let Builder { config, listen, control, handler, methods, source: _ } = self;
+        let Builder { config, listen, control, handler, methods, source } = self;
         let limit = descriptors::raise()?;
         let plan = Plan::new(limit, &config.limits);
         plan.log();
@@ -193,6 +193,7 @@ impl Builder {
             control_door,
             shards: shard_threads,
             ticker: Some(ticker),
+            source,
         })
     }
 }

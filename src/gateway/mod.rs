@@ -1,5 +1,6 @@
 //! A gateway: its parts put together, started, drained and stopped.
 
+mod topics;
 mod publisher;
 mod reload;
 mod running;
@@ -10,6 +11,7 @@ mod run;
 
 pub use builder::Builder;
 pub use launch::StartError;
-pub use publisher::Publisher;
+pub use publisher::{PublishError, Publisher};
 pub use reload::ReloadError;
 pub use running::Gateway;
+pub use topics::IntoTopics;

@@ -1,44 +1,103 @@
-//! A gateway that serves until a signal ends it.
+//! A gateway that serves until it is told to end.
 
 use std::io;
 
-use crate::ops::logging;
+use tokio::runtime::Runtime;
+use tokio_util::sync::CancellationToken;
+
 use crate::ops::shutdown::{Hangups, Signals};
 
 use super::builder::Builder;
 use super::launch::StartError;
-use super::reload::reload_at_hangups;
+use super::reload::{ReadConfig, reload_at_hangups};
+use super::running::Gateway;
 
 impl Builder {
-    /// Starts the gateway and serves until SIGTERM or SIGINT, then drains. A second signal ends the
-    /// process at once.
+    /// [`Builder::start`] and [`Gateway::run_until_signal`] in one.
     ///
     /// # Errors
-    /// As [`Builder::start`].
-    pub fn run(mut self) -> Result<(), StartError> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let ran = runtime.block_on(async {
-            let mut signals = Signals::new()?;
-            let source = self.source.take().map(|source| Ok::<_, io::Error>((Hangups::new()?, source))).transpose()?;
-            let gateway = self.start()?;
+    /// As these.
+    pub fn run(self) -> Result<(), StartError> {
+        // It listens before the gateway serves, so that no signal kills a gateway that has streams.
+        let told = Told::new(self.source.clone())?;
+        told.run(self.start()?);
+        Ok(())
+    }
+}
+
+impl Gateway {
+    /// Serves until SIGTERM or SIGINT, then drains; a second signal cuts that short. At SIGHUP it
+    /// reloads, if [`Builder::on_hangup`] says how. Of these signals the process learns nothing any
+    /// more, nor is it ended by them, even after this returns. Blocks: in an async program, wait as it
+    /// waits for signals, and then [`Gateway::drain`] on a thread that may block.
+    ///
+    /// # Errors
+    /// If the system refuses what it takes to wait.
+    pub fn run_until_signal(self) -> io::Result<()> {
+        let told = Told::new(self.source.clone())?;
+        told.run(self);
+        Ok(())
+    }
+
+    /// Serves until `end` is ready, then drains. The future runs on a tokio runtime on this thread,
+    /// which it blocks. No signal is listened to.
+    ///
+    /// # Errors
+    /// If the system refuses what it takes to wait.
+    pub fn run_until(self, end: impl Future<Output = ()>) -> io::Result<()> {
+        runtime()?.block_on(end);
+        self.drain();
+        Ok(())
+    }
+}
+
+fn runtime() -> io::Result<Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
+}
+
+/// What listens to signals.
+struct Told {
+    runtime: Runtime,
+    signals: Signals,
+    hangups: Option<(Hangups, ReadConfig)>,
+}
+
+impl Told {
+    fn new(source: Option<ReadConfig>) -> io::Result<Told> {
+        let runtime = runtime()?;
+        let (signals, hangups) = {
+            let _inside = runtime.enter();
+            (Signals::new()?, source.map(|source| Ok::<_, io::Error>((Hangups::new()?, source))).transpose()?)
+        };
+        Ok(Told { runtime, signals, hangups })
+    }
+
+    fn run(self, gateway: Gateway) {
+        let Told { runtime, mut signals, hangups } = self;
+        runtime.block_on(async {
             let signal = tokio::select! {
                 signal = signals.first() => signal,
-                never = reload_at_hangups(source, gateway.state.clone(), gateway.timers.clone()) => match never {},
+                never = reload_at_hangups(hangups, gateway.state.clone(), gateway.timers.clone()) => match never {},
             };
             tracing::info!(signal, streams = gateway.streams(), "draining; a second signal ends at once");
-            let drained = tokio::task::spawn_blocking(move || gateway.drain());
-            tokio::select! {
-                _ = drained => tracing::info!("drained"),
+            let cut = CancellationToken::new();
+            let mut drained = {
+                let cut = cut.clone();
+                tokio::task::spawn_blocking(move || gateway.drain_unless(&cut))
+            };
+            let ended = tokio::select! {
+                ended = &mut drained => ended,
                 signal = signals.second() => {
                     tracing::warn!(signal, "ended before streams were drained");
-                    logging::finish();
-                    std::process::exit(0);
+                    cut.cancel();
+                    drained.await
                 }
+            };
+            if ended.is_ok() && !cut.is_cancelled() {
+                tracing::info!("drained");
             }
-            Ok(())
         });
         // A file that can't be read to its end must not keep the process.
         runtime.shutdown_background();
-        ran
     }
 }

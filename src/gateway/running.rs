@@ -1,5 +1,6 @@
 //! A gateway that runs.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -13,7 +14,7 @@ use crate::ops::config::Config;
 use crate::ops::reload::Reloaded;
 
 use super::publisher::Publisher;
-use super::reload::{self, ReloadError};
+use super::reload::{self, ReadConfig, ReloadError};
 
 /// A running gateway. Dropping it closes all streams at once; [`Gateway::drain`] is kinder.
 pub struct Gateway {
@@ -27,6 +28,15 @@ pub struct Gateway {
     pub(super) control_door: Option<JoinHandle<()>>,
     pub(super) shards: Vec<JoinHandle<()>>,
     pub(super) ticker: Option<JoinHandle<()>>,
+    pub(super) source: Option<ReadConfig>,
+}
+
+impl fmt::Debug for Gateway {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut gateway = f.debug_struct("Gateway");
+        gateway.field("addresses", &self.addresses).field("control_address", &self.control_address);
+        gateway.field("streams", &self.streams()).finish_non_exhaustive()
+    }
 }
 
 impl Gateway {

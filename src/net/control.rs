@@ -17,7 +17,7 @@ use crate::ops::metrics::{CONTENT_TYPE, Source};
 use super::problem::{Problem, Refusal};
 use super::publish;
 use super::response::{self, TEXT};
-use super::state::State;
+use super::state::{NotPublished, State};
 use super::{admin, negotiation};
 
 pub(super) const READ_METHODS: &str = "GET, HEAD";
@@ -107,9 +107,9 @@ fn accept(state: &State, events: &[(Topics, Event<'_>)], ids: &mut String) -> Re
     let epoch = state.bus.log.epoch();
     let drafts = events.iter().map(|(topics, event)| Draft::encode(topics.clone(), event, epoch));
     let drafts = drafts.collect::<Result<Vec<_>, _>>()?;
-    let placed = state.publish(drafts, state.clock.now_ns()).map_err(|fault| match fault.field {
-        "gateway" => closing(),
-        _ => Problem::new(Refusal::BatchTooLarge, format!("the {fault}")),
+    let placed = state.publish(drafts, state.clock.now_ns()).map_err(|error| match error {
+        NotPublished::Closing => closing(),
+        NotPublished::TooLarge(fault) => Problem::new(Refusal::BatchTooLarge, format!("the {fault}")),
     })?;
     state.metrics.events_published(Source::Http, events.len() as u64);
     let mut offset = placed.first;

@@ -47,6 +47,15 @@ pub struct State {
     pub seed: AtomicU64,
 }
 
+/// Why drafts were not published.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NotPublished {
+    /// They do not fit into the log together.
+    TooLarge(Fault),
+    /// Nothing new is taken in.
+    Closing,
+}
+
 impl State {
     /// How many sockets are open, streams and connections to the public listener together.
     pub fn sockets(&self) -> usize {
@@ -56,15 +65,15 @@ impl State {
     /// Publishes, unless the gateway is closing.
     ///
     /// # Errors
-    /// A [`Fault`] if the drafts do not fit into the log together, or the gateway is closing.
-    pub fn publish(&self, drafts: Vec<Draft>, now_ns: u64) -> Result<Placed, Fault> {
+    /// If the drafts do not fit into the log together, or the gateway is closing.
+    pub fn publish(&self, drafts: Vec<Draft>, now_ns: u64) -> Result<Placed, NotPublished> {
         // Counted before it is looked: so whoever closes and then finds none under way knows that
         // no event will be accepted after that.
         self.publishing.fetch_add(1, Ordering::SeqCst);
         let placed = if self.closing.load(Ordering::SeqCst) {
-            Err(Fault::new("gateway", "is closing its streams"))
+            Err(NotPublished::Closing)
         } else {
-            self.bus.publish(drafts, now_ns)
+            self.bus.publish(drafts, now_ns).map_err(NotPublished::TooLarge)
         };
         self.publishing.fetch_sub(1, Ordering::SeqCst);
         placed

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use sluicegate::{Builder, Event, Gateway, Reply, Request, Schedule, StreamReply, Topic};
+use sluicegate::{Builder, Event, EventId, Gateway, PublishError, Reply, Request, Schedule, StreamReply, Topic};
 
 use crate::support::{Conversation, Item, Metrics, SOON, within};
 
@@ -34,20 +34,110 @@ fn publishing_from_inside() {
     let mut stream = subscribe(address, "/events/news");
     assert!(within(SOON, || gateway.streams() == 1));
     let publisher = gateway.publisher();
-    let id = publisher.publish(&topic("news"), &Event::new("a\nb").event("flash")).unwrap().expect("an id");
+    let id = publisher.publish(topic("news"), Event::new("a\nb").event("flash")).unwrap().expect("an id");
     let event = stream.event();
     assert_eq!((&*event.event, &*event.data, &*event.id), ("flash", "a\nb", id.as_str()));
-    assert_eq!(publisher.publish(&topic("news"), &Event::new("live").keep(false)).unwrap(), None);
+    assert_eq!(publisher.publish(topic("news"), Event::new("live").keep(false)).unwrap(), None);
     stream.expect_data("live");
 
-    let fault = publisher.publish(&topic("news"), &Event::new("x").id("a\rb")).unwrap_err();
-    assert_eq!(fault.field, "id");
     let metrics = Metrics::of(gateway.control_address().unwrap());
     assert_eq!(metrics.get("sluicegate_events_published_total{source=\"library\"}"), 2.0);
-    // A publisher may outlive its gateway: it then publishes to nobody.
+    // A publisher may outlive its gateway.
     drop(gateway);
     assert!(stream.is_closed_within(SOON));
-    let _ = publisher.publish(&topic("news"), &Event::new("late"));
+    assert_eq!(publisher.publish("news", Event::new("late")), Err(PublishError::Closing));
+}
+
+#[test]
+fn an_event_may_have_several_topics() {
+    let gateway = builder().start().unwrap();
+    let address = gateway.addresses()[0];
+    let publisher = gateway.publisher();
+    let mut streams = ["/events/a", "/events/b", "/events?topic=a&topic=b"].map(|target| subscribe(address, target));
+    let both = [topic("a"), topic("b")];
+    let listed = both.to_vec();
+    let ids = [
+        publisher.publish(["a", "b"], Event::new("1")),
+        publisher.publish(&both, Event::new("2")),
+        publisher.publish(both.clone(), Event::new("3")),
+        publisher.publish(both.as_slice(), Event::new("4")),
+        publisher.publish(both.to_vec(), Event::new("5")),
+        publisher.publish(&listed, Event::new("6")),
+        publisher.publish(["a", "b"].as_slice(), Event::new("7")),
+    ];
+    let ids = ids.map(|id| id.unwrap().unwrap().to_string());
+    for stream in &mut streams {
+        for (id, data) in ids.iter().zip(1..) {
+            assert_eq!(stream.expect_data(&data.to_string()).id, *id);
+        }
+    }
+    publisher.publish("a", Event::new("end")).unwrap();
+    publisher.publish(&String::from("b"), Event::new("end")).unwrap();
+    for stream in &mut streams {
+        stream.expect_data("end");
+    }
+}
+
+#[test]
+fn a_batch_is_published_whole_or_not_at_all() {
+    let gateway = builder().start().unwrap();
+    let publisher = gateway.publisher();
+    let mut stream = subscribe(gateway.addresses()[0], "/events?match=**");
+    let batch = [
+        ("a", Event::new("1")),
+        ("b", Event::new("2").keep(false)),
+        ("c", Event::new("3").id("own")),
+        ("d", Event::new("4")),
+    ];
+    let ids = publisher.publish_batch(batch.clone()).unwrap();
+    let given: Vec<_> = (1..=4).map(|n| stream.expect_data(&n.to_string()).id).collect();
+    assert_eq!(given[2], "own");
+    let known: Vec<_> = ids.iter().map(|id| id.as_ref().map(EventId::as_str)).collect();
+    assert_eq!(known, [Some(&*given[0]), None, None, Some(&*given[3])]);
+    assert_eq!(publisher.publish_batch(batch.iter().map(|(topic, event)| (*topic, event))).unwrap().len(), 4);
+    (1..=4).for_each(|n| drop(stream.expect_data(&n.to_string())));
+    assert_eq!(publisher.publish_batch::<&str, Event<'_>>([]).unwrap(), []);
+
+    let wrong = [("a", Event::new("5")), ("b", Event::new("6").event("x\ny")), ("c", Event::new("7"))];
+    let PublishError::Invalid { index, fault, .. } = publisher.publish_batch(wrong).unwrap_err() else { panic!() };
+    assert_eq!((index, fault.field), (1, "event"));
+    let error = publisher.publish("a/*", Event::new("8")).unwrap_err();
+    let source = std::error::Error::source(&error).unwrap().to_string();
+    assert!(source.starts_with("topic: "), "{source}");
+    let none: [Topic; 0] = [];
+    let error = publisher.publish(none, Event::new("9")).unwrap_err();
+    assert!(matches!(&error, PublishError::Invalid { index: 0, fault, .. } if fault.field == "topic"), "{error:?}");
+    let events = 1_000_000;
+    let error = publisher.publish_batch((0..events).map(|_| ("a", Event::new("x")))).unwrap_err();
+    assert!(matches!(error, PublishError::TooLarge { .. }), "{error:?}");
+    publisher.publish("a", Event::new("end")).unwrap();
+    stream.expect_data("end");
+}
+
+#[test]
+fn a_gateway_serves_until_a_future_is_ready() {
+    let mut config = sluicegate::Config::parse("[drain]\nwindow = \"100ms\"\n", "drain.toml".as_ref()).unwrap();
+    config.listen = toml::Value::try_from(["127.0.0.1:0"]).unwrap().try_into().unwrap();
+    config.control = ANY_PORT.into();
+    let gateway = Builder::from_config(config).start().unwrap();
+    let (publisher, address) = (gateway.publisher(), gateway.addresses()[0]);
+    let (end, ended) = tokio::sync::oneshot::channel();
+    let serving = std::thread::spawn(move || {
+        gateway.run_until(async {
+            // A timer shows that the runtime has them.
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            ended.await.unwrap();
+        })
+    });
+    let mut stream = subscribe(address, "/events/a");
+    publisher.publish("a", Event::new("x")).unwrap();
+    stream.expect_data("x");
+    end.send(()).unwrap();
+    serving.join().unwrap().unwrap();
+    assert!(matches!(stream.item(), Some(Item::Retry(_))));
+    assert_eq!(stream.item(), None);
+    stream.expect_end();
+    assert_eq!(publisher.publish("a", Event::new("late")), Err(PublishError::Closing));
 }
 
 #[test]
@@ -81,7 +171,7 @@ fn a_timer_of_a_stream_goes_with_it() {
     }
     assert!(began.elapsed() >= 4 * period, "{:?}", began.elapsed());
     // The same stream has its topics, too.
-    gateway.publisher().publish(&topic("news"), &Event::new("flash")).unwrap();
+    gateway.publisher().publish(topic("news"), Event::new("flash")).unwrap();
     assert!((0..100).any(|_| stream.event().data == "flash"));
     assert!(within(SOON, || entries() == idle + 1.0), "{} entries, {idle} before", entries());
 
@@ -132,7 +222,7 @@ fn a_handler_may_leave_requests_to_the_gateway() {
         assert!(body.is_empty() || response.body == body, "{}", response.body);
     }
     let mut stream = subscribe(gateway.addresses()[0], "/events/a");
-    gateway.publisher().publish(&topic("a"), &Event::new("x")).unwrap();
+    gateway.publisher().publish(topic("a"), Event::new("x")).unwrap();
     stream.expect_data("x");
 }
 
@@ -143,7 +233,7 @@ fn a_drain_ends_streams_kindly() {
     config.control = ANY_PORT.into();
     let gateway = Builder::from_config(config).start().unwrap();
     let mut streams: Vec<_> = (0..10).map(|_| subscribe(gateway.addresses()[0], "/events/a")).collect();
-    gateway.publisher().publish(&topic("a"), &Event::new("last")).unwrap();
+    gateway.publisher().publish(topic("a"), Event::new("last")).unwrap();
     gateway.drain();
     for stream in &mut streams {
         stream.expect_data("last");
