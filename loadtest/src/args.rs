@@ -5,7 +5,10 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use clap::{Parser, Subcommand};
 use serde::Serialize;
 
-use crate::{fleet::PROCESSES_MAX, payload};
+use crate::payload;
+
+/// Client processes, at most.
+pub(crate) const PROCESSES_MAX: u32 = 64;
 
 /// Opens many event streams, publishes, checks every delivery, and prints what it cost the server.
 #[derive(Debug, Parser)]

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -245,11 +244,6 @@ fn unwrap(data: &[u8], path: &str) -> Option<Vec<u8>> {
         Value::String(text) => Some(text.clone().into_bytes()),
         other => Some(other.to_string().into_bytes()),
     }
-}
-
-/// Nanoseconds from 1 µs to 10 minutes, in steps of 0.1 %.
-pub(crate) fn histogram() -> Histogram<u64> {
-    Histogram::new_with_bounds(1_000, 600_000_000_000, 3).expect("the bounds are constants")
 }
 
 #[cfg(test)]

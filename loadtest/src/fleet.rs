@@ -13,6 +13,7 @@ use std::{
 
 use crate::{
     Result,
+    args::PROCESSES_MAX,
     checker::{Reading, Span},
     clock::Clock,
     process::{Cpu, Process},
@@ -305,9 +306,6 @@ fn fresh_source() -> u8 {
     let used = USED.fetch_add(1, Ordering::Relaxed);
     (std::process::id().wrapping_add(used) % 250) as u8 + 1
 }
-
-/// Client processes, at most.
-pub(crate) const PROCESSES_MAX: u32 = 64;
 
 /// How many processes hold so many streams.
 fn processes_for(streams: u32, wanted: u32) -> Result<u32> {

@@ -61,6 +61,12 @@ impl TableRow {
     pub(crate) fn new(measure: &str, unit: &str, cells: Vec<Cell>, target: Option<(String, bool)>) -> Self {
         Self { measure: measure.to_owned(), unit: unit.to_owned(), cells, target }
     }
+
+    /// A measure that could not be taken.
+    pub(crate) fn failed(measure: &str, must: &str) -> Self {
+        let cells = vec![Cell::default(), Cell::words("not measured"), Cell::default()];
+        Self::new(measure, "", cells, Some((must.to_owned(), false)))
+    }
 }
 
 /// The table as Markdown.
@@ -134,12 +140,12 @@ mod tests {
 
     #[test]
     fn a_curve_ends_where_there_are_no_more_values() {
-        let mut times = crate::checker::histogram();
+        let mut times = crate::tally::histogram();
         (1..=1_000).for_each(|ms| times.record(ms * 1_000_000).unwrap());
         let curve = percentiles(&times);
         assert_eq!(curve.len(), 25, "three nines");
         assert!((curve[8].quantile - 0.9).abs() < 1e-9 && (curve[8].ms - 900.0).abs() < 1.0);
-        assert!(percentiles(&crate::checker::histogram()).is_empty());
+        assert!(percentiles(&crate::tally::histogram()).is_empty());
     }
 
     #[test]

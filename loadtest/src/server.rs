@@ -16,9 +16,8 @@ use crate::{
     args::{Launch, ServerArgs},
     process::{Process, Processes},
     profile::{Profile, Start, fill},
-    publisher,
     record::Contender,
-    streams,
+    request, streams,
 };
 
 /// A server that does not listen by then has failed.
@@ -188,7 +187,7 @@ impl Server {
             return false;
         }
         match self.profile.start.as_ref().and_then(|start| start.ready.as_deref()) {
-            Some(path) => publisher::get(self.streams, path).is_ok(),
+            Some(path) => request::get(self.streams, path).is_ok(),
             None => true,
         }
     }

@@ -11,7 +11,8 @@ use std::{
     net::{Ipv4Addr, SocketAddr, SocketAddrV4},
     os::fd::OwnedFd,
     rc::Rc,
-    time::Duration,
+    sync::atomic::{AtomicU32, Ordering},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -73,6 +74,13 @@ impl Topic {
             Self::Own { topics, .. } => Keys::ByTopic(*topics),
         }
     }
+}
+
+/// A topic that no other run has used, so that a server that already runs has no history of it.
+pub(crate) fn fresh_topic(name: &str) -> String {
+    static USED: AtomicU32 = AtomicU32::new(0);
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
+    format!("load/{name}-{since:x}-{}", USED.fetch_add(1, Ordering::Relaxed))
 }
 
 /// Streams to open.

@@ -20,7 +20,7 @@ const LABEL: f64 = 11.0;
 /// The main measures of the record's table as an SVG file of its own; `None` if there is nothing to draw.
 pub(crate) fn comparison_plot(record: &Record) -> Option<String> {
     let table = record.table.as_ref()?;
-    let palette = super::palette(record);
+    let palette = Palette::of_record(record);
     let is_main = |row: &&TableRow| MAIN.iter().any(|word| row.measure.to_lowercase().contains(word));
     let main: Vec<&TableRow> = table.rows.iter().filter(is_main).collect();
     let mut panels = panels(table, main.into_iter(), &palette);

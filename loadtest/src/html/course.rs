@@ -166,7 +166,7 @@ mod tests {
         let groups = groups(&record);
         let group = &groups[group];
         let mut html = Markup::default();
-        plot(&mut html, group, group.runs[run], &Scales::of(group)?, &super::super::palette(&record), 268.0);
+        plot(&mut html, group, group.runs[run], &Scales::of(group)?, &Palette::of_record(&record), 268.0);
         Some(html.finish())
     }
 

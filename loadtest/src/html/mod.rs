@@ -3,7 +3,7 @@
 //! [`page()`] is the page from top to bottom, [`table`] its side-by-side table, [`runs`] sets
 //! beside each other what can be compared. The plots are
 //! [`percentiles`], [`course`], [`columns`] and [`bars`]; what they are drawn with is [`frame`], [`axis`],
-//! [`mod@palette`], [`lettering`], [`svg`] and [`markup`]. [`comparison`] draws the side-by-side
+//! [`palette`], [`lettering`], [`svg`] and [`markup`]. [`comparison`] draws the side-by-side
 //! table, here and for a README.
 
 mod page;
@@ -27,7 +27,6 @@ mod sample;
 
 use std::{fs, path::Path};
 
-use self::palette::Palette;
 use crate::{Result, record::Record};
 
 pub(crate) use self::{comparison::comparison_plot, page::page};
@@ -42,14 +41,6 @@ pub(crate) fn render(file: &Path, plot: bool) -> Result<String> {
         return Ok(page(&record));
     }
     comparison_plot(&record).ok_or_else(|| format!("{name} has no table with figures to plot"))
-}
-
-/// A colour for every server that the record names, wherever it does.
-fn palette(record: &Record) -> Palette {
-    let contenders = record.servers.iter().map(|server| server.name.as_str());
-    let runs = record.runs.iter().map(|run| run.server.as_str());
-    let columns = record.table.iter().flat_map(|table| &table.columns).map(String::as_str);
-    Palette::of(contenders.chain(runs).chain(columns))
 }
 
 #[cfg(test)]

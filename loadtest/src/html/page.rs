@@ -19,7 +19,7 @@ const GAP: f64 = 20.0;
 /// requests.
 pub(crate) fn page(record: &Record) -> String {
     let groups = runs::groups(record);
-    let palette = super::palette(record);
+    let palette = Palette::of_record(record);
     let scenarios = runs::distinct(groups.iter().map(|group| group.scenario)).join(", ");
     let title = if scenarios.is_empty() { "Load test".to_owned() } else { format!("Load test: {scenarios}") };
     let style = include_str!("page.css").to_owned() + include_str!("plot.css") + &palette::css();

@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use crate::record::Record;
+
 /// Told apart with any common colour blindness (after Okabe and Ito, differing in lightness too): on white, on dark.
 const COLOURS: [(&str, &str, &str); 9] = [
     ("floor", "#7a838c", "#8b949e"),
@@ -20,7 +22,15 @@ const COLOURS: [(&str, &str, &str); 9] = [
 pub(super) struct Palette(Vec<(String, usize)>);
 
 impl Palette {
-    pub(super) fn of<'a>(names: impl Iterator<Item = &'a str>) -> Self {
+    /// A colour for every server that the record names, wherever it does.
+    pub(super) fn of_record(record: &Record) -> Self {
+        let contenders = record.servers.iter().map(|server| server.name.as_str());
+        let runs = record.runs.iter().map(|run| run.server.as_str());
+        let columns = record.table.iter().flat_map(|table| &table.columns).map(String::as_str);
+        Self::of(contenders.chain(runs).chain(columns))
+    }
+
+    fn of<'a>(names: impl Iterator<Item = &'a str>) -> Self {
         let mut palette = Self(Vec::new());
         let (known, unknown): (Vec<_>, Vec<_>) = names.partition(|name| known(name).is_some());
         for name in known.into_iter().chain(unknown) {

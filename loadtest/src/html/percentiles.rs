@@ -152,7 +152,7 @@ mod tests {
     fn a_curve_for_each_run_and_a_label_for_each_server() {
         let record = sample::record();
         let mut html = Markup::default();
-        assert!(plot(&mut html, &groups(&record)[0], &super::super::palette(&record), 500.0));
+        assert!(plot(&mut html, &groups(&record)[0], &Palette::of_record(&record), 500.0));
         let svg = html.finish();
         assert_eq!(svg.matches("class=\"line\"").count(), 3);
         assert_eq!(svg.matches(">nchan</text>").count(), 1);
@@ -163,7 +163,7 @@ mod tests {
     fn no_distribution_no_plot() {
         let record = sample::record();
         let mut html = Markup::default();
-        assert!(!plot(&mut html, &groups(&record)[2], &super::super::palette(&record), 500.0));
+        assert!(!plot(&mut html, &groups(&record)[2], &Palette::of_record(&record), 500.0));
         assert_eq!(html.finish(), "");
     }
 }

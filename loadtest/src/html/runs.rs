@@ -136,7 +136,7 @@ mod tests {
     #[test]
     fn rates_stand_in_order_with_a_bar_for_every_server() {
         let record = sample::record();
-        let palette = super::super::palette(&record);
+        let palette = Palette::of_record(&record);
         let charts = by_rate(&groups(&record), "cpu_us", &palette);
         let (shared, columns) = &charts[0];
         assert_eq!((charts.len(), shared.as_str()), (1, "fanout: 10,000 streams · size 100 bytes"));

@@ -85,7 +85,7 @@ mod tests {
     fn a_row_tells_figures_what_is_missing_and_its_target() {
         let record = sample::record();
         let mut html = Markup::default();
-        table(&mut html, record.table.as_ref().expect("a table"), &super::super::palette(&record));
+        table(&mut html, record.table.as_ref().expect("a table"), &Palette::of_record(&record));
         let html = html.finish();
         let row = "storm: the last is whole<small> s</small></th><td>0.9</td>\
                    <td class=\"none\">missing: no replay</td>\
@@ -102,7 +102,7 @@ mod tests {
         let mut short = record.table.clone().expect("a table");
         short.rows[0].cells.truncate(1);
         let mut html = Markup::default();
-        table(&mut html, &short, &super::super::palette(&record));
+        table(&mut html, &short, &Palette::of_record(&record));
         assert!(html.finish().contains("<td class=\"none\">missing</td>"));
     }
 }

@@ -130,6 +130,11 @@ impl Book {
         }
     }
 
+    /// A table of floor and server, and the ratio between them.
+    pub(crate) fn set_columns(&mut self, target: &Target) {
+        self.table().columns = vec!["floor".to_owned(), target.name().to_owned(), "ratio".to_owned()];
+    }
+
     pub(crate) fn add(&mut self, row: TableRow) {
         self.table().rows.push(row);
     }

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{book::Outcome, fresh_topic};
+use super::book::Outcome;
 use crate::{
     Result,
     args::ConnectArgs,
@@ -11,6 +11,7 @@ use crate::{
     payload,
     report::grouped,
     server::Target,
+    streams::fresh_topic,
 };
 
 /// The streams are held for so long, to see that they stay.

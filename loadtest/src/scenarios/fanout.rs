@@ -4,7 +4,6 @@ use serde::Serialize;
 
 use super::{
     book::{Book, Outcome},
-    fresh_topic,
     window::{Measured, Window, soon},
 };
 use crate::{
@@ -16,6 +15,7 @@ use crate::{
     publisher::Publisher,
     report::{Quantiles, grouped},
     server::Target,
+    streams::fresh_topic,
 };
 
 /// What one run measured.

@@ -4,7 +4,7 @@ use std::{thread, time::Duration};
 
 use serde::Serialize;
 
-use super::{book::Outcome, fresh_topic};
+use super::book::Outcome;
 use crate::{
     Result,
     args::IdleArgs,
@@ -13,7 +13,7 @@ use crate::{
     payload,
     report::grouped,
     server::Target,
-    streams,
+    streams::{self, fresh_topic},
 };
 
 /// Before the memory of open streams is read.

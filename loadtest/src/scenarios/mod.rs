@@ -17,11 +17,7 @@ mod ticks;
 mod topics;
 mod window;
 
-use std::{
-    io::Write as _,
-    sync::atomic::{AtomicU32, Ordering},
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::io::Write as _;
 
 use book::{Book, Outcome};
 
@@ -45,11 +41,11 @@ pub(crate) fn run(args: Args) -> Result<bool> {
         Scenario::Ticks(args) => alone("ticks", &args, ticks::measure),
         Scenario::Publish(args) => alone("publish", &args, publish::measure),
         Scenario::Ratios(args) => with_book(&args, |ratios, target, book| {
-            table::columns(target, book);
+            book.set_columns(target);
             ratios::fill(ratios, target, book)
         }),
         Scenario::Scale(args) => with_book(&args, |scale, target, book| {
-            table::columns(target, book);
+            book.set_columns(target);
             scale::fill(scale, target, book)
         }),
         Scenario::Table(args) => with_book(&args, table::run),
@@ -86,11 +82,4 @@ fn alone<S: clap::Args, F: serde::Serialize>(
 /// To a pipe that closed early, too, without a panic.
 fn print(text: &str) -> Result<()> {
     std::io::stdout().write_all(text.as_bytes()).map_err(|error| format!("standard output: {error}"))
-}
-
-/// A topic that no other run has used, so that a server that already runs has no history of it.
-fn fresh_topic(name: &str) -> String {
-    static USED: AtomicU32 = AtomicU32::new(0);
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
-    format!("load/{name}-{since:x}-{}", USED.fetch_add(1, Ordering::Relaxed))
 }

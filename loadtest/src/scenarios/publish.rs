@@ -10,16 +10,17 @@ use std::{
 
 use serde::Serialize;
 
-use super::{book::Outcome, fresh_topic};
+use super::book::Outcome;
 use crate::{
     Result,
     args::PublishArgs,
     payload::{Event, Layout},
     process::Processes,
-    publisher::{self, Requests},
+    publisher::Requests,
     report::grouped,
+    request,
     server::Target,
-    streams,
+    streams::{self, fresh_topic},
 };
 
 /// Batches under way on a connection: one being taken while the next is on its way.
@@ -80,7 +81,7 @@ pub(crate) fn measure(args: &PublishArgs, target: &Target) -> Result<Outcome<Fig
 
 /// Sends the same request again and again; the number of replies.
 fn publish_until(control: SocketAddr, request: &[u8], until: Instant) -> Result<u64> {
-    let mut connection = publisher::connect(control)?;
+    let mut connection = request::connect(control)?;
     let from_server = connection.try_clone().map_err(|error| format!("publisher: {error}"))?;
     let mut replies = BufReader::with_capacity(64 * 1024, from_server);
     let (mut sent, mut answered) = (0, 0);
@@ -94,7 +95,7 @@ fn publish_until(control: SocketAddr, request: &[u8], until: Instant) -> Result<
         if sent == answered {
             return Ok(answered);
         }
-        publisher::read_reply(&mut replies)?;
+        request::read_reply(&mut replies)?;
         answered += 1;
     }
 }

@@ -3,7 +3,6 @@
 use super::{
     book::{Book, Outcome},
     fanout::{self, Figures},
-    table::failed,
 };
 use crate::{
     Result,
@@ -41,7 +40,7 @@ pub(crate) fn fill(args: &RatiosArgs, target: &Target, book: &mut Book) -> Resul
         let cpu = median(all.iter().filter_map(|(_, figures)| figures.cpu_us).collect());
         let p99 = median(all.iter().map(|(_, figures)| figures.latency.p99_ms).collect());
         let (Some(floor), Some(cpu), Some(p99)) = (floor, cpu, p99) else {
-            book.add(failed(&measure, must.as_deref().unwrap_or("measured")));
+            book.add(TableRow::failed(&measure, must.as_deref().unwrap_or("measured")));
             continue;
         };
         let whole = all.len() == args.rounds as usize && all.iter().all(|(is_right, _)| *is_right);
@@ -79,7 +78,7 @@ pub(crate) fn fill_time_to_last(load: &Load, rounds: u32, target: &Target, book:
             ];
             TableRow::new(&measure, "ms", cells, Some((must.to_owned(), server <= 1.1 * floor)))
         }
-        _ => failed(&measure, must),
+        _ => TableRow::failed(&measure, must),
     });
     Ok(())
 }

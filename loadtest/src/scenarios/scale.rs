@@ -1,6 +1,6 @@
 //! `scale`: whether a delivery costs more when there are many streams, and whether that is the kernel's doing.
 
-use super::{book::Book, fanout, table::failed};
+use super::{book::Book, fanout};
 use crate::{
     Result,
     args::{Load, ScaleArgs},
@@ -36,7 +36,7 @@ pub(crate) fn fill(args: &ScaleArgs, target: &Target, book: &mut Book) -> Result
             let cells = vec![say(floor), say(server), Cell::of(ratio, format!("{ratio:.2}"))];
             TableRow::new(&measure, "×", cells, Some((must.to_owned(), ratio <= 1.3)))
         }
-        _ => failed(&measure, must),
+        _ => TableRow::failed(&measure, must),
     });
     Ok(())
 }

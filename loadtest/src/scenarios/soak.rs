@@ -5,7 +5,6 @@ use serde::Serialize;
 
 use super::{
     book::Outcome,
-    fresh_topic,
     window::{Measured, Window, soon},
 };
 use crate::{
@@ -17,6 +16,7 @@ use crate::{
     publisher::Publisher,
     report::{Quantiles, grouped},
     server::Target,
+    streams::fresh_topic,
 };
 
 /// Before what is measured.

@@ -4,7 +4,7 @@ use std::{thread, time::Duration};
 
 use serde::Serialize;
 
-use super::{book::Outcome, fresh_topic, window::AFTER_NS};
+use super::{book::Outcome, window::AFTER_NS};
 use crate::{
     Result,
     args::StormArgs,
@@ -15,7 +15,7 @@ use crate::{
     publisher::Publisher,
     report::grouped,
     server::Target,
-    streams,
+    streams::{self, fresh_topic},
     tally::Expected,
 };
 

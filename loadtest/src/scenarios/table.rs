@@ -14,7 +14,7 @@ use crate::{
 
 pub(crate) fn run(args: &TableArgs, target: &Target, book: &mut Book) -> Result<()> {
     let (seconds, idle_seconds, rounds) = if args.quick { (4, 20, 1) } else { (10, 60, 2) };
-    columns(target, book);
+    book.set_columns(target);
 
     let load = Load { streams: 10_000, rate: 10.0, seconds, size: 100, warmup: 2, processes: 0 };
     let rates = vec![10.0, 100.0, 200.0];
@@ -37,17 +37,6 @@ pub(crate) fn run(args: &TableArgs, target: &Target, book: &mut Book) -> Result<
     fill_publish(&PublishArgs { connections: 2, batch: 1_000, seconds: 5, size: 100 }, target, book);
     fill_idle(&IdleArgs { streams: 18_000, seconds: idle_seconds }, target, book);
     Ok(())
-}
-
-/// What the cells of a row are, here and where `ratios` and `scale` stand alone.
-pub(crate) fn columns(target: &Target, book: &mut Book) {
-    book.table().columns = vec!["floor".to_owned(), target.name().to_owned(), "ratio".to_owned()];
-}
-
-/// A measure that could not be taken.
-pub(crate) fn failed(measure: &str, must: &str) -> TableRow {
-    let cells = vec![Cell::default(), Cell::words("not measured"), Cell::default()];
-    TableRow::new(measure, "", cells, Some((must.to_owned(), false)))
 }
 
 /// A row that needs no floor.
@@ -78,7 +67,7 @@ fn fill_topics(args: &TopicsArgs, rounds: u32, target: &Target, book: &mut Book)
             ];
             TableRow::new(&measure, "µs", cells, Some((must.to_owned(), cpu <= 1.25 * floor && is_right)))
         }
-        _ => failed(&measure, must),
+        _ => TableRow::failed(&measure, must),
     });
     Ok(())
 }
@@ -87,7 +76,7 @@ fn fill_connect(args: &ConnectArgs, target: &Target, book: &mut Book) {
     let (measure, must) = ("CPU a connect", "≤ 30 µs");
     let outcome = book.take("connect", target, connect::measure(args, target));
     book.add(outcome.map_or_else(
-        || failed(measure, must),
+        || TableRow::failed(measure, must),
         |outcome| {
             let connect::Figures { cpu_us, connects_per_second, .. } = outcome.figures;
             let said = format!("{cpu_us:.1} µs, {}/s", grouped(connects_per_second as u64));
@@ -107,7 +96,7 @@ fn fill_storm(args: &StormArgs, target: &Target, book: &mut Book) {
             let said = format!("{cpu:.2} s of CPU, {:.2} s of wall time, {lost}", outcome.figures.whole_s);
             alone(&measure, must, said, outcome.is_right() && cpu <= 2.0)
         }
-        _ => failed(&measure, must),
+        _ => TableRow::failed(&measure, must),
     });
 }
 
@@ -115,7 +104,7 @@ fn fill_publish(args: &PublishArgs, target: &Target, book: &mut Book) {
     let (measure, must) = ("batch publish, nobody subscribed", "≥ 300,000 events/s");
     let outcome = book.take("publish", target, publish::measure(args, target));
     book.add(outcome.map_or_else(
-        || failed(measure, must),
+        || TableRow::failed(measure, must),
         |outcome| {
             let rate = outcome.figures.events_per_second;
             alone(measure, must, format!("{} events/s", grouped(rate as u64)), rate >= 300_000.0)
@@ -131,7 +120,7 @@ fn fill_idle(args: &IdleArgs, target: &Target, book: &mut Book) {
         (format!("CPU of {streams} idle streams with 15 s heartbeats"), "≤ 1.5 % of a core"),
     ];
     let Some(outcome) = book.take("idle", target, idle::measure(args, target)) else {
-        return names.iter().for_each(|(measure, must)| book.add(failed(measure, must)));
+        return names.iter().for_each(|(measure, must)| book.add(TableRow::failed(measure, must)));
     };
     let figures = outcome.figures;
     // Each stream gets one in every 15 s, but for those that the first and the last moments cut off.

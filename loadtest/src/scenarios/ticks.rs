@@ -5,17 +5,17 @@ use std::fs;
 
 use serde::Serialize;
 
-use super::{book::Outcome, fresh_topic};
+use super::book::Outcome;
 use crate::{
     Result,
     args::TicksArgs,
-    checker::{Reading, Span, histogram},
+    checker::{Reading, Span},
     clock::Clock,
     fleet::{Fleet, Streams},
     report::{Quantiles, grouped},
     server::{Folder, Target},
-    streams::{self, Topic},
-    tally::{Expected, Spread},
+    streams::{self, Topic, fresh_topic},
+    tally::{Expected, Spread, histogram},
 };
 
 /// Before what is measured.

@@ -4,7 +4,6 @@ use serde::Serialize;
 
 use super::{
     book::{Book, Outcome},
-    fresh_topic,
     window::{Measured, Window, soon},
 };
 use crate::{
@@ -16,7 +15,7 @@ use crate::{
     publisher::{Publisher, Requests},
     report::{Quantiles, grouped},
     server::Target,
-    streams::Topic,
+    streams::{Topic, fresh_topic},
     tally::Expected,
 };
 

@@ -1,0 +1,76 @@
+//! Requests that are no streams: a connection for them, and the reply to one.
+
+use std::{
+    io::{BufRead, BufReader, Read, Write},
+    net::{SocketAddr, TcpStream},
+    time::{Duration, Instant},
+};
+
+use crate::{Result, http, streams};
+
+/// A server that answers nothing for so long has failed.
+const REPLY_PATIENCE: Duration = Duration::from_secs(20);
+
+/// A connection for publishing.
+pub(crate) fn connect(server: SocketAddr) -> Result<TcpStream> {
+    let connect = || {
+        let connection = TcpStream::connect_timeout(&server, Duration::from_secs(5))?;
+        connection.set_nodelay(true)?;
+        connection.set_read_timeout(Some(REPLY_PATIENCE))?;
+        connection.set_write_timeout(Some(REPLY_PATIENCE))?;
+        Ok(connection)
+    };
+    connect()
+        .map_err(|error: std::io::Error| format!("cannot connect to {server} to publish: {}", streams::plain(&error)))
+}
+
+/// Asks for a page; an error unless the answer is a 2xx.
+pub(crate) fn get(server: SocketAddr, path: &str) -> Result<()> {
+    let mut connection = connect(server)?;
+    write!(connection, "GET {path} HTTP/1.1\r\nhost: {server}\r\nconnection: close\r\n\r\n")
+        .map_err(|error| format!("asking {server} failed: {}", streams::plain(&error)))?;
+    read_reply(&mut BufReader::new(connection))
+}
+
+/// Reads one reply to its end; an error unless it is a 2xx.
+pub(crate) fn read_reply(replies: &mut BufReader<TcpStream>) -> Result<()> {
+    let told = |error: std::io::Error| format!("no reply to a publish: {}", streams::plain(&error));
+    let mut bytes = Vec::new();
+    let mut began = None;
+    while !bytes.ends_with(b"\r\n\r\n") {
+        let input = replies.fill_buf().map_err(told)?;
+        if input.is_empty() {
+            return Err("the server closed the publisher's connection".to_owned());
+        }
+        let line = memchr::memchr(b'\n', input).map_or(input.len(), |at| at + 1);
+        bytes.extend_from_slice(&input[..line]);
+        replies.consume(line);
+        if began.get_or_insert_with(Instant::now).elapsed() > REPLY_PATIENCE || bytes.len() > http::HEAD_BYTES_MAX {
+            return Err("a publish was answered without end".to_owned());
+        }
+    }
+    let head = http::head(&bytes)?.ok_or("a reply without a head")?;
+    let mut body = Vec::new();
+    match head.body {
+        http::Body::Counted(length) => {
+            replies.by_ref().take(length).read_to_end(&mut body).map_err(told)?;
+        }
+        http::Body::Chunked(mut chunked) => {
+            while chunked != http::Chunked::End {
+                let input = replies.fill_buf().map_err(told)?;
+                if input.is_empty() {
+                    return Err("the server closed the publisher's connection".to_owned());
+                }
+                let mut rest = input;
+                while let Some(piece) = chunked.next(&mut rest)? {
+                    body.extend_from_slice(piece);
+                }
+                let used = input.len() - rest.len();
+                replies.consume(used);
+            }
+        }
+        http::Body::UntilClose if head.status == 204 => {}
+        http::Body::UntilClose => return Err("a reply without a length".to_owned()),
+    }
+    if head.status / 100 == 2 { Ok(()) } else { Err(format!("a publish was {}", http::refusal(&head, &body))) }
+}
