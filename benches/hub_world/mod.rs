@@ -1,5 +1,6 @@
 //! What both benches of the core set up: logs, routes, and registries full of streams.
 
+use sluicegate::hub::bounds::Bounds;
 use sluicegate::hub::event::Event;
 use sluicegate::hub::frame::{Draft, Frame, Topics};
 use sluicegate::hub::id::{Epoch, EventId};
@@ -141,7 +142,7 @@ pub(crate) struct Shard {
 
 /// A shard and as many events, on topics of its cohorts in no order.
 pub(crate) fn shard(cohorts: usize, events: usize) -> Shard {
-    let mut registry = Registry::new(Offset::ZERO, 15_000, 1);
+    let mut registry = Registry::new(Offset::ZERO, 15_000, 1, Bounds::SHIPPED);
     let subscriptions: Vec<_> = (0..cohorts).map(|n| Arc::new(Subscription::to(topic(n)))).collect();
     for n in 0..STREAMS {
         let subscribe = Subscribe::to(subscriptions[n % cohorts].clone());

@@ -13,6 +13,7 @@ pub mod topic;
 // Where it stands.
 pub mod log;
 // Who gets it.
+pub mod bounds;
 pub mod jitter;
 pub mod beats;
 pub mod close;

@@ -2,9 +2,6 @@
 
 use super::frame::{Frame, Framing};
 
-/// The longest run, in bytes, unless a single frame is longer.
-pub(super) const RUN_BYTES_MAX: usize = 256 * 1024;
-
 /// The bytes that every member of a cohort is sent, and where its frames end.
 #[derive(Default)]
 pub(super) struct Run {
@@ -66,8 +63,9 @@ impl Run {
         }
     }
 
-    pub(super) fn shrink(&mut self) {
+    /// Gives memory back that is beyond so many bytes.
+    pub(super) fn shrink(&mut self, bytes: usize) {
         self.bytes.clear();
-        self.bytes.shrink_to(RUN_BYTES_MAX);
+        self.bytes.shrink_to(bytes);
     }
 }

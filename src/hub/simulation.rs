@@ -11,6 +11,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::bounds::Bounds;
 use super::close::CloseReason;
 use super::event::Event;
 use super::frame::{Chunk, Draft, Frame, Framing, Topics};
@@ -364,7 +365,9 @@ impl World {
             log: Shared(RefCell::new(Log::new(epoch, limits))),
             published: Vec::new(),
             evicted: [0, 0],
-            shards: (0..shards).map(|at| Registry::new(Offset::ZERO, HEARTBEAT_MS, seed ^ at as u64)).collect(),
+            shards: (0..shards)
+                .map(|at| Registry::new(Offset::ZERO, HEARTBEAT_MS, seed ^ at as u64, Bounds::SMALL))
+                .collect(),
             inboxes: vec![Vec::new(); shards],
             wheel: Wheel::new(0),
             subscriptions: subscriptions.into(),
@@ -615,8 +618,8 @@ impl World {
             2 => {
                 let farewell = self.random.chance(50);
                 let chunk = farewell.then(|| Arc::new(Chunk::new(FAREWELL)));
-                connection.told_to_end.get_or_insert((registry.position().get(), farewell));
-                registry.end(key, CloseReason::Drained, chunk.as_ref(), now_ms);
+                connection.told_to_end.get_or_insert((self.published.len() as u64, farewell));
+                registry.end(key, CloseReason::Drained, chunk.as_ref(), &self.log, now_ms, &mut self.counted);
             }
             3 => {
                 let bytes = self.random.pick(&[1, 30_000, 64 * 1024]);

@@ -130,8 +130,13 @@ impl Behind {
 pub(super) enum Then {
     /// It is live again.
     Live,
-    /// When it has caught up, it ends properly, with these bytes before the end.
-    End(CloseReason, Option<Arc<Chunk>>),
+    /// It ends properly, with the farewell before the end.
+    End {
+        reason: CloseReason,
+        farewell: Option<Arc<Chunk>>,
+        /// When it has everything up to this place, and what others of its cohort have; `None` for at once.
+        through: Option<Offset>,
+    },
     /// It has been told the end: nothing more is read, and when `rest` is out it is closed.
     Close(CloseReason),
 }

@@ -16,6 +16,7 @@ use crate::exchange::bus::Bus;
 use crate::exchange::inbox::Inbox;
 use crate::exchange::log_cell::LogCell;
 use crate::exchange::timers::Timers;
+use crate::hub::bounds::Bounds;
 use crate::hub::close::CloseReason;
 use crate::hub::frame::Framing;
 use crate::hub::gap::GapReason;
@@ -86,7 +87,7 @@ impl Shard {
 
     /// Serves until it is told to stop.
     pub fn run(self) {
-        let mut shard = crate::hub::shard::Shard::new(&self, self.seed);
+        let mut shard = crate::hub::shard::Shard::new(&self, self.seed, Bounds::SHIPPED);
         let mut buffer = [MaybeUninit::<epoll::Event>::uninit(); SOCKET_EVENTS];
         loop {
             let timeout = match shard.turn(&self) {

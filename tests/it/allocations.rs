@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use sluicegate::hub::bounds::Bounds;
 use sluicegate::hub::event::Event;
 use sluicegate::hub::frame::{Draft, Frame, Framing, Topics};
 use sluicegate::hub::id::{Epoch, EventId};
@@ -76,7 +77,7 @@ impl Shard {
         let topics: Vec<_> = (0..topics).map(|n| Topic::parse(&format!("topic/{n}")).unwrap()).collect();
         let mut shard = Shard {
             past: Past(Log::new(epoch, limits)),
-            registry: Registry::new(Offset::ZERO, 15_000, 7),
+            registry: Registry::new(Offset::ZERO, 15_000, 7, Bounds::SHIPPED),
             epoch,
             topics,
             published: 0,

@@ -15,13 +15,6 @@ use crate::hub::topic::Subscription;
 
 use super::{History, Observer, Registry, StreamKey, count_down};
 
-/// How much a stream that is behind is served in one read of the log, in bytes,
-pub(super) const READ_BYTES: usize = 64 * 1024;
-/// and how often, before it is others' turn.
-const READS_A_TURN: usize = 4;
-/// What conflation chooses at once, in bytes, unless a single frame is longer: a stream that is behind
-/// holds it even if it leaves the log.
-const SELECTION_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// After how many events looked at, for whichever streams, a call serves no further stream.
 const EXAMINED_A_CALL: usize = 16 * 1024;
 
@@ -83,18 +76,19 @@ impl<S: Socket> Registry<S> {
             if stream.remaining == 0 {
                 return self.finish(key, CloseReason::MaxEvents, None, now_ms);
             }
-            // Only a gateway that ends owes its streams the rest: any other end can be resumed.
-            if let Then::End(reason, farewell) = &behind.then
-                && *reason != CloseReason::Drained
-            {
-                let (reason, farewell) = (*reason, farewell.clone());
-                return self.finish(key, reason, farewell.as_ref(), now_ms);
-            }
+            let goal = match &behind.then {
+                Then::End { reason, farewell, through: None } => {
+                    let (reason, farewell) = (*reason, farewell.clone());
+                    return self.finish(key, reason, farewell.as_ref(), now_ms);
+                }
+                Then::End { through: Some(through), .. } => position.max(*through),
+                Then::Live | Then::Close(_) => position,
+            };
             if prelude.is_empty() {
-                if behind.cursor >= position {
+                if behind.cursor >= goal {
                     return self.caught_up(key, position, now_ms);
                 }
-                if reads >= READS_A_TURN {
+                if reads >= self.bounds.reads_a_turn {
                     return self.ready.push_back(key);
                 }
             }
@@ -104,15 +98,15 @@ impl<S: Socket> Registry<S> {
             frames.clear();
             let conflates = slow == SlowPolicy::Conflate && behind.slow;
             let (cursor, opened_at) = (behind.cursor, behind.opened_at);
-            let window = Window { subscription: &subscription, after: cursor, through: position, opened_at };
+            let window = Window { subscription: &subscription, after: cursor, through: goal, opened_at };
             let found = if !behind.selection.is_empty() {
                 Read::Through(behind.selected_through)
-            } else if cursor >= position {
+            } else if cursor >= goal {
                 Read::Through(cursor)
             } else if conflates {
-                read_all(history, window, &mut frames)
+                read_all(history, window, self.bounds.read_bytes, &mut frames)
             } else {
-                history.read(&window, READ_BYTES, &mut frames)
+                history.read(&window, self.bounds.read_bytes, &mut frames)
             };
             self.examined += if let (Read::Through(through), false) = (found, subscription.patterns().is_empty()) {
                 // A search by patterns looks at all there is.
@@ -141,7 +135,7 @@ impl<S: Socket> Registry<S> {
                     self.read = frames;
                     let goes_on_after = match slow {
                         SlowPolicy::Conflate => kept_through.max(cursor),
-                        SlowPolicy::Skip | SlowPolicy::Disconnect => position,
+                        SlowPolicy::Skip | SlowPolicy::Disconnect => goal,
                     };
                     behind.cursor = goes_on_after;
                     behind.opened_at = opened_at.max(live_through);
@@ -159,7 +153,7 @@ impl<S: Socket> Registry<S> {
                 let mut bytes = 0;
                 let over = frames.iter().position(|frame| {
                     bytes += frame.wire(framing).len();
-                    bytes > SELECTION_BYTES_MAX
+                    bytes > self.bounds.selection_bytes
                 });
                 let fit = over.unwrap_or(frames.len());
                 if let (true, Some(last)) = (fit < frames.len(), frames.get(fit.max(1) - 1)) {
@@ -175,12 +169,12 @@ impl<S: Socket> Registry<S> {
                 }
                 behind.selection.extend(frames.drain(..));
                 behind.selected_through = through;
-                reads = READS_A_TURN;
+                reads = self.bounds.reads_a_turn;
             }
             if !behind.selection.is_empty() {
                 let mut bytes = 0;
                 let next = behind.selection.iter().take_while(|frame| {
-                    let fits = bytes < READ_BYTES;
+                    let fits = bytes < self.bounds.read_bytes;
                     bytes += frame.wire(framing).len();
                     fits
                 });
@@ -224,7 +218,10 @@ impl<S: Socket> Registry<S> {
         run.start(prelude);
         let mut taken = 0;
         // At least one, however long the prelude is.
-        while taken < frames.len() && taken < stream.remaining as usize && (taken == 0 || run.len() < READ_BYTES) {
+        while taken < frames.len()
+            && taken < stream.remaining as usize
+            && (taken == 0 || run.len() < self.bounds.read_bytes)
+        {
             run.add(&frames[taken], framing);
             taken += 1;
         }
@@ -271,7 +268,7 @@ impl<S: Socket> Registry<S> {
             self.await_socket(key);
         }
         // A run of the pass is small; one of a replay must not hold its memory for ever.
-        run.shrink();
+        run.shrink(self.bounds.run_bytes);
         self.run = run;
         all
     }
@@ -280,14 +277,14 @@ impl<S: Socket> Registry<S> {
     fn caught_up(&mut self, key: StreamKey, position: Offset, now_ms: u64) {
         let stream = self.streams.at(key.index());
         let Some(behind) = stream.behind.as_mut() else { return };
+        match std::mem::replace(&mut behind.then, Then::Live) {
+            Then::End { reason, farewell, .. } => return self.finish(key, reason, farewell.as_ref(), now_ms),
+            Then::Close(reason) => return self.close(key, reason),
+            Then::Live => {}
+        }
         // The pass that follows has live-only events of before it was opened: those aren't its own.
         if behind.cursor.max(behind.opened_at) > position {
             return self.ahead.push(key);
-        }
-        match std::mem::replace(&mut behind.then, Then::Live) {
-            Then::End(reason, farewell) => return self.finish(key, reason, farewell.as_ref(), now_ms),
-            Then::Close(reason) => return self.close(key, reason),
-            Then::Live => {}
         }
         if let Some(beat) = behind.beat.take()
             && !self.write_or_hold(key, Rest { source: RestSource::Chunk(beat), offset: 0 }, now_ms)
@@ -304,10 +301,10 @@ impl<S: Socket> Registry<S> {
 }
 
 /// Reads a whole window, for conflation, which must know the newest of each key.
-fn read_all(history: &impl History, mut window: Window<'_>, frames: &mut Vec<Arc<Frame>>) -> Read {
+fn read_all(history: &impl History, mut window: Window<'_>, budget_bytes: usize, frames: &mut Vec<Arc<Frame>>) -> Read {
     let mut piece = Vec::new();
     loop {
-        let found = history.read(&window, READ_BYTES, &mut piece);
+        let found = history.read(&window, budget_bytes, &mut piece);
         frames.append(&mut piece);
         match found {
             Read::Through(offset) if offset < window.through => window.after = offset,

@@ -20,6 +20,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use crate::hub::beats::Beats;
+use crate::hub::bounds::Bounds;
 use crate::hub::close::CloseReason;
 use crate::hub::frame::{Chunk, Frame, Framing, HEARTBEAT};
 use crate::hub::gap::{self, GapReason};
@@ -39,8 +40,6 @@ use crate::hub::wheel::TimerKey;
 
 use pass::Pass;
 
-/// How many streams a cohort has, at most. Tests meet the bound in small rooms.
-const COHORT_STREAMS_MAX: u32 = if cfg!(test) { 2 } else { 512 };
 /// How many bytes a client may send after its request before it is cut off.
 pub const STRAY_BYTES_MAX: u32 = 64 * 1024;
 /// Names a stream of one registry.
@@ -133,6 +132,7 @@ struct Cohort {
 
 /// The streams of one shard. `S` is a socket.
 pub struct Registry<S> {
+    bounds: Bounds,
     streams: Slab<Stream<S>>,
     cohorts: Slab<Cohort>,
     /// The cohorts that can take in another stream.
@@ -163,8 +163,9 @@ pub struct Registry<S> {
 
 impl<S: Socket> Registry<S> {
     /// An empty registry that stands at `position` in the log. `seed` spreads heartbeat phases.
-    pub fn new(position: Offset, heartbeat_ms: u64, seed: u64) -> Registry<S> {
+    pub fn new(position: Offset, heartbeat_ms: u64, seed: u64, bounds: Bounds) -> Registry<S> {
         Registry {
+            bounds,
             streams: Slab::default(),
             cohorts: Slab::default(),
             with_room: HashMap::new(),
@@ -322,14 +323,35 @@ impl<S: Socket> Registry<S> {
         }
     }
 
-    /// Ends a stream properly, between two frames, once it has been given what was published so
-    /// far. `farewell` goes before the end.
-    pub fn end(&mut self, key: StreamKey, reason: CloseReason, farewell: Option<&Arc<Chunk>>, now_ms: u64) {
+    /// Ends a stream properly, between two frames, once it has been given what was published so far. If it is not
+    /// behind, that comes from the log, for it alone: the others keep their pace. `farewell` goes before the end.
+    pub fn end(
+        &mut self,
+        key: StreamKey,
+        reason: CloseReason,
+        farewell: Option<&Arc<Chunk>>,
+        history: &impl History,
+        now_ms: u64,
+        observer: &mut impl Observer,
+    ) {
         let Some(stream) = self.streams.get_mut(key) else { return };
+        let farewell = farewell.cloned();
         match &mut stream.behind {
-            None => self.finish(key, reason, farewell, now_ms),
+            None => {
+                let (head, cohort) = (history.head(), stream.cohort);
+                let position = self.served_through(cohort);
+                if head <= position {
+                    return self.finish(key, reason, farewell.as_ref(), now_ms);
+                }
+                let mut behind = Behind::at(position, position, now_ms);
+                behind.then = Then::End { reason, farewell, through: Some(head) };
+                self.fall_behind(key.index(), behind);
+                self.serve(key, Vec::new(), history, now_ms, observer);
+            }
             Some(behind) if matches!(behind.then, Then::Live) => {
-                behind.then = Then::End(reason, farewell.cloned());
+                // Only a gateway that ends owes its streams the rest: any other end can be resumed.
+                let through = (reason == CloseReason::Drained).then(|| history.head());
+                behind.then = Then::End { reason, farewell, through };
                 if !behind.full {
                     self.ready.push_back(key);
                 }
@@ -517,7 +539,7 @@ impl<S: Socket> Registry<S> {
         };
         let cohort = self.cohorts.at(index);
         cohort.members += 1;
-        if cohort.members == COHORT_STREAMS_MAX {
+        if cohort.members == self.bounds.cohort_streams {
             with_room.pop();
         }
         index
@@ -548,7 +570,7 @@ impl<S: Socket> Registry<S> {
 
     fn part(&mut self, index: CohortIndex) {
         let cohort = self.cohorts.at(index);
-        let was_full = cohort.members == COHORT_STREAMS_MAX;
+        let was_full = cohort.members == self.bounds.cohort_streams;
         cohort.members -= 1;
         if was_full {
             let key = (cohort.subscription.clone(), cohort.framing);
@@ -601,7 +623,6 @@ impl Tally {
 
 #[cfg(test)]
 mod tests {
-    use super::behind::READ_BYTES;
     use super::*;
     use crate::hub::event::Event;
     use crate::hub::frame::{Draft, Topics};
@@ -667,7 +688,7 @@ mod tests {
         fn with(limits: LogLimits) -> Room {
             Room {
                 log: Shared(RefCell::new(Log::new(epoch(), limits))),
-                registry: Registry::new(Offset::ZERO, 6400, 1),
+                registry: Registry::new(Offset::ZERO, 6400, 1, Bounds::SMALL),
                 now_ms: Rc::default(),
                 counted: Counted::default(),
             }
@@ -717,6 +738,10 @@ mod tests {
 
         fn pass(&mut self) {
             self.registry.pass(false, &self.log, self.now_ms.get(), &mut self.counted);
+        }
+
+        fn end(&mut self, key: StreamKey, reason: CloseReason, farewell: Option<&Arc<Chunk>>) {
+            self.registry.end(key, reason, farewell, &self.log, self.now_ms.get(), &mut self.counted);
         }
 
         fn serve(&mut self) {
@@ -1091,9 +1116,30 @@ mod tests {
         {
             let mut room = Room::new();
             let peer = room.open(Asks { framing, ..Asks::default() });
-            room.registry.end(peer.key, CloseReason::Drained, Some(&bye()), 0);
+            room.end(peer.key, CloseReason::Drained, Some(&bye()));
             peer.gets(&["head\n", expected]);
             assert_eq!(room.closed(), [(peer.key, CloseReason::Drained)]);
+        }
+    }
+
+    #[test]
+    fn an_end_brings_the_stream_what_was_published_and_makes_no_pass() {
+        for reason in [CloseReason::Drained, CloseReason::Rotated, CloseReason::MaxSeconds] {
+            let mut room = Room::new();
+            let (peer, other) = (room.open(Asks::default()), room.open(Asks::default()));
+            room.say(&["1", "2"]);
+            room.publish(&["b"], Event::new("3"));
+            room.publish(&["a"], Event::new("live").keep(false));
+            room.end(peer.key, reason, Some(&bye()));
+            peer.gets(&["head\n", &event(1, "1"), &event(2, "2"), "data: live\n\n", "data: bye\n\n"]);
+            assert_eq!(room.closed(), [(peer.key, reason)]);
+            other.gets(&["head\n"]);
+            // A key that is stale by now asks for nothing.
+            room.end(peer.key, reason, None);
+            other.gets(&[]);
+            room.pass();
+            other.gets(&[&event(1, "1"), &event(2, "2"), "data: live\n\n"]);
+            assert_eq!(room.counted.0, 6);
         }
     }
 
@@ -1104,11 +1150,11 @@ mod tests {
             let peer = room.open(Asks { room: 5, framing: Framing::Chunked, ..Asks::default() });
             room.say(&["1"]);
             room.pass();
-            room.registry.end(peer.key, CloseReason::Drained, Some(&bye()), 0);
+            room.end(peer.key, CloseReason::Drained, Some(&bye()));
             // What comes before it has caught up is still its own, and no second end is.
             room.say(&["2"]);
             room.pass();
-            room.registry.end(peer.key, CloseReason::Rotated, None, 0);
+            room.end(peer.key, CloseReason::Rotated, None);
             room.takes(&peer, cut);
             assert_eq!(room.closed(), []);
             room.takes(&peer, usize::MAX);
@@ -1129,7 +1175,7 @@ mod tests {
             room.say(&["1"]);
             room.say(&["2"]);
             room.pass();
-            room.registry.end(peer.key, reason, None, 0);
+            room.end(peer.key, reason, None);
             room.takes(&peer, usize::MAX);
             // The frame that was begun is finished, and no further one is begun.
             peer.gets(&["head\n", &event(1, "1")]);
@@ -1142,7 +1188,7 @@ mod tests {
         let mut room = Room::new();
         let peer = room.open(Asks { framing: Framing::Chunked, ..Asks::default() });
         peer.wire.borrow_mut().room = 2;
-        room.registry.end(peer.key, CloseReason::Drained, None, 0);
+        room.end(peer.key, CloseReason::Drained, None);
         room.say(&["late"]);
         room.pass();
         room.registry.push(peer.key, &bye(), 0);
@@ -1214,7 +1260,7 @@ mod tests {
 
     #[test]
     fn no_event_is_lost_behind_a_response_head_of_any_length() {
-        for len in [READ_BYTES - 1, READ_BYTES, READ_BYTES + 1] {
+        for len in [Bounds::SHIPPED.read_bytes - 1, Bounds::SHIPPED.read_bytes, Bounds::SHIPPED.read_bytes + 1] {
             let mut room = Room::new();
             room.say(&["1", "2"]);
             room.pass();

@@ -13,21 +13,10 @@ use crate::hub::close::CloseReason;
 use crate::hub::frame::{Frame, Framing};
 use crate::hub::offset::Offset;
 use crate::hub::routes::CohortIndex;
-use crate::hub::run::RUN_BYTES_MAX;
 use crate::hub::stream::{Behind, NOT_LIVE, Rest, RestSource, Sent, Socket};
 
-use super::{COHORT_STREAMS_MAX, History, Observer, Registry, count_down};
+use super::{History, Observer, Registry, count_down};
 
-/// How many pairs of a frame and a cohort a pass gathers before it writes them. Tests meet the bound in small rooms.
-const TOUCHED_MAX: usize = if cfg!(test) { 16 } else { 64 * 1024 };
-/// How many frames it takes from the log under one lock,
-const FRAMES_A_LOCK: usize = 4096;
-/// how many more for the cohorts that are yet to be written to,
-const NEWER_FRAMES: usize = 64;
-/// and how many pairs may be left of those before: putting newer ones in order between them must cost little.
-const LEFT_MAX: usize = if cfg!(test) { 12 } else { 4096 };
-/// After how many writes it looks for newer events, or pauses.
-const PIECE_WRITES: u64 = COHORT_STREAMS_MAX as u64;
 /// After how many writes of a run the observer is told: seldom enough to cost nothing, often enough
 /// that the times it takes are true.
 const OBSERVED_WRITES: u64 = 16;
@@ -77,7 +66,7 @@ impl<S: Socket> Registry<S> {
                 if self.position >= head {
                     break;
                 }
-                match history.tail(self.position, FRAMES_A_LOCK, &mut pass.frames) {
+                match history.tail(self.position, self.bounds.frames_a_lock, &mut pass.frames) {
                     Some(through) => (pass.through, pass.frames_through) = (through, through),
                     None => {
                         self.overrun(history.head(), now_ms);
@@ -112,16 +101,16 @@ impl<S: Socket> Registry<S> {
         loop {
             let Some(&(cohort, _)) = pass.touched.get(pass.next) else {
                 pass.touched.clear();
-                pass.touched.shrink_to(TOUCHED_MAX);
+                pass.touched.shrink_to(self.bounds.touched);
                 pass.next = 0;
                 if pass.found == pass.frames.len() {
                     return true;
                 }
-                self.find_touched(pass, 0, TOUCHED_MAX);
+                self.find_touched(pass, 0, self.bounds.touched);
                 continue;
             };
             let writes = self.tally.writes - before.writes;
-            if writes >= PIECE_WRITES {
+            if writes >= self.bounds.piece_writes {
                 if may_pause && self.tally.deliveries - before.deliveries > writes {
                     return false;
                 }
@@ -139,10 +128,10 @@ impl<S: Socket> Registry<S> {
     fn take_newer(&mut self, pass: &mut Pass, history: &impl History) {
         let left = pass.touched.len() - pass.next;
         let Some(&(first, _)) = pass.touched.get(pass.next) else { return };
-        if left > LEFT_MAX || pass.found < pass.frames.len() || history.head() == pass.frames_through {
+        if left > self.bounds.touched_left || pass.found < pass.frames.len() || history.head() == pass.frames_through {
             return;
         }
-        if let Some(through) = history.tail(pass.frames_through, NEWER_FRAMES, &mut pass.frames) {
+        if let Some(through) = history.tail(pass.frames_through, self.bounds.newer_frames, &mut pass.frames) {
             pass.frames_through = through;
             pass.touched.drain(..pass.next);
             pass.next = 0;
@@ -192,7 +181,7 @@ impl<S: Socket> Registry<S> {
             pass.picked.clear();
             for &(_, at) in &pass.touched[rest.clone()] {
                 bytes += pass.frames[at as usize].wire(Framing::Chunked).len();
-                if bytes > RUN_BYTES_MAX && !pass.picked.is_empty() {
+                if bytes > self.bounds.run_bytes && !pass.picked.is_empty() {
                     break;
                 }
                 pass.picked.push(at);

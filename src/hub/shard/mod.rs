@@ -14,6 +14,7 @@ mod pace;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use crate::hub::bounds::Bounds;
 use crate::hub::close::CloseReason;
 use crate::hub::frame::Chunk;
 use crate::hub::jitter::Jitter;
@@ -27,10 +28,6 @@ use drain::{DRAIN_STEP_MS, Drain};
 pub use host::{Host, Message, Ready, Settings, ShardTimer};
 use pace::{Pace, Passed};
 
-/// How many messages one turn takes,
-const MESSAGES_A_TURN: usize = 1024;
-/// and how many streams that are behind it serves.
-const SERVED_A_TURN: usize = 64;
 /// A heartbeat so rare is none.
 const NEVER_MS: u64 = 365 * 86_400_000;
 
@@ -49,6 +46,7 @@ pub enum Sleep {
 pub struct Shard<H: Host> {
     registry: Registry<H::Socket>,
     settings: Settings,
+    bounds: Bounds,
     heartbeats: Option<TimerKey>,
     pace: Pace,
     /// When the pass that is paused began.
@@ -65,10 +63,11 @@ pub struct Shard<H: Host> {
 
 impl<H: Host> Shard<H> {
     /// A shard without streams, at the log's beginning. `seed` spreads heartbeats.
-    pub fn new(host: &H, seed: u64) -> Shard<H> {
+    pub fn new(host: &H, seed: u64, bounds: Bounds) -> Shard<H> {
         let settings = host.settings();
         let mut shard = Shard {
-            registry: Registry::new(Offset::ZERO, heartbeat_ms(&settings), seed),
+            registry: Registry::new(Offset::ZERO, heartbeat_ms(&settings), seed, bounds),
+            bounds,
             heartbeats: None,
             pace: Pace::new(settings.rest_max, settings.interval_min),
             pass_began_ns: None,
@@ -110,16 +109,16 @@ impl<H: Host> Shard<H> {
     /// Does what there is to do, a bounded part of it.
     pub fn turn(&mut self, host: &H) -> Sleep {
         host.awake();
-        for _ in 0..MESSAGES_A_TURN {
+        for _ in 0..self.bounds.messages_a_turn {
             let Some(message) = host.message() else { break };
             self.message(host, message);
         }
         let endangered = host.take_endangered();
         if (endangered || !self.pace.rests()) && host.history().head() > self.registry.position() {
-            self.pass(host, true);
+            self.pass(host);
         }
         if self.registry.has_ready() {
-            self.registry.serve_ready(SERVED_A_TURN, host.history(), now_ms(host), &mut Delivered(host));
+            self.registry.serve_ready(self.bounds.served_a_turn, host.history(), now_ms(host), &mut Delivered(host));
         }
         if self.stopping {
             for key in self.registry.keys().collect::<Vec<_>>() {
@@ -225,10 +224,7 @@ impl<H: Host> Shard<H> {
 
     /// Ends a stream once it has what was published so far.
     fn end(&mut self, host: &H, key: StreamKey, reason: CloseReason, farewell: Option<&Arc<Chunk>>) {
-        if host.history().head() > self.registry.position() {
-            self.pass(host, false);
-        }
-        self.registry.end(key, reason, farewell, now_ms(host));
+        self.registry.end(key, reason, farewell, host.history(), now_ms(host), &mut Delivered(host));
     }
 
     fn drain_step(&mut self, host: &H) {
@@ -282,11 +278,11 @@ impl<H: Host> Shard<H> {
 
     // ===== passes =====
 
-    /// Makes a pass, or a piece of one if it `may_pause`.
-    fn pass(&mut self, host: &H, may_pause: bool) {
+    /// Makes a pass, or a piece of one.
+    fn pass(&mut self, host: &H) {
         let started_ns = host.now_ns();
         // A pass that rests while the log moves on would be lapped, and its streams with it.
-        let may_pause = may_pause && self.registry.position() >= host.halfway();
+        let may_pause = self.registry.position() >= host.halfway();
         let head = host.history().head();
         let (before, cpu_before_ns) = (self.registry.tally(), host.cpu_ns());
         self.registry.pass(may_pause, host.history(), started_ns / 1_000_000, &mut Delivered(host));

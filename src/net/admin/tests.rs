@@ -12,6 +12,7 @@ use super::*;
 use crate::exchange::bus::Bus;
 use crate::exchange::inbox::Inbox;
 use crate::exchange::log_cell::LogCell;
+use crate::hub::bounds::Bounds;
 use crate::hub::event::Event;
 use crate::hub::frame::{Draft, Topics};
 use crate::hub::id::Epoch;
@@ -70,7 +71,7 @@ async fn a_shard_that_is_silent_is_named_and_not_asked_again() {
     while state.bus.inbox(2).push(Command::Stop).is_ok() {}
     let speaks = mail.into_iter().next().unwrap();
     let shard = std::thread::spawn(move || {
-        let registry = Registry::new(crate::hub::offset::Offset::ZERO, 1000, 1);
+        let registry = Registry::new(crate::hub::offset::Offset::ZERO, 1000, 1, Bounds::SHIPPED);
         while let Ok(Command::Ask(question)) = speaks.recv() {
             question.answer(0, &registry, 0);
         }
