@@ -5,8 +5,8 @@
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use hub_world::{KEPT, STREAMS};
-use sluicegate::hub::frame::{Draft, Topics};
-use sluicegate::hub::topic::{Pattern, Subscription};
+use sluicegate::internals::hub::frame::{Draft, Topics};
+use sluicegate::internals::hub::topic::{Pattern, Subscription};
 use std::hint::black_box;
 use std::time::Instant;
 

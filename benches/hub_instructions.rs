@@ -8,11 +8,11 @@
 
 use gungraun::{library_benchmark, library_benchmark_group, main};
 use hub_world::{KEPT, STREAMS, Shard};
-use sluicegate::hub::event::Event;
-use sluicegate::hub::frame::{Draft, Frame, Topics};
-use sluicegate::hub::log::Log;
-use sluicegate::hub::routes::Routes;
-use sluicegate::hub::topic::{Pattern, Subscription, Topic};
+use sluicegate::internals::hub::event::Event;
+use sluicegate::internals::hub::frame::{Draft, Frame, Topics};
+use sluicegate::internals::hub::log::Log;
+use sluicegate::internals::hub::routes::Routes;
+use sluicegate::internals::hub::topic::{Pattern, Subscription, Topic};
 use std::hint::black_box;
 use std::sync::Arc;
 

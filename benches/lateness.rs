@@ -4,7 +4,7 @@
 //! `cargo bench --bench lateness`; without cargo's `--bench` flag it runs a hundredth of that, as a test.
 //! A tick is 1 ms and a deadline never comes early, so an idle machine's floor is the wake-up itself.
 
-use sluicegate::exchange::timers::Timers;
+use sluicegate::internals::timers::Timers;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};

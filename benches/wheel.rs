@@ -7,7 +7,7 @@
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use hierarchical_hash_wheel_timer::IdOnlyTimerEntry;
 use hierarchical_hash_wheel_timer::wheels::{Skip, cancellable::QuadWheelWithOverflow};
-use sluicegate::hub::wheel::{Expired, TimerKey, Wheel};
+use sluicegate::internals::hub::wheel::{Expired, TimerKey, Wheel};
 use std::future::poll_fn;
 use std::hint::black_box;
 use std::sync::LazyLock;

@@ -7,7 +7,7 @@
 #![allow(missing_docs, reason = "the macros make public items without any")]
 
 use gungraun::{library_benchmark, library_benchmark_group, main};
-use sluicegate::hub::wheel::{Expired, TimerKey, Wheel};
+use sluicegate::internals::hub::wheel::{Expired, TimerKey, Wheel};
 use std::hint::black_box;
 
 const HOUR_MS: u64 = 3_600_000;

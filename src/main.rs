@@ -5,9 +5,9 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use sluicegate::Builder;
-use sluicegate::ops::cli::Cli;
-use sluicegate::ops::config::Config;
-use sluicegate::ops::logging;
+use sluicegate::Config;
+use sluicegate::internals::cli::Cli;
+use sluicegate::internals::logging;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -35,6 +35,9 @@ fn start(cli: Cli) -> Result<(), Box<dyn std::error::Error>> {
     }
     let _last_lines = logging::init(&loaded.config.log)?;
     let config = loaded.told();
-    Builder::from_config(config).on_hangup(move || Ok(Config::load(&cli.flags)?.told())).run()?;
+    Builder::from_config(config)
+        .raise_descriptor_limit(true)
+        .on_hangup(move || Ok(Config::load(&cli.flags)?.told()))
+        .run()?;
     Ok(())
 }

@@ -1,17 +1,17 @@
 //! What both benches of the core set up: logs, routes, and registries full of streams.
 
-use sluicegate::hub::bounds::Bounds;
-use sluicegate::hub::event::Event;
-use sluicegate::hub::frame::{Draft, Frame, Topics};
-use sluicegate::hub::id::{Epoch, EventId};
-use sluicegate::hub::log::{Log, LogLimits, Read, Start, Window};
-use sluicegate::hub::offset::Offset;
-use sluicegate::hub::policy::SlowPolicy;
-use sluicegate::hub::registry::{History, Observer, Opening, Registry};
-use sluicegate::hub::routes::Routes;
-use sluicegate::hub::stream::{Sent, Socket};
-use sluicegate::hub::subscribe::Subscribe;
-use sluicegate::hub::topic::{Pattern, Subscription, Topic};
+use sluicegate::internals::hub::bounds::Bounds;
+use sluicegate::internals::hub::event::Event;
+use sluicegate::internals::hub::frame::{Draft, Frame, Topics};
+use sluicegate::internals::hub::id::{Epoch, EventId};
+use sluicegate::internals::hub::log::{Log, LogLimits, Read, Start, Window};
+use sluicegate::internals::hub::offset::Offset;
+use sluicegate::internals::hub::policy::SlowPolicy;
+use sluicegate::internals::hub::registry::{History, Observer, Opening, Registry};
+use sluicegate::internals::hub::routes::Routes;
+use sluicegate::internals::hub::stream::{Sent, Socket};
+use sluicegate::internals::hub::subscribe::Subscribe;
+use sluicegate::internals::hub::topic::{Pattern, Subscription, Topic};
 use std::hint::black_box;
 use std::sync::Arc;
 

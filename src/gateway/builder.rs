@@ -20,7 +20,15 @@ impl Gateway {
     /// everything else.
     pub fn builder() -> Builder {
         let config = Config { schedule: Vec::new(), ..Config::default() };
-        Builder { config, listen: Vec::new(), control: None, handler: None, methods: None, source: None }
+        Builder {
+            config,
+            listen: Vec::new(),
+            control: None,
+            handler: None,
+            methods: None,
+            source: None,
+            raise_descriptor_limit: false,
+        }
     }
 }
 
@@ -39,6 +47,7 @@ pub struct Builder {
     pub(super) handler: Option<Handler>,
     pub(super) methods: Option<Vec<Method>>,
     pub(super) source: Option<ReadConfig>,
+    pub(super) raise_descriptor_limit: bool,
 }
 
 impl fmt::Debug for Builder {
@@ -54,7 +63,7 @@ impl Builder {
     pub fn from_config(config: Config) -> Builder {
         let listen = config.listen.addresses().to_vec();
         let control = Some(config.control);
-        Builder { config, listen, control, handler: None, methods: None, source: None }
+        Builder { config, listen, control, handler: None, methods: None, source: None, raise_descriptor_limit: false }
     }
 
     /// Also listens for streams on this address. Port 0 asks for a free one: see
@@ -112,6 +121,13 @@ impl Builder {
     /// them is answered with the list, as a CORS preflight; any other gets 405.
     pub fn methods(mut self, methods: impl IntoIterator<Item = Method>) -> Builder {
         self.methods = Some(methods.into_iter().collect());
+        self
+    }
+
+    /// Raises the process' soft limit on open files to the hard one when the gateway starts. Each
+    /// stream takes a file descriptor, and the usual soft limit is 1024. Off unless asked for.
+    pub fn raise_descriptor_limit(mut self, raise: bool) -> Builder {
+        self.raise_descriptor_limit = raise;
         self
     }
 

@@ -61,8 +61,8 @@ impl Builder {
     /// # Errors
     /// If an address can't be listened on, or the system refuses a thread or a descriptor.
     pub fn start(self) -> Result<Gateway, StartError> {
-        let Builder { config, listen, control, handler, methods, source } = self;
-        let limit = descriptors::raise()?;
+        let Builder { config, listen, control, handler, methods, source, raise_descriptor_limit } = self;
+        let limit = if raise_descriptor_limit { descriptors::raise() } else { descriptors::current() }?;
         let plan = Plan::new(limit, &config.limits);
         plan.log();
         let (shards, acceptors) = (config.shards.or_cores(), config.acceptors.or_cores());

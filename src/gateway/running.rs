@@ -63,7 +63,7 @@ impl Gateway {
     /// Applies what of a new configuration can change while the gateway runs: all of that, or nothing.
     /// Streams and publishers do not notice. Its schedules take the place of all that run, those of
     /// [`Builder::schedule`](crate::Builder::schedule) included. What needs a restart stays as it was, and is told.
-    /// `log.level` is the level of [`crate::ops::logging`], so without effect on a logger of your own.
+    /// `log.level` is the level of the log that the program writes, so without effect on a logger of your own.
     ///
     /// # Errors
     /// If the configuration is not valid, or not beside what needs a restart.

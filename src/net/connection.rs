@@ -66,6 +66,7 @@ pub struct HandedOff<T> {
     /// socket is never reused. They are pipelined requests, and what of a body that nobody asked
     /// for hyper hasn't taken up (it takes up a first piece unasked, unless the client expects a
     /// 100). What comes later is unread in the socket.
+    #[cfg_attr(not(test), expect(dead_code, reason = "the tests look at it"))]
     pub read_ahead: usize,
 }
 

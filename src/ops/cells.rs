@@ -15,11 +15,6 @@ use crate::hub::gap::GapReason;
 pub struct Cell(AtomicU64);
 
 impl Cell {
-    /// A cell that holds 0.
-    pub const fn new() -> Cell {
-        Cell(AtomicU64::new(0))
-    }
-
     /// Adds to it. For its one writer only.
     #[inline]
     pub fn add(&self, n: u64) {

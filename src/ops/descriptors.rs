@@ -13,6 +13,14 @@ pub fn raise() -> io::Result<u64> {
     rlimit::increase_nofile_limit(rlimit::INFINITY)
 }
 
+/// The soft limit on open descriptors.
+///
+/// # Errors
+/// If it can't be read.
+pub fn current() -> io::Result<u64> {
+    Ok(rlimit::Resource::NOFILE.get()?.0)
+}
+
 /// How the descriptors are shared out.
 ///
 /// ```text
@@ -43,9 +51,9 @@ impl Plan {
     /// Logs the plan, and warns if `limits.streams` had to be lowered.
     pub fn log(&self) {
         let Plan { limit, sockets, streams, .. } = *self;
-        tracing::info!(limit, sockets, streams, "open files limit raised to the hard limit");
+        tracing::info!(limit, sockets, streams, "open files are shared out");
         if let Some(wanted) = self.streams_wanted {
-            tracing::warn!(wanted, streams, limit, "limits.streams is lowered: raise the hard limit on open files");
+            tracing::warn!(wanted, streams, limit, "limits.streams is lowered: raise the limit on open files");
         }
     }
 }

@@ -10,6 +10,7 @@ pub type LiveConfig = ArcSwap<Config>;
 
 /// What became of the settings that a new configuration changed, by their keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Reloaded {
     /// They hold from now on.
     pub applied: Vec<String>,

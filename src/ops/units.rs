@@ -19,7 +19,7 @@ pub const TIME_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
 
 // ===== durations =====
 
-/// A duration of whole milliseconds, at least `MIN_MS` of them and at most [`TIME_MAX`]; written
+/// A duration of whole milliseconds, at least `MIN_MS` of them and at most 366 days; written
 /// with its unit, as in `"15s"`, `"250ms"` or `"1h 30m"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Time<const MIN_MS: u64 = 0>(Duration);

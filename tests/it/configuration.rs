@@ -164,14 +164,14 @@ fn a_second_gateway_on_one_address_is_told_so() {
 
 #[test]
 fn the_limit_on_descriptors_is_raised_and_told() {
-    let message = "open files limit raised to the hard limit";
+    let message = "open files are shared out";
     let server = Launch::config("").soft_open_files(64, 2_000).start();
     let line = server.log(message).unwrap();
     assert_eq!((line["limit"].as_u64(), line["streams"].as_u64()), (Some(2_000), Some(2_000 - 256 - 512)));
     let limits = fs::read_to_string(format!("/proc/{}/limits", server.pid())).unwrap();
     let soft = limits.lines().find_map(|line| line.strip_prefix("Max open files")?.split_whitespace().next());
     assert_eq!(soft, Some("2000"));
-    let warning = "limits.streams is lowered: raise the hard limit on open files";
+    let warning = "limits.streams is lowered: raise the limit on open files";
     assert!(server.log(warning).is_none());
 
     let server = Launch::config("[limits]\nstreams = 1233\n").open_files(2_000).start();

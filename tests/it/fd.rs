@@ -21,7 +21,7 @@ fn idle_cpu(server: &Server) -> f64 {
 fn when_all_sockets_are_taken_newcomers_wait_and_the_others_are_served() {
     let _machine = machine();
     let server = Launch::config("schedule = []\n[limits]\nhead_deadline = \"60s\"").open_files(OPEN_FILES).start();
-    assert_eq!(server.log("open files limit raised to the hard limit").expect("a line")["streams"], 52);
+    assert_eq!(server.log("open files are shared out").expect("a line")["streams"], 52);
     let mut streams: Vec<_> = (0..20).map(|_| server.subscribe("/events/t")).collect();
     let mut publisher = server.publisher();
     // Connections that say nothing take all that is left.

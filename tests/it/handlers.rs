@@ -272,6 +272,30 @@ fn a_slow_handler_holds_up_nobody_else() {
     waiting.expect_nothing(Duration::from_millis(50));
 }
 
+#[allow(dead_code, reason = "its `main` is for those who run it")]
+#[path = "../../examples/dashboard.rs"]
+mod dashboard;
+
+#[test]
+fn the_dashboard_shows_what_a_thread_publishes() {
+    let gateway = dashboard::dashboard().listen(ANY_PORT.into()).start().unwrap();
+    let address = gateway.addresses()[0];
+    let (status, head, page) = answer(address, "GET /");
+    assert_eq!((status, head.field("content-type")), (200, Some("text/html; charset=utf-8")));
+    assert!(page.contains("new EventSource('/live')"), "{page}");
+    assert_eq!(answer(address, "GET /other").0, 404);
+    let mut stream = open(address, "/live", "");
+    let publisher = gateway.publisher();
+    let publishing = std::thread::spawn(move || dashboard::publish_load(&publisher).unwrap_err().to_string());
+    for _ in 0..2 {
+        let event = stream.event();
+        assert_eq!(event.event, "load");
+        assert!(event.data.parse::<f64>().is_ok_and(|load| load >= 0.0), "{}", event.data);
+    }
+    drop(gateway);
+    assert_eq!(publishing.join().unwrap(), "the gateway is closing its streams");
+}
+
 /// What an event of the stream's own is, and when it comes.
 #[test]
 fn a_timed_event_comes_once_a_period() {

@@ -7,6 +7,7 @@ use crate::ops::units::Time;
 /// `[drain]`: how the process ends on SIGTERM. A second signal ends it at once.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Drain {
     /// How long to go on accepting while `/readyz` says 503 already. Default: `0s`, right without
     /// a load balancer; behind one, the time it takes to notice, usually 5 to 15 seconds.

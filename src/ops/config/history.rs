@@ -8,6 +8,7 @@ use crate::ops::units::{Count, GIB, KIB, MIB, Size, TimeOrOff};
 /// `[history]`: how much of the past is kept. The first bound that is reached holds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
 pub struct History {
     /// The most events kept. Default: 100,000.
     pub events: Count<1, 1_000_000_000>,

@@ -8,6 +8,7 @@ use crate::ops::units::{Count, KIB, MIB, Size, Time};
 /// `[limits]`: bounds on what clients may take.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Limits {
     /// How many streams may be open; 0 is as many as the descriptors allow. Default: 0.
     pub streams: Count<0, 0xffff_ffff>,

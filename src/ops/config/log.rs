@@ -6,6 +6,7 @@ use tracing_subscriber::EnvFilter;
 /// `[log]`: log lines, on stderr.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Log {
     /// How lines look. Default: `auto`.
     pub format: LogFormat,

@@ -58,6 +58,7 @@ use settings::{Variables, settings_of};
 /// checked by [`Config::check`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Config {
     /// Addresses of the public listener, for streams. Default: port 8080 on all IPv4 addresses.
     pub listen: Listen,

@@ -8,6 +8,7 @@ use crate::ops::units::{Ratio, Time};
 /// after quiet goes at once.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Pass {
     /// The longest rest after a pass, as a multiple of the processor time that the pass took: 0 to
     /// 100, 0 is no rest. A shard rests half as long after a pass whose writes carried one event

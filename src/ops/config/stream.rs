@@ -8,6 +8,7 @@ use crate::ops::units::{KIB, MIB, Ratio, Size, Time, TimeOrOff};
 /// `[stream]`: how streams are kept alive and given up.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Stream {
     /// A comment is sent to a stream that was idle for so long; `0s` is never. Default: 15 seconds,
     /// what the HTML standard advises and well below the 60 seconds of common proxies.
