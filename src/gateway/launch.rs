@@ -13,7 +13,6 @@ use crate::exchange::bus::Bus;
 use crate::exchange::inbox::Inbox;
 use crate::exchange::log_cell::LogCell;
 use crate::exchange::timers::Timers;
-use crate::hub::fault::Fault;
 use crate::hub::id::Epoch;
 use crate::net::acceptor::{self, Door};
 
@@ -25,6 +24,7 @@ use crate::net::question::Turns;
 use crate::net::shard::{Parts, Shard};
 use crate::net::state::State;
 use crate::net::ticker;
+use crate::ops::config::ConfigError;
 use crate::ops::descriptors::{self, Plan};
 use crate::ops::memory::MemorySum;
 use crate::ops::metrics::{Bounds, Gauges, Metrics, ShardCells};
@@ -32,7 +32,6 @@ use crate::ops::reload::LiveConfig;
 use crate::ops::threads::spawn;
 
 use super::builder::Builder;
-use super::reload::{check_schedules, log_limits};
 use super::running::Gateway;
 
 /// Why a gateway did not start.
@@ -47,9 +46,9 @@ pub enum StartError {
         /// What the system says.
         source: io::Error,
     },
-    /// A schedule publishes what can't be published.
-    #[error("schedule: {0}")]
-    Schedule(#[from] Fault),
+    /// The configuration is not valid.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     /// The system refused a thread, a descriptor or a signal handler.
     #[error("can't start: {0}")]
     System(#[from] io::Error),
@@ -59,9 +58,11 @@ impl Builder {
     /// Starts the gateway's threads and returns.
     ///
     /// # Errors
-    /// If an address can't be listened on, or the system refuses a thread or a descriptor.
+    /// If the configuration is not valid, an address can't be listened on, or the system refuses a
+    /// thread or a descriptor.
     pub fn start(self) -> Result<Gateway, StartError> {
         let Builder { config, listen, control, handler, methods, source, raise_descriptor_limit } = self;
+        config.check()?;
         let limit = if raise_descriptor_limit { descriptors::raise() } else { descriptors::current() }?;
         let plan = Plan::new(limit, &config.limits);
         plan.log();
@@ -101,11 +102,10 @@ impl Builder {
 
         let seed = random_seed();
         let epoch = Epoch::new(seed);
-        check_schedules(&config, epoch)?;
 
         let clock = Clock::start();
         let timers = Arc::new(Timers::new(0));
-        let log = LogCell::new(epoch, log_limits(&config));
+        let log = LogCell::new(epoch, config.history.log_limits());
         let (mut inboxes, mut mailboxes) = (Vec::new(), Vec::new());
         for _ in 0..shards {
             let bell = Arc::new(eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC).map_err(io::Error::from)?);

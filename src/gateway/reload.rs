@@ -3,13 +3,8 @@
 use std::convert::Infallible;
 use std::error::Error;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use crate::exchange::timers::Timers;
-use crate::hub::fault::Fault;
-use crate::hub::frame::{Draft, Topics};
-use crate::hub::id::Epoch;
-use crate::hub::log::LogLimits;
 use crate::net::command::Timer;
 use crate::net::state::State;
 use crate::ops::config::{Config, ConfigError};
@@ -24,9 +19,6 @@ pub enum ReloadError {
     /// It is not valid, or not beside what needs a restart.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// A schedule publishes what can't be published.
-    #[error("schedule: {0}")]
-    Schedule(#[from] Fault),
 }
 
 /// Reads the configuration anew.
@@ -55,11 +47,7 @@ pub(super) async fn reload_at_hangups(
 
 /// Puts a new configuration in the place of the one that runs: as a whole, or not at all.
 pub(super) fn reload(state: &State, timers: &Timers<Timer>, new: &Config) -> Result<Reloaded, ReloadError> {
-    let planned = state.config.load().reload(new).map_err(ReloadError::from).and_then(|(next, reloaded)| {
-        check_schedules(&next, state.bus.log.epoch())?;
-        Ok((next, reloaded))
-    });
-    let (next, reloaded) = planned.inspect_err(|error| refused(state, error))?;
+    let (next, reloaded) = state.config.load().reload(new).inspect_err(|error| refused(state, error))?;
     logging::set_level(&next.log.level);
     state.config.store(Arc::new(next));
     // The ticker tells the shards, as it tells them whatever else has come due.
@@ -72,19 +60,4 @@ pub(super) fn reload(state: &State, timers: &Timers<Timer>, new: &Config) -> Res
 fn refused(state: &State, error: &dyn Error) {
     state.metrics.reloaded(false);
     tracing::error!(%error, "the new configuration is refused, and nothing has changed");
-}
-
-/// Whether all that the schedules will publish can be published.
-pub(super) fn check_schedules(config: &Config, epoch: Epoch) -> Result<(), Fault> {
-    let limits = log_limits(config);
-    for schedule in &config.schedule {
-        let topics = Topics::from_elem(schedule.topic(&config.default_topic), 1);
-        limits.admit(&[Draft::encode(topics, &schedule.event(SystemTime::now(), u64::MAX), epoch)?])?;
-    }
-    Ok(())
-}
-
-pub(super) fn log_limits(config: &Config) -> LogLimits {
-    let age_ns = config.history.age.get().map_or(u64::MAX, |age| age.as_nanos() as u64);
-    LogLimits { events: config.history.events.as_usize(), bytes: config.history.bytes.as_usize(), age_ns }
 }

@@ -20,6 +20,7 @@ use super::query::{self, quoted};
 use crate::hub::event::{self, Event};
 use crate::hub::frame::Topics;
 use crate::hub::topic::{TOPICS_MAX, Topic};
+use crate::ops::units::boolean;
 
 /// Reads a body of at most `limit` bytes that arrives within `deadline`. How many are held at once is
 /// bounded by the connections of the control listener.
@@ -90,11 +91,7 @@ pub fn single<'a>(topic: Topic, query: &'a str, body: &'a [u8]) -> Result<(Topic
                 let ms = if text.bytes().all(|b| b.is_ascii_digit()) { text.parse().ok() } else { None };
                 event.retry(Duration::from_millis(ms.ok_or_else(|| refuse("isn't a number of milliseconds"))?))
             }
-            _ => match &*text {
-                "true" | "1" => event.keep(true),
-                "false" | "0" => event.keep(false),
-                _ => return Err(refuse("is neither true nor false")),
-            },
+            _ => event.keep(boolean(&text).map_err(refuse)?),
         };
     }
     let topics = smallvec![topic];

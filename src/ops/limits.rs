@@ -19,6 +19,8 @@ pub const POLICIES_MAX: usize = 1024;
 pub const PERIOD_MS_MIN: u64 = 10;
 /// The shortest deadline that may be configured, in milliseconds.
 pub const DEADLINE_MS_MIN: u64 = 100;
+/// The longest write deadline, in milliseconds: the kernel takes no more (`TCP_USER_TIMEOUT`).
+pub const USER_TIMEOUT_MS_MAX: u64 = i32::MAX as u64;
 /// The smallest buffer for a request's head, in bytes: hyper refuses less.
 pub const HEAD_BYTES_MIN: u64 = 8 * KIB;
 /// The largest buffer for a request's head, in bytes.

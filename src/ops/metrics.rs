@@ -12,7 +12,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use prometheus::core::{Collector, Desc};
-use prometheus::process_collector::ProcessCollector;
 use prometheus::proto::{self, LabelPair, MetricFamily, MetricType};
 use prometheus::{Encoder as _, TextEncoder};
 
@@ -20,6 +19,7 @@ use super::cells::{BUCKETS_NANOS, HistogramSum};
 pub use super::cells::{Cell, Histogram, ShardCells};
 use super::cli::{REVISION, VERSION};
 use super::logging;
+use super::process::Process;
 use super::refusal::Refusal;
 use crate::hub::close::CloseReason;
 use crate::hub::gap::GapReason;
@@ -259,7 +259,7 @@ pub struct Metrics {
     reload_successful: AtomicBool,
     reload_success_ms: AtomicU64,
     descs: Vec<Desc>,
-    process: ProcessCollector,
+    process: Process,
 }
 
 impl Metrics {
@@ -280,7 +280,7 @@ impl Metrics {
             reload_successful: AtomicBool::new(true),
             reload_success_ms: AtomicU64::new(unix_ms()),
             descs,
-            process: ProcessCollector::for_self(),
+            process: Process::new(),
         }
     }
 

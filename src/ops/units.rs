@@ -14,23 +14,24 @@ pub const MIB: u64 = 1024 * KIB;
 /// One GiB, in bytes.
 pub const GIB: u64 = 1024 * MIB;
 
-/// The longest duration that may be configured: 366 days. No deadline can overflow the clock.
-pub const TIME_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
+/// The longest duration that may be configured, in milliseconds: 366 days. No deadline can overflow
+/// the clock.
+pub const TIME_MS_MAX: u64 = 366 * 24 * 3_600_000;
 
 // ===== durations =====
 
-/// A duration of whole milliseconds, at least `MIN_MS` of them and at most 366 days; written
-/// with its unit, as in `"15s"`, `"250ms"` or `"1h 30m"`.
+/// A duration of whole milliseconds, from `MIN_MS` to `MAX_MS` of them; written with its unit, as in
+/// `"15s"`, `"250ms"` or `"1h 30m"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Time<const MIN_MS: u64 = 0>(Duration);
+pub struct Time<const MIN_MS: u64 = 0, const MAX_MS: u64 = TIME_MS_MAX>(Duration);
 
-impl<const MIN_MS: u64> Time<MIN_MS> {
+impl<const MIN_MS: u64, const MAX_MS: u64> Time<MIN_MS, MAX_MS> {
     /// A duration in milliseconds.
     ///
     /// # Panics
     /// If it is out of range; in a constant that is an error at compile time.
     pub const fn from_millis(millis: u64) -> Self {
-        assert!(millis >= MIN_MS && millis <= TIME_MAX.as_millis() as u64, "the duration is out of its range");
+        assert!(millis >= MIN_MS && millis <= MAX_MS, "the duration is out of its range");
         Time(Duration::from_millis(millis))
     }
 
@@ -42,6 +43,11 @@ impl<const MIN_MS: u64> Time<MIN_MS> {
         let time = parse_time(text)?;
         if time < Duration::from_millis(MIN_MS) {
             return Err(format!("{text:?} is too short, at least \"{MIN_MS}ms\" is needed"));
+        }
+        let max = Duration::from_millis(MAX_MS);
+        if time > max {
+            let max = humantime::format_duration(max);
+            return Err(format!("{text:?} is too long, at most \"{max}\" is allowed"));
         }
         Ok(Time(time))
     }
@@ -91,13 +97,10 @@ fn parse_time(text: &str) -> Result<Duration, String> {
     if time.subsec_nanos() % 1_000_000 != 0 {
         return Err(format!("{text:?} is not in whole milliseconds, the tick of the clock"));
     }
-    if time > TIME_MAX {
-        return Err(format!("{text:?} is too long, at most \"366days\" is allowed"));
-    }
     Ok(time)
 }
 
-impl<const MIN_MS: u64> fmt::Display for Time<MIN_MS> {
+impl<const MIN_MS: u64, const MAX_MS: u64> fmt::Display for Time<MIN_MS, MAX_MS> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         humantime::format_duration(self.0).fmt(f)
     }
@@ -237,6 +240,21 @@ impl<const MAX: u32> Ratio<MAX> {
     }
 }
 
+// ===== booleans =====
+
+/// Reads a boolean where it is text, and not of a type of its own as in TOML and JSON: `true` or `1`,
+/// `false` or `0`.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn boolean(text: &str) -> Result<bool, &'static str> {
+    match text {
+        "true" | "1" => Ok(true),
+        "false" | "0" => Ok(false),
+        _ => Err("is neither true (1) nor false (0)"),
+    }
+}
+
 // ===== serde =====
 
 /// Reads text, or a number where that is allowed too, with one function for each.
@@ -285,7 +303,7 @@ impl<T> Visitor<'_> for Reader<T> {
 
 const TIME_EXPECTED: &str = "a duration with its unit, as in \"15s\"";
 
-impl<'de, const MIN_MS: u64> Deserialize<'de> for Time<MIN_MS> {
+impl<'de, const MIN_MS: u64, const MAX_MS: u64> Deserialize<'de> for Time<MIN_MS, MAX_MS> {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let (expecting, text) = (TIME_EXPECTED, Some(Self::parse as ReadText<_>));
         from.deserialize_any(Reader { expecting, text, integer: None, float: None })
@@ -320,7 +338,7 @@ impl<'de, const MAX: u32> Deserialize<'de> for Ratio<MAX> {
     }
 }
 
-impl<const MIN_MS: u64> Serialize for Time<MIN_MS> {
+impl<const MIN_MS: u64, const MAX_MS: u64> Serialize for Time<MIN_MS, MAX_MS> {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         to.collect_str(self)
     }
@@ -425,6 +443,11 @@ mod tests {
         time("366days", Some(366 * 24 * 3_600_000));
         time("367days", None);
         time("99999999999999999999years", None);
+        assert_eq!(Time::<10, 2_000>::parse("2s"), Ok(Time::from_millis(2_000)));
+        assert_eq!(
+            Time::<10, 2_000>::parse("2001ms").unwrap_err(),
+            "\"2001ms\" is too long, at most \"2s\" is allowed"
+        );
         assert_eq!(TimeOrOff::<10>::parse("0s"), Ok(TimeOrOff::OFF));
         assert_eq!(TimeOrOff::<10>::parse("0"), Ok(TimeOrOff::OFF));
         assert!(TimeOrOff::<10>::parse("9ms").unwrap_err().contains("\"0s\" for off"));
@@ -437,6 +460,14 @@ mod tests {
             assert_eq!(Time::parse(&time.to_string()), Ok(time));
         }
         assert_eq!(TimeOrOff::<10>::OFF.to_string(), "0s");
+    }
+
+    #[test]
+    fn booleans_in_text_are_words_or_digits() {
+        assert_eq!(["true", "1", "false", "0"].map(boolean), [Ok(true), Ok(true), Ok(false), Ok(false)]);
+        for bad in ["", "TRUE", "yes", "on", "off", "01", " 1", "2"] {
+            assert!(boolean(bad).is_err(), "{bad:?}");
+        }
     }
 
     #[test]

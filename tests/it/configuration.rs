@@ -91,8 +91,30 @@ fn faults_are_refused_with_their_place() {
         1,
         "limits.body_bytes and history.bytes",
     );
+    let schedule = File::holding("[[schedule]]\nevery = \"1s\"\ndata = \"{now}\"\n[history]\nbytes = \"1KiB\"\n");
+    let small = [("SLUICEGATE_LIMITS_BODY_BYTES", "1KiB")];
+    let output = run(&["--check-config", "--config", schedule.path()], &small);
+    assert!(output.status.success(), "{output:?}");
+    let schedule =
+        format!("[[schedule]]\nevery = \"1s\"\ndata = \"{}\"\n[history]\nbytes = \"1KiB\"\n", "{now}".repeat(40));
+    let schedule = File::holding(&schedule);
+    for arguments in [&["--check-config", "--config", schedule.path()][..], &["--config", schedule.path()]] {
+        check_refused(arguments, &small, 1, "schedule and history disagree: schedule 1 can't be published");
+    }
     check_refused(&["--listen", "nowhere"], &[], 2, "--listen");
     check_refused(&["--what"], &[], 2, "--what");
+}
+
+/// The bound is the kernel's: one millisecond more, and no listener could be opened.
+#[test]
+fn the_longest_write_deadline_starts() {
+    const LONGEST: &str = "[stream]\nwrite_deadline = \"2147483647ms\"\n";
+    let server = Server::start(LONGEST);
+    let mut stream = server.subscribe("/events/a");
+    server.publish("a", "x");
+    stream.expect_data("x");
+    let longer = File::holding(&LONGEST.replace("647ms", "648ms"));
+    check_refused(&["--check-config", "--config", longer.path()], &[], 1, "stream.write_deadline: ");
 }
 
 #[test]

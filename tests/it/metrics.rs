@@ -71,6 +71,19 @@ fn all_that_is_promised_is_there_from_the_start() {
 }
 
 #[test]
+fn processor_time_is_told_to_less_than_a_hundredth_of_a_second() {
+    let server = Server::start("schedule = []");
+    // As the kernel counts it, in ticks of 10 ms; to start takes a tick or more, and far less than a second.
+    assert!(within(SOON, || {
+        let (before, told) = (server.cpu(), server.metrics().get("process_cpu_seconds_total"));
+        let after = server.cpu();
+        let (low, high) = (before.as_secs_f64() - 0.02, after.as_secs_f64() + 0.02);
+        assert!((low..=high).contains(&told), "{told} is not from {low} to {high}");
+        told.fract() != 0.0 && told > 0.0
+    }));
+}
+
+#[test]
 fn there_is_a_gauge_for_each_shard() {
     let server = Server::start("shards = 3");
     let _streams: Vec<_> = (0..6).map(|_| server.subscribe("/events/a")).collect();

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::hub::log::LogLimits;
 use crate::ops::limits::PERIOD_MS_MIN;
 use crate::ops::units::{Count, GIB, KIB, MIB, Size, TimeOrOff};
 
@@ -18,6 +19,14 @@ pub struct History {
     /// How long an event is kept; `0s` is without a bound on age. Default: 1 hour, longer than the
     /// usual sleep of a laptop between meetings.
     pub age: TimeOrOff<PERIOD_MS_MIN>,
+}
+
+impl History {
+    /// The bounds of a log that keeps so much.
+    pub fn log_limits(&self) -> LogLimits {
+        let age_ns = self.age.get().map_or(u64::MAX, |age| age.as_nanos() as u64);
+        LogLimits { events: self.events.as_usize(), bytes: self.bytes.as_usize(), age_ns }
+    }
 }
 
 impl Default for History {

@@ -28,8 +28,9 @@ mod stream;
 mod tests;
 
 use std::ffi::OsString;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
@@ -38,6 +39,9 @@ use super::cli::Flags;
 use super::limits::{POLICIES_MAX, SCHEDULES_MAX, THREADS_MAX};
 use super::schedule::Schedule;
 use super::units::{Count, text};
+use crate::hub::fault::Fault;
+use crate::hub::frame::{Draft, Topics};
+use crate::hub::id::Epoch;
 use crate::hub::policy::Policies;
 use crate::hub::topic::Topic;
 
@@ -199,11 +203,9 @@ impl Config {
     /// The first fault, with both keys.
     pub fn check(&self) -> Result<(), ConfigError> {
         let conflict = |keys, reason: String| Err(ConfigError(Kind::Conflict { keys, reason }));
-        let wildcards = |a: &SocketAddr, b: &SocketAddr| a.ip().is_unspecified() || b.ip().is_unspecified();
+        let control = self.control;
         for address in self.listen.addresses() {
-            let control = &self.control;
-            let overlap = address.ip() == control.ip() || wildcards(address, control);
-            if address.port() != 0 && address.port() == control.port() && overlap {
+            if overlap(*address, control) {
                 return conflict(["listen", "control"], format!("{address} and {control} can't both be bound"));
             }
         }
@@ -223,6 +225,9 @@ impl Config {
                 let reason = format!("schedule {} has {bytes} bytes of data, at most {body} is allowed", i + 1);
                 return conflict(["schedule.data", "limits.body_bytes"], reason);
             }
+            self.check_encoded(schedule).or_else(|fault| {
+                conflict(["schedule", "history"], format!("schedule {} can't be published: {fault}", i + 1))
+            })?;
         }
         let lists = [("schedule", self.schedule.len(), SCHEDULES_MAX), ("policy", self.policy.len(), POLICIES_MAX)];
         for (key, length, max) in lists {
@@ -231,6 +236,14 @@ impl Config {
             }
         }
         Ok(())
+    }
+
+    /// Whether the longest event of a schedule fits into the log.
+    fn check_encoded(&self, schedule: &Schedule) -> Result<(), Fault> {
+        let topics = Topics::from_elem(schedule.topic(&self.default_topic), 1);
+        // The time is always as long.
+        let event = schedule.event(SystemTime::UNIX_EPOCH, u64::MAX);
+        self.history.log_limits().admit(&[Draft::encode(topics, &event, Epoch::new(0))?])
     }
 
     /// Applies the variables on top of the file's text, and returns warnings of those that are
@@ -251,4 +264,13 @@ impl Config {
         }
         Ok(warnings)
     }
+}
+
+/// Whether only one of two addresses can be bound.
+fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+    // `[::]` takes IPv4 as well.
+    let takes = |one: IpAddr, other: IpAddr| one.is_unspecified() && (one.is_ipv6() || other.is_ipv4());
+    let (one_ip, other_ip) = (one.ip().to_canonical(), other.ip().to_canonical());
+    let same_ip = one_ip == other_ip || takes(one_ip, other_ip) || takes(other_ip, one_ip);
+    one.port() != 0 && one.port() == other.port() && same_ip
 }

@@ -8,6 +8,8 @@ use std::path::PathBuf;
 use serde::Serialize;
 use toml::{Table, Value};
 
+use crate::ops::units::boolean;
+
 /// What every variable of ours begins with.
 const PREFIX: &str = "SLUICEGATE_";
 /// Names the configuration file, as the flag `--config` does.
@@ -85,7 +87,7 @@ impl Setting {
             Value::String(_) => Ok(Value::String(text.to_owned())),
             Value::Integer(_) => text.parse().map(Value::Integer).map_err(|e| format!("{text:?} is no integer: {e}")),
             Value::Float(_) => text.parse().map(Value::Float).map_err(|e| format!("{text:?} is no number: {e}")),
-            Value::Boolean(_) => text.parse().map(Value::Boolean).map_err(|_| format!("{text:?} is not true or false")),
+            Value::Boolean(_) => boolean(text).map(Value::Boolean).map_err(|reason| format!("{text:?} {reason}")),
             Value::Array(default) => match text.parse::<Value>() {
                 Ok(value @ Value::Array(_)) => Ok(value),
                 // Not TOML, such as `[::]:8080,[::1]:8081`: texts between commas.

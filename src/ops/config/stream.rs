@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::ops::limits::{DEADLINE_MS_MIN, PERIOD_MS_MIN};
+use crate::ops::limits::{DEADLINE_MS_MIN, PERIOD_MS_MIN, USER_TIMEOUT_MS_MAX};
 use crate::ops::units::{KIB, MIB, Ratio, Size, Time, TimeOrOff};
 
 /// `[stream]`: how streams are kept alive and given up.
@@ -14,7 +14,7 @@ pub struct Stream {
     /// what the HTML standard advises and well below the 60 seconds of common proxies.
     pub heartbeat: TimeOrOff<PERIOD_MS_MIN>,
     /// A stream whose socket took no byte for so long is closed. Default: 30 seconds.
-    pub write_deadline: Time<DEADLINE_MS_MIN>,
+    pub write_deadline: Time<DEADLINE_MS_MIN, USER_TIMEOUT_MS_MAX>,
     /// A stream that is so old is closed, so that clients spread anew over the gateways; `0s` is
     /// never. Default: `0s`.
     pub max_age: TimeOrOff<DEADLINE_MS_MIN>,

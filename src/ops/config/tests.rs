@@ -57,6 +57,11 @@ fn errors_in_a_file_name_file_line_and_key() {
     refused("[pass]\nrest = nan", "gate.toml:2: pass.rest: NaN is out of range");
     refused("[log]\nlevel = \"lots\"", "gate.toml:2: log.level: \"lots\" is no level");
     refused("[log]\nformat = \"xml\"", "gate.toml:2: log.format: unknown variant `xml`, expected one of `auto`");
+    refused(
+        "[stream]\nwrite_deadline = \"25days\"",
+        "gate.toml:2: stream.write_deadline: \"25days\" is too long, at most \"24days 20h 31m 23s 647ms\"",
+    );
+    refused("admin = 1", "gate.toml:1: admin: invalid type: integer `1`, expected a boolean");
     refused("[limit]\nstreams = 1", "gate.toml:1: unknown field `limit`");
     refused("[limits]\nstream = 1", "gate.toml:2: limits: unknown field `stream`");
     refused("a b", "gate.toml:1: ");
@@ -135,10 +140,18 @@ fn arrays_in_variables_are_toml_or_parted_by_commas() {
 }
 
 #[test]
+fn booleans_in_variables_are_words_or_digits() {
+    for (text, expected) in [("true", true), ("1", true), ("false", false), ("0", false)] {
+        assert_eq!(load("admin = true", &[("SLUICEGATE_ADMIN", text)]).unwrap().config.admin, expected, "{text}");
+    }
+}
+
+#[test]
 fn errors_in_variables_name_the_variable() {
     refused_variable("SLUICEGATE_STREAM_HEARTBEAT", "15", "15");
     refused_variable("SLUICEGATE_SHARDS", "many", "\"many\" is no integer");
     refused_variable("SLUICEGATE_SHARDS", "65", "65 is out of range");
+    refused_variable("SLUICEGATE_ADMIN", "yes", "\"yes\" is neither true (1) nor false (0)");
     refused_variable("SLUICEGATE_PASS_REST", "x", "is no number");
     refused_variable("SLUICEGATE_LISTEN", "", "invalid socket address");
     refused_variable("SLUICEGATE_POLICY", "a", "is no TOML array");
@@ -172,6 +185,24 @@ fn settings_that_disagree_are_both_named() {
         "[limits]\nbody_bytes = 4\n[[schedule]]\nevery = \"1s\"\ndata = \"hello\"",
         "schedule.data and limits.body_bytes disagree: schedule 1",
     );
+    for (listen, control, can) in [
+        ("[::]:81", "127.0.0.1:81", false),
+        ("[::]:81", "[::1]:81", false),
+        ("[::1]:81", "[::]:81", false),
+        ("0.0.0.0:81", "[::1]:81", true),
+        ("[::ffff:127.0.0.1]:81", "127.0.0.1:81", false),
+        ("[::]:81", "127.0.0.1:82", true),
+    ] {
+        let text = format!("listen = [\"{listen}\"]\ncontrol = \"{control}\"");
+        assert_eq!(load(&text, &[]).is_ok(), can, "{text}");
+    }
+    // What the time and the count are replaced by counts, and so does what an event takes besides its data.
+    let schedule = |data: &str| format!("[[schedule]]\nevery = \"1s\"\ndata = \"{data}\"\n");
+    let bounds = "[history]\nbytes = \"1KiB\"\n[limits]\nbody_bytes = \"1KiB\"\n";
+    assert!(load(&(schedule(&"x".repeat(600)) + bounds), &[]).is_ok());
+    for data in ["x".repeat(1020), "{now}".repeat(40)] {
+        conflict(&(schedule(&data) + bounds), "schedule and history disagree: schedule 1 can't be published: ");
+    }
     assert!(load("listen = [\"127.0.0.1:0\"]\ncontrol = \"127.0.0.1:0\"", &[]).is_ok());
     assert!(load("listen = [\"127.0.0.2:81\"]\ncontrol = \"127.0.0.1:81\"", &[]).is_ok());
     assert!(load("[history]\nbytes = \"1MiB\"\nevents = 10000", &[]).is_ok());
