@@ -24,6 +24,7 @@ impl Gateway {
             config,
             listen: Vec::new(),
             control: None,
+            health: None,
             handler: None,
             methods: None,
             source: None,
@@ -44,6 +45,7 @@ pub struct Builder {
     pub(super) config: Config,
     pub(super) listen: Vec<SocketAddr>,
     pub(super) control: Option<SocketAddr>,
+    pub(super) health: Option<SocketAddr>,
     pub(super) handler: Option<Handler>,
     pub(super) methods: Option<Vec<Method>>,
     pub(super) source: Option<ReadConfig>,
@@ -63,7 +65,17 @@ impl Builder {
     pub fn from_config(config: Config) -> Builder {
         let listen = config.listen.addresses().to_vec();
         let control = Some(config.control);
-        Builder { config, listen, control, handler: None, methods: None, source: None, raise_descriptor_limit: false }
+        let health = config.health.address();
+        Builder {
+            config,
+            listen,
+            control,
+            health,
+            handler: None,
+            methods: None,
+            source: None,
+            raise_descriptor_limit: false,
+        }
     }
 
     /// Also listens for streams on this address. Port 0 asks for a free one: see
@@ -77,6 +89,12 @@ impl Builder {
     /// outside: whoever reaches it may publish.
     pub fn control(mut self, address: SocketAddr) -> Builder {
         self.control = Some(address);
+        self
+    }
+
+    /// Listens for probes and scrapes on this address. What it answers changes nothing.
+    pub fn health(mut self, address: SocketAddr) -> Builder {
+        self.health = Some(address);
         self
     }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use crate::net::acceptor::Closing;
 use crate::net::command::Command;
 
 use super::running::Gateway;
@@ -29,7 +30,7 @@ impl Gateway {
         let delayed_ms = self.state.clock.now_ms().saturating_add(drain.delay.get().as_millis() as u64);
         self.wait_while(cut, delayed_ms, || true);
         self.state.close();
-        self.public_closing.cancel();
+        self.public.accepting.cancel();
         let (window, retry) = (drain.window.get(), drain.retry.get());
         self.tell_shards(|| Command::Drain { window, retry });
         let gives_up_ms = self.state.clock.now_ms() + (window + drain.grace.get()).as_millis() as u64;
@@ -58,14 +59,13 @@ impl Gateway {
         }
     }
 
-    /// Ends all threads, the doors first, so that no stream comes to a shard that is gone.
+    /// Ends all threads, the acceptors first, so that no stream comes to a shard that is gone.
     fn stop(&mut self) {
         self.state.close();
-        self.public_closing.cancel();
-        self.control_closing.cancel();
+        self.public.cancel();
+        self.private.iter().for_each(Closing::cancel);
         let join = |thread: JoinHandle<()>| drop(thread.join());
-        self.doors.drain(..).for_each(join);
-        self.control_door.take().into_iter().for_each(join);
+        self.acceptors.drain(..).for_each(join);
         self.state.bus.stop();
         self.tell_shards(|| Command::Stop);
         self.shards.drain(..).for_each(join);

@@ -1,33 +1,35 @@
 //! A gateway's parts, made and started.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::time::SystemTime;
 
 use rustix::event::{EventfdFlags, eventfd};
-use tokio_util::sync::CancellationToken;
+use tokio::sync::Semaphore;
 
 use crate::exchange::bus::Bus;
 use crate::exchange::inbox::Inbox;
 use crate::exchange::log_cell::LogCell;
 use crate::exchange::timers::Timers;
 use crate::hub::id::Epoch;
-use crate::net::acceptor::{self, Door};
-
+use crate::net::acceptor::{Acceptor, Closing, Endpoint};
 use crate::net::clock::Clock;
 use crate::net::command::{Command, Timer};
 use crate::net::connection::ConnectionLimits;
 use crate::net::listener::{SocketOptions, bind, bind_all};
 use crate::net::question::Turns;
+use crate::net::room::Room;
+use crate::net::route::Allows;
 use crate::net::shard::{Parts, Shard};
 use crate::net::state::State;
 use crate::net::ticker;
 use crate::ops::config::ConfigError;
-use crate::ops::descriptors::{self, Plan};
+use crate::ops::descriptors::{self, Own, Plan};
+use crate::ops::limits::{CONTROL_CONNECTIONS_MAX, HEALTH_CONNECTIONS_MAX, PUBLISHERS_MAX};
 use crate::ops::memory::MemorySum;
-use crate::ops::metrics::{Bounds, Gauges, Metrics, ShardCells};
+use crate::ops::metrics::{Bounds, Gauges, Listener, Metrics, ShardCells};
 use crate::ops::reload::LiveConfig;
 use crate::ops::threads::spawn;
 
@@ -61,12 +63,14 @@ impl Builder {
     /// If the configuration is not valid, an address can't be listened on, or the system refuses a
     /// thread or a descriptor.
     pub fn start(self) -> Result<Gateway, StartError> {
-        let Builder { config, listen, control, handler, methods, source, raise_descriptor_limit } = self;
+        let Builder { config, listen, control, health, handler, methods, source, raise_descriptor_limit } = self;
         config.check()?;
         let limit = if raise_descriptor_limit { descriptors::raise() } else { descriptors::current() }?;
-        let plan = Plan::new(limit, &config.limits);
-        plan.log();
         let (shards, acceptors) = (config.shards.or_cores(), config.acceptors.or_cores());
+        let (addresses, control_too, health_too) = (listen.len(), control.is_some(), health.is_some());
+        let own = Own { shards, acceptors, addresses, control: control_too, health: health_too };
+        let plan = Plan::new(limit, &own, &config.limits);
+        plan.log();
         MemorySum::new(&config, &plan, shards).log();
 
         // Everything that can be refused is tried before the first thread starts.
@@ -90,15 +94,13 @@ impl Builder {
             addresses.push(all[0].local_addr()?);
             listeners.iter_mut().zip(all).for_each(|(mine, listener)| mine.push(listener));
         }
-        let control = match control {
-            None => None,
-            Some(address) => {
-                // Alone on its address: a second gateway on the same machine is told so.
-                let options = SocketOptions { reuse_port: false, notsent_lowat: None, ..SocketOptions::default() };
-                Some(bind(address, &options).map_err(|source| StartError::Bind { address, source })?)
-            }
-        };
-        let control_address = control.as_ref().map(|listener| listener.local_addr()).transpose()?;
+        // Alone on its address: a second gateway on the same machine is told so.
+        let alone = SocketOptions { reuse_port: false, notsent_lowat: None, ..SocketOptions::default() };
+        let private =
+            |address: SocketAddr| bind(address, &alone).map_err(|source| StartError::Bind { address, source });
+        let (control, health) = (control.map(private).transpose()?, health.map(private).transpose()?);
+        let address_of = |listener: &Option<TcpListener>| listener.as_ref().map(TcpListener::local_addr).transpose();
+        let (control_address, health_address) = (address_of(&control)?, address_of(&health)?);
 
         let seed = random_seed();
         let epoch = Epoch::new(seed);
@@ -132,11 +134,11 @@ impl Builder {
             clock,
             default_topic: config.default_topic.clone(),
             streams_max: plan.streams as usize,
-            sockets_max: plan.sockets as usize,
             handler: match methods {
                 Some(methods) => handler.map(|handler| handler.with_methods(methods)),
                 None => handler,
             },
+            publishers: Semaphore::new(PUBLISHERS_MAX as usize),
             admin: Turns::new(shards),
             draining: AtomicBool::new(false),
             closing: AtomicBool::new(false),
@@ -144,57 +146,71 @@ impl Builder {
             seed: AtomicU64::new(seed),
         });
 
-        let mut shard_threads = Vec::new();
+        let mut all_shards = Vec::new();
         for (index, (bell, mail)) in mailboxes.into_iter().enumerate() {
             let seed = seed.rotate_left(index as u32 + 1);
             let (bus, timers, metrics, live) = (bus.clone(), timers.clone(), metrics.clone(), live.clone());
             let parts = Parts { wake: bell, mail, bus, timers, metrics, clock, live };
-            let shard = Shard::new(index, seed, parts).map_err(io::Error::from)?;
-            shard_threads.push(spawn(format!("shard-{index}"), move || shard.run())?);
+            all_shards.push(Shard::new(index, seed, parts).map_err(io::Error::from)?);
         }
-        let ticker = {
-            let (timers, bus, metrics) = (timers.clone(), bus.clone(), metrics.clone());
-            spawn("ticker".to_owned(), move || ticker::run(&timers, clock, &bus, &metrics, &live))?
-        };
-        let connection_limits = ConnectionLimits {
+        let limits = Arc::new(ConnectionLimits {
             head_bytes: config.limits.head_bytes.as_usize(),
             head_deadline: config.limits.head_deadline.get(),
+            idle: config.limits.idle.get(),
+        });
+        let endpoint = |listener, allows, connections| {
+            let room = Room::new(listener, connections as usize, metrics.clone());
+            Endpoint { listener, allows, room, limits: limits.clone(), closing: Closing::default() }
         };
-        let (public_closing, control_closing) = (CancellationToken::new(), CancellationToken::new());
-        let door = |name: String, door, listeners, closing: &CancellationToken| {
-            let (state, limits, closing) = (state.clone(), connection_limits.clone(), closing.clone());
-            spawn(name, move || {
-                if let Err(error) = acceptor::run(door, listeners, state, limits, closing) {
-                    tracing::error!(%error, "an acceptor ended");
-                }
-            })
-        };
-        let mut doors = Vec::new();
-        for (index, listeners) in listeners.into_iter().enumerate() {
-            doors.push(door(format!("acceptor-{index}"), Door::Public, listeners, &public_closing)?);
+        let public = endpoint(Listener::Public, Allows::PUBLIC, plan.connections);
+        let mut all_acceptors = Vec::new();
+        for (index, sockets) in listeners.into_iter().enumerate() {
+            all_acceptors.push((format!("acceptor-{index}"), Acceptor::new(public.clone(), sockets, state.clone())?));
         }
-        let control_door = control
-            .map(|listener| door("control".to_owned(), Door::Control, vec![listener], &control_closing))
-            .transpose()?;
-        for address in &addresses {
+        let mut private = Vec::new();
+        for (name, socket, endpoint) in [
+            ("control", control, endpoint(Listener::Control, Allows::CONTROL, CONTROL_CONNECTIONS_MAX)),
+            ("health", health, endpoint(Listener::Health, Allows::HEALTH, HEALTH_CONNECTIONS_MAX)),
+        ] {
+            let Some(socket) = socket else { continue };
+            private.push(endpoint.closing.clone());
+            all_acceptors.push((name.to_owned(), Acceptor::new(endpoint, vec![socket], state.clone())?));
+        }
+
+        // Should a thread be refused, what runs by then is stopped as the gateway is dropped.
+        let mut gateway = Gateway {
+            state,
+            timers: timers.clone(),
+            addresses,
+            control_address,
+            health_address,
+            public: public.closing,
+            private,
+            acceptors: Vec::new(),
+            shards: Vec::new(),
+            ticker: None,
+            source,
+        };
+        for (index, shard) in all_shards.into_iter().enumerate() {
+            gateway.shards.push(spawn(format!("shard-{index}"), move || shard.run())?);
+        }
+        gateway.ticker = Some(spawn("ticker".to_owned(), move || ticker::run(&timers, clock, &bus, &metrics, &live))?);
+        for (name, acceptor) in all_acceptors {
+            gateway.acceptors.push(spawn(name, move || acceptor.run())?);
+        }
+        for address in &gateway.addresses {
             tracing::info!(%address, "streams are served");
+        }
+        if let Some(address) = health_address {
+            tracing::info!(%address, "health and metrics are served");
         }
         if let Some(address) = control_address {
             tracing::info!(%address, "publishing, metrics and health are served");
         }
-        Ok(Gateway {
-            state,
-            timers,
-            addresses,
-            control_address,
-            public_closing,
-            control_closing,
-            doors,
-            control_door,
-            shards: shard_threads,
-            ticker: Some(ticker),
-            source,
-        })
+        if let Some(address) = control_address.filter(|address| !address.ip().is_loopback()) {
+            tracing::warn!(%address, "whoever reaches the control listener may publish: it is not on loopback");
+        }
+        Ok(gateway)
     }
 }
 

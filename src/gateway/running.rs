@@ -5,9 +5,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use tokio_util::sync::CancellationToken;
-
 use crate::exchange::timers::Timers;
+use crate::net::acceptor::Closing;
 use crate::net::command::Timer;
 use crate::net::state::State;
 use crate::ops::config::Config;
@@ -22,10 +21,12 @@ pub struct Gateway {
     pub(super) timers: Arc<Timers<Timer>>,
     pub(super) addresses: Vec<SocketAddr>,
     pub(super) control_address: Option<SocketAddr>,
-    pub(super) public_closing: CancellationToken,
-    pub(super) control_closing: CancellationToken,
-    pub(super) doors: Vec<JoinHandle<()>>,
-    pub(super) control_door: Option<JoinHandle<()>>,
+    pub(super) health_address: Option<SocketAddr>,
+    /// How the public listener ends,
+    pub(super) public: Closing,
+    /// and those of the operator.
+    pub(super) private: Vec<Closing>,
+    pub(super) acceptors: Vec<JoinHandle<()>>,
     pub(super) shards: Vec<JoinHandle<()>>,
     pub(super) ticker: Option<JoinHandle<()>>,
     pub(super) source: Option<ReadConfig>,
@@ -48,6 +49,11 @@ impl Gateway {
     /// The address of the control listener.
     pub fn control_address(&self) -> Option<SocketAddr> {
         self.control_address
+    }
+
+    /// The address of the health listener.
+    pub fn health_address(&self) -> Option<SocketAddr> {
+        self.health_address
     }
 
     /// How many streams are open.

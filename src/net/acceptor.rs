@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
+use tokio::runtime::Runtime;
 use tokio::task::LocalSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -17,108 +18,168 @@ use tokio_util::task::TaskTracker;
 use crate::hub::frame::Framing;
 use crate::hub::subscribe::Subscribe;
 use crate::hub::topic::Subscription;
-use crate::ops::limits::CONTROL_CONNECTIONS_MAX;
-use crate::ops::metrics::{ConnectionGuard, Listener, Shed};
+use crate::ops::metrics::{Listener, Shed};
 
+use super::answer::answer;
 use super::command::Command;
-use super::connection::{self, Answer, ConnectionLimits, HandedOff};
-use super::listener::accept_loop;
-use super::public;
+use super::connection::{self, ConnectionLimits, HandedOff, RequestBody, Transport};
+use super::context::{Context, Protocol};
+use super::listener::{self, accept_loop};
+use super::room::{Room, Seat};
+use super::route::Allows;
 use super::state::State;
 use super::wire::Wire;
-use super::{control, negotiation};
+use super::{negotiation, streams};
 
-/// How long requests that are under way when a door closes may still take. It bounds what clients
+/// How long requests that are under way when connections end may still take. It bounds what clients
 /// that send half a request can hold up, whose own deadlines are longer.
 const FINISH_GRACE: Duration = Duration::from_secs(1);
 
-/// Which door a listener is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Door {
-    /// Streams, for everyone.
-    Public,
-    /// The operator's.
-    Control,
+/// A listener: which one it is, what it allows, and when it ends. It may have several acceptors.
+#[derive(Clone)]
+pub struct Endpoint {
+    /// Its name.
+    pub listener: Listener,
+    /// What requests to it may be for.
+    pub allows: Allows,
+    /// How many connections it has at most.
+    pub room: Arc<Room>,
+    /// What clients may take.
+    pub limits: Arc<ConnectionLimits>,
+    /// How it ends.
+    pub closing: Closing,
 }
 
-/// Serves the listeners until `closing` is cancelled, and then, for a second, the requests that are
-/// under way.
-///
-/// # Errors
-/// If the runtime can't be made, or a listener not be registered with it.
-pub fn run(
-    door: Door,
-    listeners: Vec<TcpListener>,
+/// How a listener ends: first it accepts no more, and idle connections close; then what is under way
+/// ends as well.
+#[derive(Clone, Debug, Default)]
+pub struct Closing {
+    /// No connection is accepted, and none waits for another request.
+    pub accepting: CancellationToken,
+    /// Connections end, within a second.
+    pub connections: CancellationToken,
+}
+
+impl Closing {
+    /// Both at once.
+    pub fn cancel(&self) {
+        self.accepting.cancel();
+        self.connections.cancel();
+    }
+}
+
+/// An acceptor that is about to start: what the system may refuse, it has granted.
+pub struct Acceptor {
+    runtime: Runtime,
+    sockets: Vec<tokio::net::TcpListener>,
+    endpoint: Endpoint,
     state: Arc<State>,
-    limits: ConnectionLimits,
-    closing: CancellationToken,
-) -> io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let local = LocalSet::new();
-    let tasks = TaskTracker::new();
-    let limits = Arc::new(limits);
-    let shared = Rc::new(LastSubscription::default());
-    local.block_on(&runtime, async {
-        let mut loops = Vec::new();
-        for listener in listeners {
-            let (tasks, state, limits) = (tasks.clone(), state.clone(), limits.clone());
-            let (shared, token) = (shared.clone(), closing.clone());
-            let errors = state.clone();
-            let room = state.clone();
-            loops.push(tokio::task::spawn_local(accept_loop(
-                listener,
-                closing.clone(),
-                // Streams and connections share the descriptors; when they are all in use, further
-                // clients wait in the backlog. The operator's door keeps the reserved ones.
-                move || match door {
-                    Door::Public => room.sockets() < room.sockets_max,
-                    Door::Control => room.metrics.connections(Listener::Control) < CONTROL_CONNECTIONS_MAX,
-                },
-                move |socket, peer| {
-                    let (state, limits) = (state.clone(), limits.clone());
-                    let (shared, token) = (shared.clone(), token.clone());
-                    tasks.spawn_local(async move {
-                        match door {
-                            Door::Public => public_connection(socket, peer, &state, &limits, &shared, token).await,
-                            Door::Control => control_connection(socket, &state, &limits, token).await,
-                        }
-                    });
-                },
-                move |_error| errors.metrics.accept_error(),
-            )));
+}
+
+impl Acceptor {
+    /// An acceptor of an endpoint, from these sockets.
+    ///
+    /// # Errors
+    /// If the runtime can't be made, or a socket not be registered with it.
+    pub fn new(endpoint: Endpoint, sockets: Vec<TcpListener>, state: Arc<State>) -> io::Result<Acceptor> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let context = runtime.enter();
+        let sockets = sockets.into_iter().map(listener::register).collect::<io::Result<_>>()?;
+        drop(context);
+        Ok(Acceptor { runtime, sockets, endpoint, state })
+    }
+
+    /// Serves until the endpoint closes.
+    ///
+    /// # Panics
+    /// If accepting does: whoever runs it must not go on without it.
+    pub fn run(self) {
+        let Acceptor { runtime, sockets, endpoint, state } = self;
+        let local = LocalSet::new();
+        let tasks = TaskTracker::new();
+        let closing = endpoint.closing.clone();
+        let shared = Rc::new(Serving { endpoint, state, subscription: LastSubscription::default() });
+        local.block_on(&runtime, async {
+            let loops = sockets.into_iter().map(|socket| {
+                let (serving, tasks) = (shared.clone(), tasks.clone());
+                let on_socket = move |socket, peer, seat| {
+                    let serving = serving.clone();
+                    tasks.spawn_local(async move { serving.connection(socket, peer, seat).await });
+                };
+                let (room, errors) = (shared.endpoint.room.clone(), shared.clone());
+                let on_error = move |_: &io::Error| errors.state.metrics.accept_error();
+                tokio::task::spawn_local(accept_loop(socket, closing.accepting.clone(), room, on_socket, on_error))
+            });
+            for accepting in loops.collect::<Vec<_>>() {
+                if let Err(failed) = accepting.await {
+                    std::panic::resume_unwind(failed.into_panic());
+                }
+            }
+            tasks.close();
+            tokio::select! {
+                () = tasks.wait() => return,
+                () = closing.connections.cancelled() => {}
+            }
+            if tokio::time::timeout(FINISH_GRACE, tasks.wait()).await.is_err() {
+                tracing::info!(connections = tasks.len(), "requests that were not whole by the end are dropped");
+            }
+        });
+    }
+}
+
+/// What the connections of one thread share.
+struct Serving {
+    endpoint: Endpoint,
+    state: Arc<State>,
+    subscription: LastSubscription,
+}
+
+impl Serving {
+    async fn connection(&self, socket: TcpStream, peer: SocketAddr, seat: Seat) {
+        // A client that has gone meanwhile has no address any more.
+        let Ok(local) = socket.local_addr() else { return };
+        let Endpoint { listener, allows, .. } = self.endpoint;
+        let accepted_ns = self.state.clock.now_ns();
+        let context = Context { listener, allows, local, peer, protocol: Protocol::Http1, accepted_ns };
+        // A framing such as TLS is laid around the socket here.
+        self.serve(socket, context, seat).await;
+    }
+
+    async fn serve(&self, stream: impl Transport<Raw = std::net::TcpStream>, context: Context, seat: Seat) {
+        let Endpoint { limits, closing, .. } = &self.endpoint;
+        let stop = closing.accepting.clone();
+        let handler = async |parts, body: &mut RequestBody| answer(&self.state, &context, parts, body).await;
+        let refused = |refusal| self.state.metrics.request_rejected(refusal);
+        let handed_off = tokio::select! {
+            biased;
+            () = seat.evicted() => None,
+            handed_off = connection::serve(stream, limits, &seat, stop, handler, refused) => handed_off,
+        };
+        if let Some(handed_off) = handed_off {
+            self.open(handed_off, seat).await;
         }
-        let mut failed = Ok(());
-        for accepting in loops {
-            match accepting.await {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => failed = Err(error),
-                Err(panic) => failed = Err(io::Error::other(panic)),
+    }
+
+    /// Gives a stream to the least loaded shard.
+    async fn open(&self, handed_off: HandedOff<std::net::TcpStream, Subscribe>, seat: Seat) {
+        let HandedOff { raw: socket, with: mut subscribe, read_ahead: _ } = handed_off;
+        let inbox = self.state.bus.inbox(self.state.bus.least_loaded());
+        inbox.stream_comes();
+        drop(seat);
+        subscribe.subscription = self.subscription.share(subscribe.subscription);
+        let socket = Wire(socket);
+        if let Err(Command::Open { socket: Wire(socket), .. }) = inbox.push(Command::Open { socket, subscribe }) {
+            // The shard can't keep up with new streams: this one is sent away for a while.
+            inbox.stream_gone();
+            self.state.metrics.stream_shed(Shed::InboxFull);
+            let mut answer = negotiation::stream_head(Framing::Close, &httpdate::fmt_http_date(SystemTime::now()));
+            answer.extend_from_slice(streams::come_back(&self.state).as_bytes());
+            if let Ok(mut socket) = TcpStream::from_std(socket) {
+                // Should it fail, the client is gone or finds the connection closed.
+                let _ = socket.write_all(&answer).await;
+                let _ = socket.shutdown().await;
             }
         }
-        tasks.close();
-        if tokio::time::timeout(FINISH_GRACE, tasks.wait()).await.is_err() {
-            tracing::info!(connections = tasks.len(), "requests that were not whole by the end are dropped");
-        }
-        failed
-    })
-}
-
-async fn public_connection(
-    socket: TcpStream,
-    peer: SocketAddr,
-    state: &Arc<State>,
-    limits: &ConnectionLimits,
-    shared: &LastSubscription,
-    closing: CancellationToken,
-) {
-    let counted = state.metrics.connection(Listener::Public);
-    let handler = |request: http::Request<hyper::body::Incoming>| {
-        let (parts, _body) = request.into_parts();
-        public::answer(state, parts, peer)
-    };
-    let refused = |refusal| state.metrics.request_rejected(refusal);
-    if let Some(handed_off) = connection::serve(socket, limits, closing, handler, refused).await {
-        open(handed_off, state, shared, counted).await;
     }
 }
 
@@ -135,38 +196,4 @@ impl LastSubscription {
             _ => last.insert(subscription).clone(),
         }
     }
-}
-
-/// Gives a stream to the least loaded shard.
-async fn open(handed_off: HandedOff<Subscribe>, state: &State, shared: &LastSubscription, counted: ConnectionGuard) {
-    let HandedOff { socket, with: mut subscribe, read_ahead: _ } = handed_off;
-    let inbox = state.bus.inbox(state.bus.least_loaded());
-    inbox.stream_comes();
-    drop(counted);
-    subscribe.subscription = shared.share(subscribe.subscription);
-    let open = Command::Open { socket: Wire(socket), subscribe };
-    if let Err(Command::Open { socket: Wire(socket), .. }) = inbox.push(open) {
-        // The shard can't keep up with new streams: this one is sent away for a while.
-        inbox.stream_gone();
-        state.metrics.stream_shed(Shed::InboxFull);
-        let mut answer = negotiation::stream_head(Framing::Close, &httpdate::fmt_http_date(SystemTime::now()));
-        answer.extend_from_slice(public::come_back(state).as_bytes());
-        if let Ok(mut socket) = TcpStream::from_std(socket) {
-            // Should it fail, the client is gone or finds the connection closed.
-            let _ = socket.write_all(&answer).await;
-            let _ = socket.shutdown().await;
-        }
-    }
-}
-
-async fn control_connection(
-    socket: TcpStream,
-    state: &Arc<State>,
-    limits: &ConnectionLimits,
-    closing: CancellationToken,
-) {
-    let _counted = state.metrics.connection(Listener::Control);
-    let handler = |request| async move { Answer::<()>::Respond(control::answer(state, request).await) };
-    let refused = |refusal| state.metrics.request_rejected(refusal);
-    connection::serve(socket, limits, closing, handler, refused).await;
 }

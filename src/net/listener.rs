@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{Ipv6Addr, SocketAddr, TcpListener};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::io::Errno;
@@ -9,14 +10,14 @@ use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
+use super::room::{Room, Seat};
+
 /// How many handshakes the kernel completes ahead of us. The kernel cuts it to `somaxconn`.
 const BACKLOG: i32 = 4096;
 /// Connections accepted in a row before those already open get their turn.
 const ACCEPT_BURST: u32 = 16;
 /// The first and the longest wait after an accept failed for want of descriptors or memory.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(5), Duration::from_secs(1));
-/// How long clients wait in the backlog before it is looked for room again.
-const NO_ROOM_WAIT: Duration = Duration::from_millis(10);
 
 /// What sockets accepted from a listener start with. The listener has these options itself and
 /// Linux hands them down, so accepting costs no system call for them.
@@ -90,46 +91,46 @@ pub fn bind_all(addr: SocketAddr, count: usize, options: &SocketOptions) -> io::
     Ok(listeners)
 }
 
-/// Accepts while there is room and until `shutdown` is cancelled, and gives each socket to
-/// `on_socket`.
+/// Registers a listener with the runtime that this is called in.
+///
+/// # Errors
+/// What the system says.
+pub fn register(listener: TcpListener) -> io::Result<tokio::net::TcpListener> {
+    listener.set_nonblocking(true)?;
+    tokio::net::TcpListener::from_std(listener)
+}
+
+/// Accepts until `shutdown` is cancelled, and gives each socket to `on_socket`, with a seat. While
+/// there is none, further clients wait in the backlog.
 ///
 /// A connection that was gone before it was accepted is passed over. When descriptors or memory
 /// run out the loop waits, longer each time up to a second, and says so once. `on_error` is told
 /// of every failure, for counting.
-///
-/// # Errors
-/// Only if the listener can't be registered with the runtime.
 pub async fn accept_loop(
-    listener: TcpListener,
+    listener: tokio::net::TcpListener,
     shutdown: CancellationToken,
-    has_room: impl Fn() -> bool,
-    on_socket: impl FnMut(TcpStream, SocketAddr),
+    room: Arc<Room>,
+    on_socket: impl FnMut(TcpStream, SocketAddr, Seat),
     on_error: impl FnMut(&io::Error),
-) -> io::Result<()> {
-    listener.set_nonblocking(true)?;
-    let listener = tokio::net::TcpListener::from_std(listener)?;
+) {
     // Dropping the loop drops the listener: what waits in its backlog is reset, and the clients
     // go to another listener at once instead of waiting here.
-    shutdown.run_until_cancelled(accept_all(listener, has_room, on_socket, on_error)).await;
-    Ok(())
+    shutdown.run_until_cancelled(accept_all(listener, room, on_socket, on_error)).await;
 }
 
 async fn accept_all(
     listener: tokio::net::TcpListener,
-    has_room: impl Fn() -> bool,
-    mut on_socket: impl FnMut(TcpStream, SocketAddr),
+    room: Arc<Room>,
+    mut on_socket: impl FnMut(TcpStream, SocketAddr, Seat),
     mut on_error: impl FnMut(&io::Error),
 ) {
     let mut backoff = Backoff::default();
     let mut in_a_row = 0;
     loop {
-        while !has_room() {
-            tokio::time::sleep(NO_ROOM_WAIT).await;
-        }
         let error = match listener.accept().await {
             Ok((socket, peer)) => {
                 backoff = Backoff::default();
-                on_socket(socket, peer);
+                on_socket(socket, peer, room.seat().await);
                 in_a_row += 1;
                 if in_a_row == ACCEPT_BURST {
                     in_a_row = 0;
@@ -198,9 +199,15 @@ mod tests {
     use std::rc::Rc;
 
     use super::*;
+    use crate::ops::metrics::{Gauges, Metrics, ShardCells};
 
     fn local() -> SocketAddr {
         SocketAddr::from(([127, 0, 0, 1], 0))
+    }
+
+    fn roomy() -> Arc<Room> {
+        let metrics = Metrics::new(ShardCells::for_shards(1), Gauges::default());
+        Room::new(crate::ops::metrics::Listener::Public, usize::MAX, Arc::new(metrics))
     }
 
     fn block_on<T>(future: impl Future<Output = T>) -> T {
@@ -254,19 +261,21 @@ mod tests {
         let clients: Vec<_> = (0..50).map(|_| std::net::TcpStream::connect(addr).unwrap()).collect();
         let token = CancellationToken::new();
         let accepted = RefCell::new(Vec::new());
-        block_on(accept_loop(
-            listener,
-            token.clone(),
-            || true,
-            |socket, peer| {
-                accepted.borrow_mut().push((socket, peer));
-                if accepted.borrow().len() == 50 {
-                    token.cancel();
-                }
-            },
-            |error| panic!("{error}"),
-        ))
-        .unwrap();
+        block_on(async {
+            accept_loop(
+                register(listener).unwrap(),
+                token.clone(),
+                roomy(),
+                |socket, peer, _| {
+                    accepted.borrow_mut().push((socket, peer));
+                    if accepted.borrow().len() == 50 {
+                        token.cancel();
+                    }
+                },
+                |error| panic!("{error}"),
+            )
+            .await;
+        });
         let peers: Vec<_> = clients.iter().map(|c| c.local_addr().unwrap()).collect();
         assert!(accepted.borrow().iter().all(|(_, peer)| peers.contains(peer)));
         assert!(std::net::TcpStream::connect(addr).is_err(), "the listener is closed");
@@ -284,10 +293,10 @@ mod tests {
             let (seen, count) = (seen_at.clone(), accepted.clone());
             let mut other = Some(tokio::task::spawn_local(async move { seen.set(count.get()) }));
             accept_loop(
-                listener,
+                register(listener).unwrap(),
                 token.clone(),
-                || true,
-                |_, _| {
+                roomy(),
+                |_, _, _| {
                     accepted.set(accepted.get() + 1);
                     if accepted.get() == 100 {
                         token.cancel();
@@ -295,8 +304,7 @@ mod tests {
                 },
                 |_| {},
             )
-            .await
-            .unwrap();
+            .await;
             other.take().unwrap().await.unwrap();
         }));
         assert!(seen_at.get() <= ACCEPT_BURST as usize, "another task ran after {} accepts", seen_at.get());
@@ -339,10 +347,10 @@ mod tests {
             let accepted = RefCell::new(Vec::new());
             let stop = token.clone();
             let accept = accept_loop(
-                listener,
+                register(listener).unwrap(),
                 token,
-                || true,
-                |socket, _| {
+                roomy(),
+                |socket, _, _| {
                     accepted.borrow_mut().push(socket);
                     if accepted.borrow().len() == 2 {
                         stop.cancel();
@@ -364,8 +372,7 @@ mod tests {
                 hoard.truncate(10);
                 second
             };
-            let (accept, mut second) = tokio::join!(accept, relief);
-            accept.unwrap();
+            let ((), mut second) = tokio::join!(accept, relief);
             // Both are served after all.
             for (socket, client) in accepted.into_inner().into_iter().zip([&mut client, &mut second]) {
                 let mut socket = socket.into_std().unwrap();

@@ -10,20 +10,26 @@ pub mod ticker;
 // Streams.
 pub mod wire;
 pub mod shard;
-// Requests.
+// Connections.
 pub mod listener;
+pub mod room;
 pub mod connection;
+// Requests, from their context to their answer.
+pub mod context;
 pub mod problem;
 pub mod response;
 mod query;
+pub mod route;
+pub mod host;
 pub mod negotiation;
 pub mod admit;
 pub mod publish;
 pub mod reply;
 pub mod handler;
 pub mod state;
-// The two doors.
-pub mod public;
+pub mod streams;
+pub mod publishing;
 pub mod admin;
-pub mod control;
+pub mod answer;
+// The listeners' threads.
 pub mod acceptor;

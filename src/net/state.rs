@@ -3,13 +3,15 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
+use tokio::sync::Semaphore;
+
 use crate::exchange::bus::Bus;
 use crate::hub::fault::Fault;
 use crate::hub::frame::Draft;
 use crate::hub::jitter::Jitter;
 use crate::hub::log::Placed;
 use crate::hub::topic::Topic;
-use crate::ops::metrics::{Listener, Metrics};
+use crate::ops::metrics::Metrics;
 use crate::ops::reload::LiveConfig;
 
 use super::clock::Clock;
@@ -31,10 +33,10 @@ pub struct State {
     pub default_topic: Topic,
     /// How many streams may be open.
     pub streams_max: usize,
-    /// How many sockets may be open, streams and connections together.
-    pub sockets_max: usize,
     /// A library user's handler.
     pub handler: Option<Handler>,
+    /// Who may publish now, each with a body in memory.
+    pub publishers: Semaphore,
     /// What keeps the admin endpoints from asking for too much.
     pub admin: Turns,
     /// Readiness fails: the gateway is about to stop.
@@ -57,11 +59,6 @@ pub enum NotPublished {
 }
 
 impl State {
-    /// How many sockets are open, streams and connections to the public listener together.
-    pub fn sockets(&self) -> usize {
-        self.bus.streams() + self.metrics.connections(Listener::Public) as usize
-    }
-
     /// Publishes, unless the gateway is closing.
     ///
     /// # Errors

@@ -43,6 +43,9 @@ pub struct Flags {
     /// Address of the control listener: publishing, metrics, health [default: 127.0.0.1:8081]
     #[arg(long, value_name = "ADDR")]
     pub control: Option<SocketAddr>,
+    /// Address of the health listener: health, readiness, metrics [default: none]
+    #[arg(long, value_name = "ADDR")]
+    pub health: Option<SocketAddr>,
     /// Configuration file, in TOML
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,

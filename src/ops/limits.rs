@@ -28,13 +28,16 @@ pub const HEAD_BYTES_MAX: u64 = MIB;
 /// The largest request body that may be configured, in bytes.
 pub const BODY_BYTES_MAX: u64 = GIB;
 
-/// Descriptors that are no client's: listeners, epoll, eventfds, the log, and room to spare.
-pub const DESCRIPTORS_RESERVED: u64 = 256;
-/// Sockets that are never streams, so that requests are answered, and clients sent away politely,
-/// when as many streams are open as may be.
-pub const CONNECTIONS_RESERVED: u64 = 512;
-/// Connections to the control listener; further ones wait. They come out of the reserved descriptors.
-pub const CONTROL_CONNECTIONS_MAX: u64 = 128;
+/// Requests to publish that are under way at once, each with its body.
+pub const PUBLISHERS_MAX: u64 = 128;
+/// Connections to the control listener that publishers can't take.
+pub const CONTROL_CONNECTIONS_RESERVED: u64 = 16;
+/// Connections to the control listener.
+pub const CONTROL_CONNECTIONS_MAX: u64 = PUBLISHERS_MAX + CONTROL_CONNECTIONS_RESERVED;
+/// Connections to the health listener.
+pub const HEALTH_CONNECTIONS_MAX: u64 = 32;
+/// The most connections that are no streams, in the configuration.
+pub const CONNECTIONS_MAX: u64 = 1_000_000;
 
 /// Log lines that wait to be written; further ones are dropped and counted.
 pub const LOG_LINES_MAX: usize = 4096;

@@ -5,8 +5,8 @@ use std::fmt;
 use super::config::Config;
 use super::descriptors::Plan;
 use super::limits::{
-    CONTROL_CONNECTIONS_MAX, INBOX_MESSAGE_BYTES, LOG_LINE_BYTES, LOG_LINES_MAX, READ_AHEAD_BYTES, STREAM_BYTES,
-    SUBSCRIPTION_PART,
+    CONTROL_CONNECTIONS_MAX, HEALTH_CONNECTIONS_MAX, INBOX_MESSAGE_BYTES, LOG_LINE_BYTES, LOG_LINES_MAX,
+    PUBLISHERS_MAX, READ_AHEAD_BYTES, STREAM_BYTES, SUBSCRIPTION_PART,
 };
 use super::units::{KIB, MIB};
 use crate::exchange::inbox::INBOX_MESSAGES;
@@ -34,7 +34,8 @@ pub struct MemoryTerm {
 impl MemorySum {
     /// Adds up the memory for these descriptors and so many shards.
     pub fn new(config: &Config, plan: &Plan, shards: usize) -> MemorySum {
-        let Plan { streams, sockets, .. } = *plan;
+        let Plan { streams, connections, .. } = *plan;
+        let connections = connections + CONTROL_CONNECTIONS_MAX + HEALTH_CONNECTIONS_MAX;
         let history = config.history.bytes.get();
         let head = config.limits.head_bytes;
         let body = config.limits.body_bytes;
@@ -55,13 +56,16 @@ impl MemorySum {
             ),
             term(
                 "request heads",
-                format!("{sockets} sockets x the larger of limits.head_bytes and {} KiB", READ_AHEAD_BYTES / KIB),
-                sockets.saturating_mul(head.get().max(READ_AHEAD_BYTES)),
+                format!(
+                    "{connections} connections x the larger of limits.head_bytes and {} KiB",
+                    READ_AHEAD_BYTES / KIB
+                ),
+                connections.saturating_mul(head.get().max(READ_AHEAD_BYTES)),
             ),
             term(
                 "request bodies",
-                format!("{CONTROL_CONNECTIONS_MAX} control connections x limits.body_bytes = {body}"),
-                CONTROL_CONNECTIONS_MAX.saturating_mul(body.get()),
+                format!("{PUBLISHERS_MAX} publishers x limits.body_bytes = {body}"),
+                PUBLISHERS_MAX.saturating_mul(body.get()),
             ),
             term(
                 "log lines",
@@ -105,11 +109,13 @@ impl fmt::Display for Mib {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ops::descriptors::Own;
 
     #[test]
     fn the_memory_sum_has_a_term_for_each_bound() {
         let config = Config::default();
-        let sum = MemorySum::new(&config, &Plan::new(20_768, &config.limits), 2);
+        let own = Own { shards: 2, acceptors: 2, addresses: 1, control: true, health: true };
+        let sum = MemorySum::new(&config, &Plan::new(20_748, &own, &config.limits), 2);
         let bytes: Vec<_> = sum.terms.iter().map(|term| (term.name, term.bytes)).collect();
         let expected = [
             ("history", 64 * MIB),
@@ -117,7 +123,7 @@ mod tests {
             ("streams", 20_000 * KIB),
             ("subscriptions", 20_000 * 80 * KIB),
             ("inboxes", MIB),
-            ("request heads", 20_512 * 64 * KIB),
+            ("request heads", (512 + 144 + 32) * 64 * KIB),
             ("request bodies", 128 * MIB),
             ("log lines", 4 * MIB),
         ];

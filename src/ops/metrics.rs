@@ -99,6 +99,11 @@ const TIMER_LATE_SECONDS: Family =
     histogram("sluicegate_timer_late_seconds", "How late the timing wheel's entries expired, in seconds.");
 const CONNECTIONS: Family =
     gauge("sluicegate_connections", "Open connections that are no streams, by listener.").by("listener");
+const CONNECTIONS_OVER_LIMIT: Family = counter(
+    "sluicegate_connections_over_limit_total",
+    "Connections that found as many open as may be, so that the longest idle was closed, by listener.",
+)
+.by("listener");
 const ACCEPT_ERRORS: Family = counter("sluicegate_accept_errors_total", "Failures to accept a connection.");
 const LOG_LINES_DROPPED: Family =
     counter("sluicegate_log_lines_dropped_total", "Log lines dropped, since stderr did not take them in time.");
@@ -113,7 +118,7 @@ const RELOAD_SUCCESS_TIMESTAMP: Family = gauge(
 );
 const BUILD_INFO: Family = gauge("sluicegate_build_info", "1, with what was built as labels.");
 
-const FAMILIES: [&Family; 30] = [
+const FAMILIES: [&Family; 31] = [
     &STREAMS,
     &BEHIND_STREAMS,
     &STREAMS_OPENED,
@@ -138,6 +143,7 @@ const FAMILIES: [&Family; 30] = [
     &TIMER_ENTRIES,
     &TIMER_LATE_SECONDS,
     &CONNECTIONS,
+    &CONNECTIONS_OVER_LIMIT,
     &ACCEPT_ERRORS,
     &LOG_LINES_DROPPED,
     &DRAINING,
@@ -194,12 +200,14 @@ label! {
 }
 
 label! {
-    /// Which of the two doors.
+    /// Which of the listeners.
     Listener {
         /// The public one, for streams.
         Public = "public",
         /// The operator's.
         Control = "control",
+        /// For probes and scrapes.
+        Health = "health",
     }
 }
 
@@ -254,6 +262,7 @@ pub struct Metrics {
     requests_rejected: [AtomicU64; Refusal::ALL.len()],
     streams_shed: [AtomicU64; Shed::ALL.len()],
     connections: [AtomicU64; Listener::ALL.len()],
+    connections_over_limit: [AtomicU64; Listener::ALL.len()],
     accept_errors: AtomicU64,
     draining: AtomicBool,
     reload_successful: AtomicBool,
@@ -275,6 +284,7 @@ impl Metrics {
             requests_rejected: Default::default(),
             streams_shed: Default::default(),
             connections: Default::default(),
+            connections_over_limit: Default::default(),
             accept_errors: AtomicU64::new(0),
             draining: AtomicBool::new(false),
             reload_successful: AtomicBool::new(true),
@@ -315,10 +325,9 @@ impl Metrics {
         self.connections[listener as usize].fetch_add(1, Ordering::Relaxed);
         ConnectionGuard { metrics: Arc::clone(self), listener }
     }
-
-    /// How many connections to a listener are open that are no streams.
-    pub fn connections(&self, listener: Listener) -> u64 {
-        self.connections[listener as usize].load(Ordering::Relaxed)
+    /// Counts a connection that found no room.
+    pub fn connection_over_limit(&self, listener: Listener) {
+        self.connections_over_limit[listener as usize].fetch_add(1, Ordering::Relaxed);
     }
 
     /// Counts a failure to accept.
@@ -416,6 +425,8 @@ impl Collector for Metrics {
             TIMER_ENTRIES.value((self.gauges.timer_entries)()),
             TIMER_LATE_SECONDS.histogram(&late),
             CONNECTIONS.values(Listener::ALL.iter().map(|l| (l.as_str(), at(&self.connections, *l as usize)))),
+            CONNECTIONS_OVER_LIMIT
+                .values(Listener::ALL.iter().map(|l| (l.as_str(), at(&self.connections_over_limit, *l as usize)))),
             ACCEPT_ERRORS.value(self.accept_errors.load(Ordering::Relaxed)),
             LOG_LINES_DROPPED.value(logging::lines_dropped()),
             DRAINING.value(self.draining.load(Ordering::Relaxed).into()),

@@ -72,6 +72,7 @@ mod tests {
     const ALL_CHANGED: &str = r#"
         listen = ["127.0.0.1:1"]
         control = "127.0.0.1:2"
+        health = "127.0.0.1:3"
         admin = true
         default_topic = "other"
         shards = 3
@@ -80,8 +81,10 @@ mod tests {
         policy = [{ topic = "**", slow = "skip" }]
         [limits]
         streams = 5
+        connections = 6
         head_bytes = "17KiB"
         head_deadline = "11s"
+        idle = "76s"
         body_bytes = "2MiB"
         body_deadline = "31s"
         batch_events = 9999

@@ -12,6 +12,7 @@ schedule = []
 [limits]
 head_bytes = \"8KiB\"
 head_deadline = \"400ms\"
+idle = \"400ms\"
 body_bytes = \"1KiB\"
 body_deadline = \"400ms\"
 batch_events = 3

@@ -187,20 +187,20 @@ fn a_second_gateway_on_one_address_is_told_so() {
 #[test]
 fn the_limit_on_descriptors_is_raised_and_told() {
     let message = "open files are shared out";
-    let server = Launch::config("").soft_open_files(64, 2_000).start();
+    let server = Launch::config("shards = 1\nacceptors = 1\n").soft_open_files(64, 2_000).start();
     let line = server.log(message).unwrap();
-    assert_eq!((line["limit"].as_u64(), line["streams"].as_u64()), (Some(2_000), Some(2_000 - 256 - 512)));
+    assert_eq!((line["limit"].as_u64(), line["streams"].as_u64()), (Some(2_000), Some(2_000 - 190 - 512)));
     let limits = fs::read_to_string(format!("/proc/{}/limits", server.pid())).unwrap();
     let soft = limits.lines().find_map(|line| line.strip_prefix("Max open files")?.split_whitespace().next());
     assert_eq!(soft, Some("2000"));
     let warning = "limits.streams is lowered: raise the limit on open files";
     assert!(server.log(warning).is_none());
 
-    let server = Launch::config("[limits]\nstreams = 1233\n").open_files(2_000).start();
+    let server = Launch::config("shards = 1\nacceptors = 1\n[limits]\nstreams = 1299\n").open_files(2_000).start();
     let line = server.log(warning).expect("a warning");
     assert_eq!(line["level"], "WARN");
-    assert_eq!((line["wanted"].as_u64(), line["streams"].as_u64()), (Some(1_233), Some(1_232)));
-    let server = Launch::config("[limits]\nstreams = 1232\n").open_files(2_000).start();
+    assert_eq!((line["wanted"].as_u64(), line["streams"].as_u64()), (Some(1_299), Some(1_298)));
+    let server = Launch::config("shards = 1\nacceptors = 1\n[limits]\nstreams = 1298\n").open_files(2_000).start();
     assert!(server.log(warning).is_none());
 }
 

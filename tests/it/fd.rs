@@ -1,14 +1,16 @@
-//! When descriptors run out: who has one keeps being served, who has none waits.
+//! When descriptors run out: who has one keeps being served, and room is made for who speaks.
 
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use crate::support::fleet::machine;
-use crate::support::{Conversation, Item, Launch, Server, within};
+use crate::support::{Conversation, Launch, Server, within};
 
-/// Of 820 descriptors, 256 are the gateway's own and 512 for connections: so 52 are for streams.
+/// One thread of each kind. Of 820 descriptors, 190 are the gateway's own, 200 for connections: so 430 are
+/// for streams.
+const CONFIG: &str = "schedule = []\nshards = 1\nacceptors = 1\n[limits]\nhead_deadline = \"60s\"\nconnections = 200";
 const OPEN_FILES: u32 = 820;
-const SOCKETS: usize = 564;
+const CONNECTIONS: usize = 200;
 
 /// How much CPU the gateway takes while nothing happens, as a part of a core.
 fn idle_cpu(server: &Server) -> f64 {
@@ -18,62 +20,85 @@ fn idle_cpu(server: &Server) -> f64 {
 }
 
 #[test]
-fn when_all_sockets_are_taken_newcomers_wait_and_the_others_are_served() {
+fn who_is_silent_for_longest_makes_room_for_newcomers() {
     let _machine = machine();
-    let server = Launch::config("schedule = []\n[limits]\nhead_deadline = \"60s\"").open_files(OPEN_FILES).start();
-    assert_eq!(server.log("open files are shared out").expect("a line")["streams"], 52);
+    let server = Launch::config(CONFIG).open_files(OPEN_FILES).start();
+    let told = server.log("open files are shared out").expect("a line");
+    let told = ["own", "connections", "streams"].map(|name| told[name].as_u64());
+    assert_eq!(told, [Some(190), Some(200), Some(430)]);
     let mut streams: Vec<_> = (0..20).map(|_| server.subscribe("/events/t")).collect();
     let mut publisher = server.publisher();
-    // Connections that say nothing take all that is left.
-    let mut hoard: Vec<_> = (0..SOCKETS + 100).map(|_| TcpStream::connect(server.public()).expect("room")).collect();
-    let sockets = || {
+    // Of those that say nothing, or half of something, no more stay than may.
+    let mut hoard: Vec<_> = (0..CONNECTIONS + 100).map(|_| server.connect()).collect();
+    hoard.iter_mut().step_by(2).for_each(|silent| drop(silent.try_send("GET /events/t HT")));
+    let connections = |count: f64| {
         let metrics = server.metrics();
-        metrics.sum("sluicegate_streams") + metrics.get("sluicegate_connections{listener=\"public\"}")
+        metrics.get("sluicegate_connections{listener=\"public\"}") == count
+            && metrics.get("sluicegate_connections_over_limit_total{listener=\"public\"}") >= 100.0
     };
-    assert!(within(Duration::from_secs(5), || sockets() >= SOCKETS as f64), "{} sockets", sockets());
-    // An acceptor whose backlog was empty had looked for room before: each may take one more.
-    hoard.extend((0..30).map(|_| TcpStream::connect(server.public()).expect("room")));
+    assert!(within(Duration::from_secs(5), || connections(CONNECTIONS as f64)), "{}", server.metrics().text);
     assert!(server.open_files() <= OPEN_FILES as usize);
-    let mut waiting = server.connect();
-    waiting.send("GET /events/t HTTP/1.1\r\nhost: h\r\n\r\n");
-    // Streams go on, the operator's door too, and waiting costs nothing.
+    let warning = "as many connections are open as may be: for each new one the longest idle is closed";
+    assert_eq!(server.logs(warning).len(), 1);
+    // Who was first is gone, who was last is not, and who speaks is served at once.
+    assert!(hoard[0].is_closed_within(Duration::from_secs(5)));
+    hoard[CONNECTIONS + 99].send("GET / HTTP/1.1\r\nhost: h\r\n\r\n");
+    assert_eq!(hoard[CONNECTIONS + 99].response().body, "ok");
+    for _ in 0..50 {
+        streams.push(server.subscribe("/events/t"));
+    }
     publisher.publish("t", "all the same");
     for stream in &mut streams {
         stream.expect_data("all the same");
     }
     let cpu = idle_cpu(&server);
-    assert!(cpu < 0.25, "it takes {:.0} % of a core to wait", cpu * 100.0);
-    waiting.expect_nothing(Duration::from_millis(100));
-    // Others close, and who waited is served.
+    assert!(cpu < 0.25, "it takes {:.0} % of a core to do nothing", cpu * 100.0);
+    // A second crowd is warned of only if there was room in between.
     hoard.clear();
-    assert_eq!(waiting.head().status, 200);
-    assert_eq!(waiting.item(), Some(Item::Comment(String::new())));
-    publisher.publish("t", "to the one who waited");
-    for stream in streams.iter_mut().chain([&mut waiting]) {
-        stream.expect_data("to the one who waited");
+    assert!(within(Duration::from_secs(5), || connections(0.0)));
+    hoard.extend((0..CONNECTIONS + 1).map(|_| server.connect()));
+    assert!(within(Duration::from_secs(5), || server.logs(warning).len() == 2));
+}
+
+/// However many threads and addresses there are: what the gateway takes for itself is what it says.
+#[test]
+fn its_own_descriptors_are_counted() {
+    let _machine = machine();
+    let addresses = ["--listen", "127.0.0.1:0", "--listen", "127.0.0.1:0", "--health", "127.0.0.1:0"];
+    for (threads, expected) in [(1, 32 + 2 + 5 + 3 + 6 + 144 + 6 + 32), (40, 32 + 40 * (2 + 5 + 3) + 6 + 144 + 6 + 32)]
+    {
+        let config = format!("schedule = []\nshards = {threads}\nacceptors = {threads}\n");
+        let launch = addresses.iter().fold(Launch::config(&config).open_files(2_000), |l, a| l.argument(a));
+        let server = launch.start();
+        let told = server.log("open files are shared out").expect("a line")["own"].as_u64();
+        assert_eq!(told, Some(expected));
+        // All but the connections to the operator's listeners, the one that each acceptor may hold, and
+        // what is to spare.
+        let taken = server.open_files() as u64;
+        assert!(taken + 144 + 32 + threads + 2 <= expected, "{taken} of {expected}");
+        assert!(taken + 144 + 32 + threads + 2 + 32 >= expected, "{taken} of {expected} is no count");
     }
 }
 
-/// The operator's door has descriptors of its own, and takes no more than those.
+/// The control listener has descriptors of its own, and takes no more than those.
 #[test]
-fn a_crowd_at_the_operators_door_costs_streams_nothing() {
+fn a_crowd_at_the_control_listener_costs_streams_nothing() {
     let _machine = machine();
-    let server = Launch::config("schedule = []\n[limits]\nhead_deadline = \"60s\"").open_files(OPEN_FILES).start();
+    let server = Launch::config(CONFIG).open_files(OPEN_FILES).start();
     let mut streams: Vec<_> = (0..20).map(|_| server.subscribe("/events/t")).collect();
-    let mut publisher = server.publisher();
     let before = server.open_files();
     let hoard: Vec<_> =
         (0..OPEN_FILES).map(|_| TcpStream::connect(server.control()).expect("room in the backlog")).collect();
     assert!(within(Duration::from_secs(5), || server.open_files() >= before + 100), "{}", server.open_files());
-    // The public door is as open as ever.
+    // The public listener is as open as ever, and so is this one for who speaks.
     streams.push(server.subscribe("/events/t"));
-    publisher.publish("t", "all the same");
+    server.publish("t", "all the same");
     for stream in &mut streams {
         stream.expect_data("all the same");
     }
     let cpu = idle_cpu(&server);
     assert!(cpu < 0.25, "it takes {:.0} % of a core to wait", cpu * 100.0);
-    assert!(server.open_files() <= before + 130, "{} files, {before} before", server.open_files());
+    assert!(server.open_files() <= before + 144, "{} files, {before} before", server.open_files());
     drop(hoard);
     assert!(within(Duration::from_secs(5), || server.open_files() <= before + 5), "{} files", server.open_files());
     assert_eq!(server.metrics().get("sluicegate_accept_errors_total"), 0.0);

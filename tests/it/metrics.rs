@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::support::{Metrics, SOON, Server, tool, within};
 
 /// Every family that is promised, with a label where it has one.
-const PROMISED: [&str; 30] = [
+const PROMISED: [&str; 32] = [
     "sluicegate_streams{shard=\"0\"}",
     "sluicegate_streams_opened_total",
     "sluicegate_streams_closed_total{reason=\"client_gone\"}",
@@ -28,6 +28,8 @@ const PROMISED: [&str; 30] = [
     "sluicegate_log_bytes",
     "sluicegate_timer_entries",
     "sluicegate_timer_late_seconds_count",
+    "sluicegate_connections{listener=\"health\"}",
+    "sluicegate_connections_over_limit_total{listener=\"public\"}",
     "sluicegate_connections{listener=\"public\"}",
     "sluicegate_connections{listener=\"control\"}",
     "sluicegate_log_lines_dropped_total",

@@ -1,4 +1,4 @@
-//! `listen`: the addresses of the public listener.
+//! `listen`, the addresses of the public listener, and `health`.
 
 use std::net::SocketAddr;
 
@@ -43,5 +43,44 @@ impl TryFrom<Vec<SocketAddr>> for Listen {
 impl From<Listen> for Vec<SocketAddr> {
     fn from(listen: Listen) -> Vec<SocketAddr> {
         listen.0
+    }
+}
+
+/// What [`Health`] is written as when there is no such listener.
+const OFF: &str = "off";
+
+/// The address of the health listener, if there is one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Health(Option<SocketAddr>);
+
+impl Health {
+    /// On this address.
+    pub const fn on(address: SocketAddr) -> Health {
+        Health(Some(address))
+    }
+
+    /// The address.
+    pub const fn address(self) -> Option<SocketAddr> {
+        self.0
+    }
+}
+
+impl TryFrom<String> for Health {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Health, String> {
+        match text.as_str() {
+            OFF => Ok(Health(None)),
+            address => {
+                address.parse().map(Health::on).map_err(|_| format!("{address:?} is neither an address nor \"{OFF}\""))
+            }
+        }
+    }
+}
+
+impl From<Health> for String {
+    fn from(health: Health) -> String {
+        health.0.map_or_else(|| OFF.to_owned(), |address| address.to_string())
     }
 }

@@ -49,7 +49,7 @@ pub use drain::Drain;
 pub use error::ConfigError;
 pub use history::History;
 pub use limits::Limits;
-pub use listen::Listen;
+pub use listen::{Health, Listen};
 pub use log::{Directives, Log, LogFormat};
 pub use pass::Pass;
 pub use policy::PolicyRule;
@@ -69,6 +69,9 @@ pub struct Config {
     /// Address of the control listener: publishing, metrics, health. Default:
     /// 127.0.0.1:8081, so that only this host reaches it.
     pub control: SocketAddr,
+    /// Address of the health listener: health, readiness and metrics, for probes and scrapes that
+    /// publishers must not be in the way of. Default: `off`.
+    pub health: Health,
     /// Whether the control listener shows streams and topics at `/admin/`. Default: no, as they
     /// name topics and addresses.
     pub admin: bool,
@@ -104,6 +107,7 @@ impl Default for Config {
         Config {
             listen: Listen::default(),
             control: SocketAddr::from(([127, 0, 0, 1], 8081)),
+            health: Health::default(),
             admin: false,
             default_topic: Topic::parse("default").expect("a valid topic"),
             shards: Count::new(0),
@@ -175,6 +179,7 @@ impl Config {
                 .map_err(|reason| ConfigError(Kind::Flag { flag: "--listen", reason }))?;
         }
         config.control = flags.control.unwrap_or(config.control);
+        config.health = flags.health.map_or(config.health, Health::on);
         config.check()?;
         Ok(Loaded { config, file, warnings })
     }
@@ -203,10 +208,14 @@ impl Config {
     /// The first fault, with both keys.
     pub fn check(&self) -> Result<(), ConfigError> {
         let conflict = |keys, reason: String| Err(ConfigError(Kind::Conflict { keys, reason }));
-        let control = self.control;
-        for address in self.listen.addresses() {
-            if overlap(*address, control) {
-                return conflict(["listen", "control"], format!("{address} and {control} can't both be bound"));
+        let listen = self.listen.addresses().iter().map(|address| ("listen", *address));
+        let health = self.health.address().map(|address| ("health", address));
+        let addresses: Vec<_> = listen.chain([("control", self.control)]).chain(health).collect();
+        for (i, (key, address)) in addresses.iter().enumerate() {
+            for (other_key, other) in &addresses[i + 1..] {
+                if key != other_key && overlap(*address, *other) {
+                    return conflict([key, other_key], format!("{address} and {other} can't both be bound"));
+                }
             }
         }
         let (body, history) = (self.limits.body_bytes, self.history.bytes);

@@ -1,66 +1,40 @@
-//! The control listener's surface: publishing, metrics, health, and what `admin` shows. It is the operator's door, open to
-//! whoever reaches it.
+//! Requests to publish.
 
 use std::fmt::Write;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, Response, header};
+use http::request::Parts;
+use http::{HeaderValue, Response, header};
 use http_body_util::Full;
-use hyper::body::Incoming;
 
 use crate::hub::event::Event;
 use crate::hub::frame::{Draft, Topics};
 use crate::hub::id::EventId;
-use crate::ops::metrics::{CONTENT_TYPE, Source};
+use crate::hub::topic::Topic;
+use crate::ops::limits::PUBLISHERS_MAX;
+use crate::ops::metrics::Source;
 
+use super::connection::RequestBody;
 use super::problem::{Problem, Refusal};
 use super::publish;
-use super::response::{self, TEXT};
+use super::response;
 use super::state::{NotPublished, State};
-use super::{admin, negotiation};
 
-pub(super) const READ_METHODS: &str = "GET, HEAD";
-const PUBLISH_METHODS: &str = "POST";
-
-/// Answers a request on the control listener.
-pub async fn answer(state: &State, request: Request<Incoming>) -> Response<Full<Bytes>> {
-    let path = request.uri().path();
-    let publishes = path == "/events" || path.starts_with("/events/");
-    let answer = match (path, request.method()) {
-        ("/metrics", &Method::GET | &Method::HEAD) => Ok(response::ok(state.metrics.render(), CONTENT_TYPE)),
-        ("/healthz", &Method::GET | &Method::HEAD) => Ok(response::ok("ok\n", TEXT)),
-        ("/readyz", &Method::GET | &Method::HEAD) => ready(state),
-        ("/metrics" | "/healthz" | "/readyz", _) => Err(Problem::method(READ_METHODS)),
-        (path, _) if path.starts_with(admin::PREFIX) => admin::answer(state, &request).await,
-        (_, &Method::POST) if publishes => publish(state, request).await,
-        (_, _) if publishes => Err(Problem::method(PUBLISH_METHODS)),
-        _ => Err(Problem::not_found()),
-    };
-    answer.unwrap_or_else(|problem| {
-        if publishes {
-            state.metrics.publish_rejected(problem.reason());
-        } else {
-            state.metrics.request_rejected(problem.reason());
-        }
-        problem.into_response()
-    })
-}
-
-fn ready(state: &State) -> Result<Response<Full<Bytes>>, Problem> {
-    if state.draining.load(Ordering::Relaxed) {
-        return Err(Problem::new(Refusal::ShuttingDown, "the gateway is draining"));
-    }
-    Ok(response::ok("ready\n", TEXT))
-}
-
-async fn publish(state: &State, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Problem> {
-    refuse_pages(request.headers())?;
+/// Publishes what a request holds: one event for `topic`, or a batch.
+///
+/// # Errors
+/// What is wrong with it, and where; 503 while the gateway is closing.
+pub async fn publish(
+    state: &State,
+    parts: &Parts,
+    body: &mut RequestBody,
+    topic: Option<Topic>,
+) -> Result<Response<Full<Bytes>>, Problem> {
     if state.closing.load(Ordering::Relaxed) {
         return Err(closing());
     }
-    let topic = negotiation::path_topic(request.uri().path())?;
-    let (parts, body) = request.into_parts();
+    let _turn = state.publishers.try_acquire().map_err(|_| busy())?;
     let limits = state.config.load().limits.clone();
     let body = publish::read_body(body, limits.body_bytes.as_usize(), limits.body_deadline.get()).await?;
     let mut reply = String::new();
@@ -82,16 +56,9 @@ async fn publish(state: &State, request: Request<Incoming>) -> Result<Response<F
     Ok(response::ok(reply, "application/json"))
 }
 
-/// A page in the operator's browser could ask here, too. Browsers say where they come from; programs
-/// do not.
-pub(super) fn refuse_pages(headers: &HeaderMap) -> Result<(), Problem> {
-    let fetched = headers.get("sec-fetch-site").is_some_and(|site| site != "none");
-    if fetched || headers.contains_key(header::ORIGIN) {
-        return Err(
-            Problem::new(Refusal::Forbidden, "requests from web pages are refused: ask from a program").about("origin")
-        );
-    }
-    Ok(())
+fn busy() -> Problem {
+    let detail = format!("{PUBLISHERS_MAX} requests to publish are under way: as many as may be at once");
+    Problem::new(Refusal::Busy, detail).with(header::RETRY_AFTER, HeaderValue::from_static("1"))
 }
 
 fn closing() -> Problem {

@@ -1,0 +1,101 @@
+//! The one road from a request to its answer, for all listeners.
+
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderValue, Response, header};
+use http_body_util::Full;
+use hyper::body::Body;
+
+use crate::hub::subscribe::Subscribe;
+use crate::ops::metrics::CONTENT_TYPE;
+
+use super::connection::{Answer, RequestBody};
+use super::context::Context;
+use super::handler::Handled;
+use super::problem::{Problem, Refusal};
+use super::reply::Request;
+use super::response::{self, TEXT};
+use super::route::{self, Route};
+use super::state::State;
+use super::{admin, host, negotiation, publishing, streams};
+
+/// Answers a request.
+pub async fn answer(state: &State, context: &Context, parts: Parts, body: &mut RequestBody) -> Answer<Subscribe> {
+    let publishes = route::publishes(context.allows, &parts.method, parts.uri.path());
+    let answered = decide(state, context, parts, body).await;
+    let mut answer = answered.unwrap_or_else(|problem| {
+        let reason = problem.reason();
+        if publishes {
+            state.metrics.publish_rejected(reason);
+        } else {
+            state.metrics.request_rejected(reason);
+        }
+        let Context { listener, local, peer, protocol, accepted_ns, .. } = context;
+        let age_ms = state.clock.now_ns().saturating_sub(*accepted_ns) / 1_000_000;
+        let (listener, reason) = (listener.as_str(), reason.as_str());
+        tracing::debug!(listener, %local, %peer, ?protocol, age_ms, reason, "request refused");
+        Answer::Respond(problem.into_response())
+    });
+    if let Answer::Respond(response) = &mut answer
+        && !body.is_end_stream()
+    {
+        // What is left of the body stands in the way of the next request.
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    answer
+}
+
+async fn decide(
+    state: &State,
+    context: &Context,
+    parts: Parts,
+    body: &mut RequestBody,
+) -> Result<Answer<Subscribe>, Problem> {
+    let host = host::read(&parts)?;
+    if !context.allows.pages {
+        host::refuse_pages(&parts.headers, host)?;
+    }
+    let Some(handler) = state.handler.as_ref().filter(|_| context.allows.streams) else {
+        return follow(state, context, &parts, body).await;
+    };
+    let request = Request::new(parts, context.peer);
+    match handler.answer(&request).await? {
+        Handled::Routes => follow(state, context, request.parts(), body).await,
+        Handled::Respond(response) => Ok(Answer::Respond(response)),
+        Handled::Stream(asked) => Ok(streams::open(state, asked)),
+    }
+}
+
+/// Answers as the gateway does by itself.
+async fn follow(
+    state: &State,
+    context: &Context,
+    parts: &Parts,
+    body: &mut RequestBody,
+) -> Result<Answer<Subscribe>, Problem> {
+    let path = parts.uri.path();
+    if context.allows.admin && path.starts_with(route::ADMIN) {
+        admin::must_be_on(state)?;
+    }
+    let response = match route::route(context.allows, &parts.method, path)? {
+        Route::Root => return streams::root(state, parts),
+        Route::Stream(topic) => return streams::stream(state, parts, negotiation::path_topic(topic)?),
+        Route::Publish(topic) => publishing::publish(state, parts, body, negotiation::path_topic(topic)?).await?,
+        Route::Options(methods) => negotiation::preflight(methods),
+        Route::Health => response::ok("ok\n", TEXT),
+        Route::Ready => ready(state)?,
+        Route::Metrics => response::ok(state.metrics.render(), CONTENT_TYPE),
+        Route::AdminStreams => admin::streams(state, parts).await?,
+        Route::AdminTopics => admin::topics(state, parts).await?,
+    };
+    Ok(Answer::Respond(response))
+}
+
+fn ready(state: &State) -> Result<Response<Full<Bytes>>, Problem> {
+    if state.draining.load(Ordering::Relaxed) {
+        return Err(Problem::new(Refusal::ShuttingDown, "the gateway is draining"));
+    }
+    Ok(response::ok("ready\n", TEXT))
+}

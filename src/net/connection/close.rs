@@ -1,0 +1,35 @@
+//! How a connection ends.
+
+use std::io;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::net::problem::Problem;
+
+use super::Transport;
+
+/// How long, and for how many bytes, a closing connection still takes what the client sends.
+const LINGER: (Duration, usize) = (Duration::from_secs(2), 16 * 1024 * 1024);
+
+/// Writes the last words, and closes without a reset: closing a socket that has unread input
+/// makes the kernel send one, and it would take the answer from under the client's eyes.
+pub(super) async fn close(mut stream: impl Transport, last_words: Option<Problem>) {
+    let linger = async {
+        if let Some(problem) = last_words {
+            stream.write_all(&problem.into_bytes()).await?;
+        }
+        stream.shutdown().await?;
+        let mut scratch = vec![0; 16 * 1024];
+        let mut drained = 0;
+        while drained < LINGER.1 {
+            match stream.read(&mut scratch).await? {
+                0 => break,
+                read => drained += read,
+            }
+        }
+        io::Result::Ok(())
+    };
+    // Nothing can be done about a failure, nor about a client that never ends.
+    let _ = tokio::time::timeout(LINGER.0, linger).await;
+}

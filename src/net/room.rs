@@ -1,0 +1,150 @@
+//! How many connections a listener has at most, and which must go when there is no room for another:
+//! the one whose client has been silent for longest.
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use crate::ops::metrics::{ConnectionGuard, Listener, Metrics};
+
+/// The connections of a listener that are no streams.
+#[derive(Debug)]
+pub struct Room {
+    listener: Listener,
+    max: usize,
+    metrics: Arc<Metrics>,
+    seats: Mutex<Seats>,
+    freed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Seats {
+    taken: usize,
+    /// Those whose connection is told to go and is still there.
+    leaving: usize,
+    /// Connections that wait for their client, longest first, and how they are told to go.
+    resting: BTreeMap<u64, Arc<Notify>>,
+    next: u64,
+    /// It has been said that there is no room, and there has not been much since.
+    is_told: bool,
+}
+
+/// What came of asking for a seat.
+enum Asked {
+    Taken(u64),
+    Full { first: bool },
+}
+
+impl Room {
+    /// Room for `max` connections.
+    pub fn new(listener: Listener, max: usize, metrics: Arc<Metrics>) -> Arc<Room> {
+        Arc::new(Room { listener, max, metrics, seats: Mutex::default(), freed: Notify::new() })
+    }
+
+    /// Waits for a seat. If all are taken, the connection that has waited for its client for longest is
+    /// closed; where each is at work, one has to end first.
+    pub async fn seat(self: &Arc<Room>) -> Seat {
+        let evicted = Arc::new(Notify::new());
+        let mut waited = false;
+        loop {
+            match self.ask(&evicted) {
+                Asked::Taken(resting) => {
+                    let counted = self.metrics.connection(self.listener);
+                    return Seat { room: self.clone(), resting: Cell::new(Some(resting)), evicted, _counted: counted };
+                }
+                Asked::Full { first } => {
+                    if first {
+                        tracing::warn!(
+                            listener = self.listener.as_str(),
+                            max = self.max,
+                            "as many connections are open as may be: for each new one the longest idle is closed"
+                        );
+                    }
+                    if !std::mem::replace(&mut waited, true) {
+                        self.metrics.connection_over_limit(self.listener);
+                    }
+                }
+            }
+            self.freed.notified().await;
+        }
+    }
+
+    fn ask(&self, evicted: &Arc<Notify>) -> Asked {
+        let mut seats = self.seats.lock();
+        if seats.taken < self.max {
+            seats.taken += 1;
+            return Asked::Taken(seats.rest(evicted.clone()));
+        }
+        if seats.leaving == 0
+            && let Some((_, longest)) = seats.resting.pop_first()
+        {
+            longest.notify_one();
+            seats.leaving += 1;
+        }
+        Asked::Full { first: !std::mem::replace(&mut seats.is_told, true) }
+    }
+}
+
+impl Seats {
+    fn rest(&mut self, evicted: Arc<Notify>) -> u64 {
+        let at = self.next;
+        self.next += 1;
+        self.resting.insert(at, evicted);
+        at
+    }
+}
+
+/// A connection's seat. It is free again when this is dropped: when the connection is closed, or has
+/// become a stream.
+#[derive(Debug)]
+pub struct Seat {
+    room: Arc<Room>,
+    /// Where it is among those that wait for their client, unless it is at work.
+    resting: Cell<Option<u64>>,
+    evicted: Arc<Notify>,
+    _counted: ConnectionGuard,
+}
+
+impl Seat {
+    /// A request has come. `false` if the connection has just been told to go.
+    #[must_use]
+    pub fn begin(&self) -> bool {
+        let Some(resting) = self.resting.get() else { return true };
+        let stays = self.room.seats.lock().resting.remove(&resting).is_some();
+        if stays {
+            self.resting.set(None);
+        }
+        stays
+    }
+
+    /// The request is answered: the connection waits for its client.
+    pub fn rest(&self) {
+        let resting = self.room.seats.lock().rest(self.evicted.clone());
+        self.resting.set(Some(resting));
+    }
+
+    /// Is over when the connection is to be closed for another.
+    pub async fn evicted(&self) {
+        self.evicted.notified().await;
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let mut seats = self.room.seats.lock();
+        seats.taken -= 1;
+        if let Some(resting) = self.resting.take()
+            && seats.resting.remove(&resting).is_none()
+        {
+            seats.leaving -= 1;
+        }
+        if seats.taken <= self.room.max / 2 {
+            seats.is_told = false;
+        }
+        drop(seats);
+        self.room.freed.notify_one();
+    }
+}

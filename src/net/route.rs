@@ -1,0 +1,185 @@
+//! What a request is for: method and path, and nothing else.
+
+use http::Method;
+
+use super::problem::{Problem, Refusal};
+
+/// What the paths of topics begin with.
+const EVENTS: &str = "/events";
+/// What the paths of the admin endpoints begin with.
+pub const ADMIN: &str = "/admin/";
+const READ_METHODS: &str = "GET, HEAD";
+const STREAM_METHODS: &str = "GET, HEAD, OPTIONS";
+const PUBLISH_METHODS: &str = "POST";
+const STREAM_AND_PUBLISH_METHODS: &str = "GET, HEAD, POST, OPTIONS";
+
+/// What requests to a listener may be for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Allows {
+    /// Streams, at `/` and `/events`.
+    pub streams: bool,
+    /// Publishing.
+    pub publish: bool,
+    /// Health, readiness and metrics.
+    pub health: bool,
+    /// What is at `/admin/`.
+    pub admin: bool,
+    /// Web pages may ask. Where they may not, neither may a request for a name that could be one's.
+    pub pages: bool,
+}
+
+impl Allows {
+    /// The public listener's.
+    pub const PUBLIC: Allows = Allows { streams: true, pages: true, ..Allows::NOTHING };
+    /// The control listener's.
+    pub const CONTROL: Allows = Allows { publish: true, health: true, admin: true, ..Allows::NOTHING };
+    /// The health listener's: what it answers may be seen by all, and changes nothing.
+    pub const HEALTH: Allows = Allows { health: true, pages: true, ..Allows::NOTHING };
+    const NOTHING: Allows = Allows { streams: false, publish: false, health: false, admin: false, pages: false };
+}
+
+/// Where a request goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Route<'a> {
+    /// A stream of the default topic for who asks for one by name, else `ok`.
+    Root,
+    /// A stream: of this topic, still percent-encoded, and of what the query names.
+    Stream(Option<&'a str>),
+    /// An event for this topic, still percent-encoded, or a batch.
+    Publish(Option<&'a str>),
+    /// What may be asked here.
+    Options(&'static str),
+    /// Whether the process is alive.
+    Health,
+    /// Whether it takes in streams.
+    Ready,
+    /// What is counted.
+    Metrics,
+    /// The slowest streams.
+    AdminStreams,
+    /// The busiest topics.
+    AdminTopics,
+}
+
+/// Finds a request's route among those that its listener allows.
+///
+/// # Errors
+/// 404; 405 with the methods that the path knows; 403 for a publisher who is at the wrong listener.
+pub fn route<'a>(allows: Allows, method: &Method, path: &'a str) -> Result<Route<'a>, Problem> {
+    let read = |route| match *method {
+        Method::GET | Method::HEAD => Ok(route),
+        _ => Err(Problem::method(READ_METHODS)),
+    };
+    match path {
+        "*" if method == Method::OPTIONS => Ok(Route::Options(methods(allows).unwrap_or(READ_METHODS))),
+        "/" if allows.streams => match *method {
+            Method::GET | Method::HEAD => Ok(Route::Root),
+            Method::OPTIONS => Ok(Route::Options(STREAM_METHODS)),
+            _ => Err(Problem::method(STREAM_METHODS)),
+        },
+        "/healthz" if allows.health => read(Route::Health),
+        "/readyz" if allows.health => read(Route::Ready),
+        "/metrics" if allows.health => read(Route::Metrics),
+        _ if allows.admin && path.starts_with(ADMIN) => match &path[ADMIN.len()..] {
+            "streams" => read(Route::AdminStreams),
+            "topics" => read(Route::AdminTopics),
+            _ => Err(Problem::not_found()),
+        },
+        _ => events(allows, method, path),
+    }
+}
+
+fn events<'a>(allows: Allows, method: &Method, path: &'a str) -> Result<Route<'a>, Problem> {
+    let topic = below_events(path);
+    let (Some(topic), Some(methods)) = (topic, methods(allows)) else { return Err(Problem::not_found()) };
+    match *method {
+        Method::GET | Method::HEAD if allows.streams => Ok(Route::Stream(topic)),
+        Method::OPTIONS if allows.streams => Ok(Route::Options(methods)),
+        Method::POST if allows.publish => Ok(Route::Publish(topic)),
+        Method::POST => Err(Problem::new(Refusal::Forbidden, "publishing is on the control listener").about("method")),
+        _ => Err(Problem::method(methods)),
+    }
+}
+
+/// The methods that `/events` knows, if it is there.
+fn methods(allows: Allows) -> Option<&'static str> {
+    match (allows.streams, allows.publish) {
+        (true, true) => Some(STREAM_AND_PUBLISH_METHODS),
+        (true, false) => Some(STREAM_METHODS),
+        (false, true) => Some(PUBLISH_METHODS),
+        (false, false) => None,
+    }
+}
+
+/// Whether a request is meant to publish, be it well-formed or not.
+pub fn publishes(allows: Allows, method: &Method, path: &str) -> bool {
+    allows.publish && method == Method::POST && below_events(path).is_some()
+}
+
+/// What follows `/events/`, if anything; `None` at any other path.
+fn below_events(path: &str) -> Option<Option<&str>> {
+    match path.strip_prefix(EVENTS)? {
+        "" => Some(None),
+        rest => rest.strip_prefix('/').map(Some),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: Allows = Allows { publish: true, health: true, admin: true, ..Allows::PUBLIC };
+
+    #[track_caller]
+    fn check(allows: Allows, request: &str, expected: Route<'_>) {
+        let (method, path) = request.split_once(' ').unwrap();
+        assert_eq!(route(allows, &method.parse().unwrap(), path).ok(), Some(expected), "{request}");
+    }
+
+    #[track_caller]
+    fn check_refused(allows: Allows, request: &str, reason: Refusal) {
+        let (method, path) = request.split_once(' ').unwrap();
+        let problem = route(allows, &method.parse().unwrap(), path).unwrap_err();
+        assert_eq!(problem.reason(), reason, "{request}");
+    }
+
+    #[test]
+    fn a_listener_is_the_set_of_routes_that_it_allows() {
+        for allows in [Allows::PUBLIC, ALL] {
+            check(allows, "GET /", Route::Root);
+            check(allows, "HEAD /events/a%2Fb", Route::Stream(Some("a%2Fb")));
+            check(allows, "GET /events", Route::Stream(None));
+            check(allows, "GET /events/", Route::Stream(Some("")));
+        }
+        for allows in [Allows::CONTROL, ALL] {
+            check(allows, "POST /events/a", Route::Publish(Some("a")));
+            check(allows, "POST /events", Route::Publish(None));
+            check(allows, "GET /admin/streams", Route::AdminStreams);
+            check(allows, "HEAD /admin/topics", Route::AdminTopics);
+            check_refused(allows, "POST /admin/topics", Refusal::Method);
+            check_refused(allows, "GET /admin/", Refusal::NotFound);
+        }
+        for allows in [Allows::CONTROL, Allows::HEALTH, ALL] {
+            check(allows, "GET /healthz", Route::Health);
+            check(allows, "HEAD /readyz", Route::Ready);
+            check(allows, "GET /metrics", Route::Metrics);
+            check_refused(allows, "POST /metrics", Refusal::Method);
+        }
+        check(Allows::PUBLIC, "OPTIONS *", Route::Options(STREAM_METHODS));
+        check(Allows::CONTROL, "OPTIONS *", Route::Options(PUBLISH_METHODS));
+        check(Allows::HEALTH, "OPTIONS *", Route::Options(READ_METHODS));
+        check(Allows::PUBLIC, "OPTIONS /events/a", Route::Options(STREAM_METHODS));
+        check(ALL, "OPTIONS /events/a", Route::Options(STREAM_AND_PUBLISH_METHODS));
+        check_refused(Allows::PUBLIC, "GET *", Refusal::NotFound);
+        check_refused(Allows::PUBLIC, "GET /metrics", Refusal::NotFound);
+        check_refused(Allows::PUBLIC, "GET /admin/streams", Refusal::NotFound);
+        check_refused(Allows::PUBLIC, "GET /eventsa", Refusal::NotFound);
+        check_refused(Allows::PUBLIC, "POST /events/a", Refusal::Forbidden);
+        check_refused(Allows::PUBLIC, "PUT /events/a", Refusal::Method);
+        check_refused(Allows::CONTROL, "GET /", Refusal::NotFound);
+        check_refused(Allows::CONTROL, "GET /events/a", Refusal::Method);
+        for request in ["GET /", "GET /events/a", "POST /events/a", "OPTIONS /events", "GET /admin/streams"] {
+            check_refused(Allows::HEALTH, request, Refusal::NotFound);
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! Requests for streams.
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderValue, Method, Response, header};
+use http_body_util::Full;
+
+use crate::hub::subscribe::Subscribe;
+use crate::hub::topic::Topic;
+use crate::ops::metrics::Shed;
+
+use super::admit::admit;
+use super::connection::Answer;
+use super::negotiation;
+use super::problem::Problem;
+use super::response::{self, TEXT};
+use super::state::State;
+
+/// Answers at `/`: with a stream of the default topic for who asks for one by name, else with `ok`.
+///
+/// # Errors
+/// As [`stream`].
+pub fn root(state: &State, parts: &Parts) -> Result<Answer<Subscribe>, Problem> {
+    if negotiation::accepts_event_stream(&parts.headers) {
+        return stream(state, parts, Some(state.default_topic.clone()));
+    }
+    Ok(Answer::Respond(response::ok("ok", TEXT)))
+}
+
+/// Answers GET with a stream, and HEAD with its head.
+///
+/// # Errors
+/// 400, naming the parameter.
+pub fn stream(state: &State, parts: &Parts, topic: Option<Topic>) -> Result<Answer<Subscribe>, Problem> {
+    let asked = negotiation::subscribe(parts, topic)?;
+    if parts.method == Method::HEAD {
+        return Ok(Answer::Respond(negotiation::head_response()));
+    }
+    Ok(open(state, asked))
+}
+
+/// Opens a stream, or says when to come back.
+pub fn open(state: &State, asked: Subscribe) -> Answer<Subscribe> {
+    match admit(state, asked) {
+        Ok(subscribe) => Answer::HandOff(subscribe),
+        Err(reason) => Answer::Respond(shed(state, reason)),
+    }
+}
+
+/// A stream that ends at once, with the time after which to come back. A native EventSource gives
+/// up for ever on any status but 200, so this is how load is shed.
+fn shed(state: &State, reason: Shed) -> Response<Full<Bytes>> {
+    state.metrics.stream_shed(reason);
+    let mut response = negotiation::head_response();
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    *response.body_mut() = Full::from(come_back(state));
+    response
+}
+
+/// `retry:` with a jittered delay.
+pub fn come_back(state: &State) -> String {
+    let retry = state.config.load().drain.retry.get();
+    format!("retry: {}\n\n", state.jitter().around(retry.as_millis() as u64))
+}
