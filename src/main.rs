@@ -16,7 +16,7 @@ fn main() -> ExitCode {
     match start(Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            logging::say(&error.to_string());
+            logging::say(&logging::with_causes(&*error));
             ExitCode::FAILURE
         }
     }

@@ -2,7 +2,7 @@
 
 use std::error::Error;
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
 use http::Method;
@@ -12,6 +12,7 @@ use crate::net::reply::{Reply, Request};
 use crate::ops::config::Config;
 use crate::ops::schedule::Schedule;
 
+use super::listen::Listen;
 use super::reload::ReadConfig;
 use super::running::Gateway;
 
@@ -36,16 +37,16 @@ impl Gateway {
 /// What a gateway is built from.
 ///
 /// ```no_run
-/// # use sluicegate::{Event, Gateway, Topic};
+/// # use sluicegate::{Event, Gateway};
 /// let gateway = Gateway::builder().listen("127.0.0.1:8080".parse()?).start()?;
-/// gateway.publisher().publish(&Topic::parse("news")?, &Event::new("hello"))?;
+/// gateway.publisher().publish("news", Event::new("hello"))?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Builder {
     pub(super) config: Config,
-    pub(super) listen: Vec<SocketAddr>,
-    pub(super) control: Option<SocketAddr>,
-    pub(super) health: Option<SocketAddr>,
+    pub(super) listen: Vec<Listen>,
+    pub(super) control: Option<Listen>,
+    pub(super) health: Option<Listen>,
     pub(super) handler: Option<Handler>,
     pub(super) methods: Option<Vec<Method>>,
     pub(super) source: Option<ReadConfig>,
@@ -63,9 +64,9 @@ impl fmt::Debug for Builder {
 impl Builder {
     /// The gateway that this configuration describes.
     pub fn from_config(config: Config) -> Builder {
-        let listen = config.listen.addresses().to_vec();
-        let control = Some(config.control);
-        let health = config.health.address();
+        let listen = config.listen.addresses().iter().copied().map(Listen::Address).collect();
+        let control = Some(Listen::Address(config.control));
+        let health = config.health.address().map(Listen::Address);
         Builder {
             config,
             listen,
@@ -81,20 +82,39 @@ impl Builder {
     /// Also listens for streams on this address. Port 0 asks for a free one: see
     /// [`Gateway::addresses`].
     pub fn listen(mut self, address: SocketAddr) -> Builder {
-        self.listen.push(address);
+        self.listen.push(Listen::Address(address));
+        self
+    }
+
+    /// Also listens for streams on this socket, which is bound already: by whoever started the process,
+    /// or with options of your own. It gets those that accepted connections must inherit.
+    pub fn listen_on(mut self, socket: TcpListener) -> Builder {
+        self.listen.push(Listen::Socket(socket));
         self
     }
 
     /// Listens for publishers and scrapes on this address, which must not be reachable from
     /// outside: whoever reaches it may publish.
     pub fn control(mut self, address: SocketAddr) -> Builder {
-        self.control = Some(address);
+        self.control = Some(Listen::Address(address));
+        self
+    }
+
+    /// Listens for publishers and scrapes on this socket, as [`Builder::control`].
+    pub fn control_on(mut self, socket: TcpListener) -> Builder {
+        self.control = Some(Listen::Socket(socket));
         self
     }
 
     /// Listens for probes and scrapes on this address. What it answers changes nothing.
     pub fn health(mut self, address: SocketAddr) -> Builder {
-        self.health = Some(address);
+        self.health = Some(Listen::Address(address));
+        self
+    }
+
+    /// Listens for probes and scrapes on this socket, as [`Builder::health`].
+    pub fn health_on(mut self, socket: TcpListener) -> Builder {
+        self.health = Some(Listen::Socket(socket));
         self
     }
 

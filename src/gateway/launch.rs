@@ -1,7 +1,7 @@
 //! A gateway's parts, made and started.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::time::SystemTime;
@@ -18,14 +18,12 @@ use crate::net::acceptor::{Acceptor, Closing, Endpoint};
 use crate::net::clock::Clock;
 use crate::net::command::{Command, Timer};
 use crate::net::connection::ConnectionLimits;
-use crate::net::listener::{SocketOptions, bind, bind_all};
 use crate::net::question::Turns;
 use crate::net::room::Room;
 use crate::net::route::Allows;
 use crate::net::shard::{Parts, Shard};
 use crate::net::state::State;
 use crate::net::ticker;
-use crate::ops::config::ConfigError;
 use crate::ops::descriptors::{self, Own, Plan};
 use crate::ops::limits::{CONTROL_CONNECTIONS_MAX, HEALTH_CONNECTIONS_MAX, PUBLISHERS_MAX};
 use crate::ops::memory::MemorySum;
@@ -34,27 +32,9 @@ use crate::ops::reload::LiveConfig;
 use crate::ops::threads::spawn;
 
 use super::builder::Builder;
+use super::error::StartError;
+use super::listen;
 use super::running::Gateway;
-
-/// Why a gateway did not start.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum StartError {
-    /// An address can't be listened on.
-    #[error("can't listen on {address}: {source}")]
-    Bind {
-        /// The address.
-        address: SocketAddr,
-        /// What the system says.
-        source: io::Error,
-    },
-    /// The configuration is not valid.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// The system refused a thread, a descriptor or a signal handler.
-    #[error("can't start: {0}")]
-    System(#[from] io::Error),
-}
 
 impl Builder {
     /// Starts the gateway's threads and returns.
@@ -74,33 +54,11 @@ impl Builder {
         MemorySum::new(&config, &plan, shards).log();
 
         // Everything that can be refused is tried before the first thread starts.
-        let options = SocketOptions {
-            reuse_port: true,
-            notsent_lowat: Some(config.stream.notsent_lowat.get() as u32),
-            user_timeout: Some(config.stream.write_deadline.get()),
-            ..SocketOptions::default()
-        };
-        let mut listeners: Vec<Vec<_>> = (0..acceptors).map(|_| Vec::new()).collect();
-        let mut addresses = Vec::new();
-        // Alone on each address, too: several of our own listeners may share one, but a second gateway
-        // would silently take a part of the clients. All are tried before the first is taken, since
-        // `[::]` takes the place of `0.0.0.0` as well.
-        for &address in listen.iter().filter(|address| address.port() != 0) {
-            let alone = SocketOptions { reuse_port: false, ..options.clone() };
-            drop(bind(address, &alone).map_err(|source| StartError::Bind { address, source })?);
-        }
-        for address in listen {
-            let all = bind_all(address, acceptors, &options).map_err(|source| StartError::Bind { address, source })?;
-            addresses.push(all[0].local_addr()?);
-            listeners.iter_mut().zip(all).for_each(|(mine, listener)| mine.push(listener));
-        }
-        // Alone on its address: a second gateway on the same machine is told so.
-        let alone = SocketOptions { reuse_port: false, notsent_lowat: None, ..SocketOptions::default() };
-        let private =
-            |address: SocketAddr| bind(address, &alone).map_err(|source| StartError::Bind { address, source });
-        let (control, health) = (control.map(private).transpose()?, health.map(private).transpose()?);
-        let address_of = |listener: &Option<TcpListener>| listener.as_ref().map(TcpListener::local_addr).transpose();
-        let (control_address, health_address) = (address_of(&control)?, address_of(&health)?);
+        let (addresses, listeners) = listen::public(listen, acceptors, &config)?;
+        let control = control.map(listen::private).transpose()?;
+        let health = health.map(listen::private).transpose()?;
+        let address_of = |listener: &Option<(SocketAddr, _)>| listener.as_ref().map(|(address, _)| *address);
+        let (control_address, health_address) = (address_of(&control), address_of(&health));
 
         let seed = random_seed();
         let epoch = Epoch::new(seed);
@@ -172,7 +130,7 @@ impl Builder {
             ("control", control, endpoint(Listener::Control, Allows::CONTROL, CONTROL_CONNECTIONS_MAX)),
             ("health", health, endpoint(Listener::Health, Allows::HEALTH, HEALTH_CONNECTIONS_MAX)),
         ] {
-            let Some(socket) = socket else { continue };
+            let Some((_, socket)) = socket else { continue };
             private.push(endpoint.closing.clone());
             all_acceptors.push((name.to_owned(), Acceptor::new(endpoint, vec![socket], state.clone())?));
         }

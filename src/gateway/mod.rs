@@ -1,5 +1,7 @@
 //! A gateway: its parts put together, started, drained and stopped.
 
+mod error;
+mod listen;
 mod topics;
 mod publisher;
 mod reload;
@@ -10,7 +12,7 @@ mod drain;
 mod run;
 
 pub use builder::Builder;
-pub use launch::StartError;
+pub use error::StartError;
 pub use publisher::{PublishError, Publisher};
 pub use reload::ReloadError;
 pub use running::Gateway;

@@ -59,5 +59,5 @@ pub(super) fn reload(state: &State, timers: &Timers<Timer>, new: &Config) -> Res
 
 fn refused(state: &State, error: &dyn Error) {
     state.metrics.reloaded(false);
-    tracing::error!(%error, "the new configuration is refused, and nothing has changed");
+    tracing::error!(error = logging::with_causes(error), "the new configuration is refused, and nothing has changed");
 }

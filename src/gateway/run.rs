@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use crate::ops::shutdown::{Hangups, Signals};
 
 use super::builder::Builder;
-use super::launch::StartError;
+use super::error::StartError;
 use super::reload::{ReadConfig, reload_at_hangups};
 use super::running::Gateway;
 

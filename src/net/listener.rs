@@ -61,6 +61,27 @@ pub fn bind(addr: SocketAddr, options: &SocketOptions) -> io::Result<TcpListener
     if addr.ip() == Ipv6Addr::UNSPECIFIED {
         socket.set_only_v6(false)?;
     }
+    hand_down(&socket, options)?;
+    socket.bind(&addr.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// Takes over a socket that someone else has bound, and listens on it.
+///
+/// # Errors
+/// What the system says: it is no TCP socket, or not bound.
+pub fn adopt(listener: TcpListener, options: &SocketOptions) -> io::Result<TcpListener> {
+    let socket = Socket::from(listener);
+    hand_down(&socket, options)?;
+    socket.set_nonblocking(true)?;
+    // If it listens already this only sets how many may wait.
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// Sets what accepted sockets inherit.
+fn hand_down(socket: &Socket, options: &SocketOptions) -> io::Result<()> {
     socket.set_tcp_nodelay(true)?;
     if let Some(bytes) = options.notsent_lowat {
         socket.set_tcp_notsent_lowat(bytes)?;
@@ -69,9 +90,7 @@ pub fn bind(addr: SocketAddr, options: &SocketOptions) -> io::Result<TcpListener
     if let Some(silence) = options.keepalive {
         socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(silence).with_interval(silence))?;
     }
-    socket.bind(&addr.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
+    Ok(())
 }
 
 /// Listens `count` times on the same address, one listener a core. With port 0 the first one's

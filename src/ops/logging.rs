@@ -4,6 +4,7 @@
 //! writes them, and are dropped and counted where it can't.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
+use std::error::Error;
 use std::io::{self, IsTerminal as _, Write};
 use std::panic::PanicHookInfo;
 use std::sync::OnceLock;
@@ -84,6 +85,12 @@ pub fn lines_dropped() -> u64 {
 pub fn finish() {
     let writer = WRITER.lock().take();
     in_a_moment(move || drop(writer));
+}
+
+/// An error with all its causes, in a line.
+pub fn with_causes(error: &dyn Error) -> String {
+    let causes = std::iter::successors(error.source(), |&cause| cause.source());
+    causes.fold(error.to_string(), |said, cause| format!("{said}: {cause}"))
 }
 
 /// Writes a line to stderr that is no log line, if that is done in a moment.

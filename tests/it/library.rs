@@ -115,6 +115,34 @@ fn a_batch_is_published_whole_or_not_at_all() {
 }
 
 #[test]
+fn a_socket_that_is_bound_may_be_passed_in() {
+    let bound = || std::net::TcpListener::bind(std::net::SocketAddr::from(ANY_PORT)).unwrap();
+    let (public, control, health) = (bound(), bound(), bound());
+    let addresses = [&public, &control, &health].map(|socket| socket.local_addr().unwrap());
+    let mut early = Conversation::to(addresses[0]);
+    let mut config = sluicegate::Config::parse("acceptors = 3", "three.toml".as_ref()).unwrap();
+    config.listen = toml::Value::try_from(["127.0.0.1:0"]).unwrap().try_into().unwrap();
+    config.control = ANY_PORT.into();
+    let builder = Builder::from_config(config).listen_on(public).control_on(control).health_on(health);
+    let gateway = builder.start().unwrap();
+    assert_eq!(gateway.addresses()[1], addresses[0]);
+    assert_eq!([gateway.control_address(), gateway.health_address()], [Some(addresses[1]), Some(addresses[2])]);
+    // Who had connected before is served, too.
+    early.send("GET / HTTP/1.1\r\nhost: h\r\n\r\n");
+    assert_eq!(early.response().body, "ok");
+    let mut streams: Vec<_> = (0..20).map(|_| subscribe(addresses[0], "/events/a")).collect();
+    streams.push(subscribe(gateway.addresses()[0], "/events/a"));
+    gateway.publisher().publish("a", Event::new("x")).unwrap();
+    for stream in &mut streams {
+        stream.expect_data("x");
+    }
+    assert_eq!(Metrics::of(addresses[1]).sum("sluicegate_streams"), 21.0);
+    assert_eq!(Metrics::of(addresses[2]).sum("sluicegate_streams"), 21.0);
+    drop(gateway);
+    assert!(std::net::TcpStream::connect(addresses[0]).is_err(), "it no longer listens");
+}
+
+#[test]
 fn a_gateway_serves_until_a_future_is_ready() {
     let mut config = sluicegate::Config::parse("[drain]\nwindow = \"100ms\"\n", "drain.toml".as_ref()).unwrap();
     config.listen = toml::Value::try_from(["127.0.0.1:0"]).unwrap().try_into().unwrap();

@@ -17,6 +17,7 @@ mod reload;
 mod passes;
 mod resume;
 mod stalled;
+mod starting;
 mod storm;
 mod support;
 mod surface;

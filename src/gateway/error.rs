@@ -1,0 +1,27 @@
+//! Why a gateway did not start.
+
+use std::io;
+use std::net::SocketAddr;
+
+use crate::ops::config::ConfigError;
+
+/// Why a gateway did not start. Nothing of it is left: no thread, no socket.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// An address can't be listened on.
+    #[error("can't listen on {address}")]
+    #[non_exhaustive]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The configuration is not valid.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The system refused a thread, a descriptor or a signal handler.
+    #[error("can't start")]
+    System(#[from] io::Error),
+}

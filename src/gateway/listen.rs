@@ -1,0 +1,67 @@
+//! Where a gateway listens.
+
+use std::net::{SocketAddr, TcpListener};
+
+use crate::net::listener::{SocketOptions, adopt, bind, bind_all};
+use crate::ops::config::Config;
+
+use super::error::StartError;
+
+/// An address, or a socket that someone else has bound.
+#[derive(Debug)]
+pub(super) enum Listen {
+    Address(SocketAddr),
+    Socket(TcpListener),
+}
+
+/// Listens for streams. Gives the addresses, and for each acceptor a socket of each.
+pub(super) fn public(
+    listen: Vec<Listen>,
+    acceptors: usize,
+    config: &Config,
+) -> Result<(Vec<SocketAddr>, Vec<Vec<TcpListener>>), StartError> {
+    let options = SocketOptions {
+        reuse_port: true,
+        notsent_lowat: Some(config.stream.notsent_lowat.get() as u32),
+        user_timeout: Some(config.stream.write_deadline.get()),
+        ..SocketOptions::default()
+    };
+    // Alone on each address, too: several of our own listeners may share one, but a second gateway
+    // would silently take a part of the clients. All are tried before the first is taken, since
+    // `[::]` takes the place of `0.0.0.0` as well.
+    for listen in &listen {
+        if let Listen::Address(address) = *listen
+            && address.port() != 0
+        {
+            let alone = SocketOptions { reuse_port: false, ..options.clone() };
+            drop(bind(address, &alone).map_err(|source| StartError::Bind { address, source })?);
+        }
+    }
+    let (mut addresses, mut sockets) = (Vec::new(), Vec::from_iter((0..acceptors).map(|_| Vec::new())));
+    for listen in listen {
+        let all = match listen {
+            Listen::Address(address) => {
+                bind_all(address, acceptors, &options).map_err(|source| StartError::Bind { address, source })?
+            }
+            // All accept from its one queue.
+            Listen::Socket(socket) => {
+                let socket = adopt(socket, &options)?;
+                (0..acceptors).map(|_| socket.try_clone()).collect::<Result<_, _>>()?
+            }
+        };
+        addresses.push(all[0].local_addr()?);
+        sockets.iter_mut().zip(all).for_each(|(mine, socket)| mine.push(socket));
+    }
+    Ok((addresses, sockets))
+}
+
+/// Listens for the operator.
+pub(super) fn private(listen: Listen) -> Result<(SocketAddr, TcpListener), StartError> {
+    // Alone on its address: a second gateway on the same machine is told so.
+    let alone = SocketOptions { reuse_port: false, notsent_lowat: None, ..SocketOptions::default() };
+    let socket = match listen {
+        Listen::Address(address) => bind(address, &alone).map_err(|source| StartError::Bind { address, source })?,
+        Listen::Socket(socket) => adopt(socket, &alone)?,
+    };
+    Ok((socket.local_addr()?, socket))
+}
