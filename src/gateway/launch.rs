@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::time::SystemTime;
 
 use rustix::event::{EventfdFlags, eventfd};
@@ -101,7 +101,6 @@ impl Builder {
             draining: AtomicBool::new(false),
             closing: AtomicBool::new(false),
             publishing: AtomicUsize::new(0),
-            seed: AtomicU64::new(seed),
         });
 
         let mut all_shards = Vec::new();

@@ -9,7 +9,7 @@
 
 use std::num::NonZero;
 
-use super::jitter::Jitter;
+use fastrand::Rng;
 
 /// How many slots a turn has.
 pub const SLOTS: usize = 64;
@@ -31,13 +31,13 @@ pub struct Beats {
     slots: Vec<Vec<u32>>,
     hand: usize,
     interval_ms: u64,
-    jitter: Jitter,
+    random: Rng,
 }
 
 impl Beats {
     /// Slots for this interval. `seed` spreads the phases.
     pub fn new(interval_ms: u64, seed: u64) -> Beats {
-        let mut beats = Beats { slots: vec![Vec::new(); SLOTS], hand: 0, interval_ms: 0, jitter: Jitter::new(seed) };
+        let mut beats = Beats { slots: vec![Vec::new(); SLOTS], hand: 0, interval_ms: 0, random: Rng::with_seed(seed) };
         beats.set_interval(interval_ms);
         beats
     }
@@ -64,7 +64,7 @@ impl Beats {
 
     /// Places a stream whose heartbeat is due in `due_in_ms`.
     pub fn place(&mut self, index: u32, due_in_ms: u64) -> BeatPlace {
-        let early_ms = self.jitter.below(self.early_ms());
+        let early_ms = self.random.u64(0..=self.early_ms());
         let steps = (due_in_ms.saturating_sub(early_ms) / self.slot_ms()).clamp(1, SLOTS as u64);
         let slot = (self.hand + steps as usize) % SLOTS;
         self.slots[slot].push(index);

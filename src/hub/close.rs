@@ -1,7 +1,10 @@
 //! Why a stream ended: one enum, used as a metric label and as a log field.
 
+use strum::{AsRefStr, VariantArray};
+
 /// Why a stream was closed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, AsRefStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum CloseReason {
     /// The client closed the connection, or its kernel did.
     ClientGone,
@@ -26,50 +29,8 @@ pub enum CloseReason {
 }
 
 impl CloseReason {
-    /// All reasons, in order of their discriminants.
-    pub const ALL: [CloseReason; 10] = [
-        CloseReason::ClientGone,
-        CloseReason::WriteError,
-        CloseReason::WriteDeadline,
-        CloseReason::Lagged,
-        CloseReason::MaxEvents,
-        CloseReason::MaxSeconds,
-        CloseReason::Rotated,
-        CloseReason::Drained,
-        CloseReason::Cut,
-        CloseReason::ClientData,
-    ];
-
     /// Whether the response ended as a response should.
     pub const fn is_proper(self) -> bool {
         matches!(self, CloseReason::MaxEvents | CloseReason::MaxSeconds | CloseReason::Rotated | CloseReason::Drained)
-    }
-
-    /// The reason as a label.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            CloseReason::ClientGone => "client_gone",
-            CloseReason::WriteError => "write_error",
-            CloseReason::WriteDeadline => "write_deadline",
-            CloseReason::Lagged => "lagged",
-            CloseReason::MaxEvents => "max_events",
-            CloseReason::MaxSeconds => "max_seconds",
-            CloseReason::Rotated => "rotated",
-            CloseReason::Drained => "drained",
-            CloseReason::Cut => "cut",
-            CloseReason::ClientData => "client_data",
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn all_is_in_order_of_the_discriminants() {
-        for (i, reason) in CloseReason::ALL.into_iter().enumerate() {
-            assert_eq!(reason as usize, i);
-        }
     }
 }

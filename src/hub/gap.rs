@@ -1,10 +1,13 @@
 //! Gaps: a stream that missed events is told so, in-band.
 
+use strum::{AsRefStr, EnumString, VariantArray};
+
 use super::frame::Chunk;
 use super::id::EventId;
 
 /// Why a stream is told that it missed events.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumString, AsRefStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
 #[repr(u8)]
 pub enum GapReason {
     /// The id it wants to resume after is not in the log.
@@ -19,23 +22,6 @@ pub enum GapReason {
     Conflated,
 }
 
-impl GapReason {
-    /// All reasons, in the order of their discriminants.
-    pub const ALL: [GapReason; 5] =
-        [GapReason::UnknownId, GapReason::Expired, GapReason::ForeignEpoch, GapReason::Lagged, GapReason::Conflated];
-
-    /// The reason as it stands in the gap event and in the metric's label.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            GapReason::UnknownId => "unknown_id",
-            GapReason::Expired => "expired",
-            GapReason::ForeignEpoch => "foreign_epoch",
-            GapReason::Lagged => "lagged",
-            GapReason::Conflated => "conflated",
-        }
-    }
-}
-
 /// The event that tells a stream of a gap: between the events `from` and `to`, some are missing.
 /// `from` is what the stream had last (null when unknown), `to` the last place that is missing.
 ///
@@ -44,7 +30,7 @@ impl GapReason {
 pub fn gap(from: Option<&str>, to: EventId, reason: GapReason, resumes_after: Option<EventId>) -> Chunk {
     let id = resumes_after.map_or(String::new(), |id| format!("id: {id}\n"));
     let from = from.map_or("null".to_owned(), json_string);
-    let reason = reason.as_str();
+    let reason = reason.as_ref();
     Chunk::new(&format!("event: gap\n{id}data: {{\"from\":{from},\"to\":\"{to}\",\"reason\":\"{reason}\"}}\n\n"))
 }
 

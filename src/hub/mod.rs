@@ -14,11 +14,11 @@ pub mod topic;
 pub mod log;
 // Who gets it.
 pub mod bounds;
-pub mod jitter;
 pub mod beats;
 pub mod close;
 pub mod policy;
 pub mod registry;
+pub mod retry;
 pub mod shard;
 pub mod subscribe;
 pub mod routes;

@@ -3,11 +3,14 @@
 //! A stream whose socket is full reads from the log behind the others. `disconnect` and `skip` say
 //! what happens when it falls off the log's tail; `conflate` also thins out what it has to catch up.
 
+use strum::{AsRefStr, EnumString, VariantArray};
+
 use super::fault::Fault;
 use super::topic::{Pattern, Subscription};
 
 /// What happens to a stream that missed events. From the strictest to the mildest.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, EnumString, AsRefStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum SlowPolicy {
     /// Close the stream. Its client comes back with the last id it saw, and is told what it missed.
     #[default]
@@ -20,27 +23,13 @@ pub enum SlowPolicy {
 }
 
 impl SlowPolicy {
-    /// All policies, strictest first.
-    pub const ALL: [SlowPolicy; 3] = [SlowPolicy::Disconnect, SlowPolicy::Skip, SlowPolicy::Conflate];
-
-    /// The policy's name in configuration.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            SlowPolicy::Disconnect => "disconnect",
-            SlowPolicy::Skip => "skip",
-            SlowPolicy::Conflate => "conflate",
-        }
-    }
-
     /// Reads a policy's name.
     ///
     /// # Errors
     /// A [`Fault`] in `slow` if there is no policy of that name.
     pub fn parse(text: &str) -> Result<SlowPolicy, Fault> {
-        SlowPolicy::ALL
-            .into_iter()
-            .find(|policy| policy.as_str() == text)
-            .ok_or_else(|| Fault::new("slow", format!("no policy {text:?}: disconnect, skip and conflate are known")))
+        text.parse()
+            .map_err(|_| Fault::new("slow", format!("no policy {text:?}: disconnect, skip and conflate are known")))
     }
 }
 
@@ -121,8 +110,8 @@ mod tests {
 
     #[test]
     fn names_read_back() {
-        for policy in SlowPolicy::ALL {
-            assert_eq!(SlowPolicy::parse(policy.as_str()), Ok(policy));
+        for &policy in SlowPolicy::VARIANTS {
+            assert_eq!(SlowPolicy::parse(policy.as_ref()), Ok(policy));
         }
         assert_eq!(SlowPolicy::parse("drop").unwrap_err().field, "slow");
     }

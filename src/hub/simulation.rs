@@ -9,7 +9,10 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
+use std::str::FromStr;
 use std::sync::Arc;
+
+use strum::VariantArray;
 
 use super::bounds::Bounds;
 use super::close::CloseReason;
@@ -355,7 +358,7 @@ impl World {
         });
         World {
             clients: clients.collect(),
-            policies: SUBSCRIPTIONS.iter().map(|_| random.pick(&SlowPolicy::ALL)).collect(),
+            policies: SUBSCRIPTIONS.iter().map(|_| random.pick(SlowPolicy::VARIANTS)).collect(),
             careless_ids: random.chance(25),
             promptness: random.pick(&[0, 50, 95]),
             now_ms: Rc::default(),
@@ -799,7 +802,7 @@ impl World {
                 }
                 Seen::Gap { from, to, reason, id } => {
                     let to_place = self.place(to);
-                    let reason = *GapReason::ALL.iter().find(|known| known.as_str() == reason).unwrap();
+                    let reason = GapReason::from_str(reason).unwrap();
                     match reason {
                         GapReason::Lagged | GapReason::Conflated => {
                             let from = self.place(from.as_ref().unwrap());
@@ -914,7 +917,7 @@ impl World {
                         last = seq;
                     }
                     Seen::Gap { from, to, reason, .. } => {
-                        let reason = *GapReason::ALL.iter().find(|known| known.as_str() == reason).unwrap();
+                        let reason = GapReason::from_str(&reason).unwrap();
                         let from = match reason {
                             GapReason::Lagged | GapReason::Conflated => self.place(&from.unwrap()),
                             _ => last,
@@ -990,8 +993,8 @@ impl World {
 /// What many seeds came to, to see that they met what they are for.
 #[derive(Debug, Default)]
 struct Met {
-    closed: [u64; CloseReason::ALL.len()],
-    gaps: [u64; GapReason::ALL.len()],
+    closed: [u64; CloseReason::VARIANTS.len()],
+    gaps: [u64; GapReason::VARIANTS.len()],
     deliveries: u64,
 }
 

@@ -21,8 +21,8 @@ pub fn admit(state: &State, asked: Subscribe) -> Result<Subscribe, Shed> {
     }
     let config = state.config.load();
     let rotated = config.stream.max_age.get().map(|age| {
-        let part = state.jitter().below(1024) as f64 / 1024.0;
-        (age.mul_f64(1.0 - config.stream.max_age_jitter.get() * part), CloseReason::Rotated)
+        let part = config.stream.max_age_jitter.get() * fastrand::f64();
+        (age.mul_f64(1.0 - part), CloseReason::Rotated)
     });
     let lasts = [asked.lasts, rotated].into_iter().flatten().min_by_key(|(time, _)| *time);
     Ok(Subscribe { lasts, ..asked })

@@ -34,7 +34,7 @@ pub async fn answer(state: &State, context: &Context, parts: Parts, body: &mut R
         }
         let Context { listener, local, peer, protocol, accepted_ns, .. } = context;
         let age_ms = state.clock.now_ns().saturating_sub(*accepted_ns) / 1_000_000;
-        let (listener, reason) = (listener.as_str(), reason.as_str());
+        let (listener, reason) = (listener.as_ref(), reason.as_ref());
         tracing::debug!(listener, %local, %peer, ?protocol, age_ms, reason, "request refused");
         Answer::Respond(problem.into_response())
     });

@@ -58,7 +58,7 @@ impl Room {
                 Asked::Full { first } => {
                     if first {
                         tracing::warn!(
-                            listener = self.listener.as_str(),
+                            listener = self.listener.as_ref(),
                             max = self.max,
                             "as many connections are open as may be: for each new one the longest idle is closed"
                         );

@@ -12,6 +12,8 @@ use crossbeam_channel::Receiver;
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, EventData, EventFlags};
 
+use strum::VariantArray;
+
 use crate::exchange::bus::Bus;
 use crate::exchange::inbox::Inbox;
 use crate::exchange::log_cell::LogCell;
@@ -236,7 +238,7 @@ impl Host for Shard {
     }
 
     fn closed(&self, socket: Wire, reason: CloseReason) {
-        tracing::trace!(shard = self.index, reason = reason.as_str(), "stream closed");
+        tracing::trace!(shard = self.index, reason = reason.as_ref(), "stream closed");
         if reason.is_proper() {
             socket.close_properly(&mut self.scratch.borrow_mut());
         } else {
@@ -268,10 +270,10 @@ impl Host for Shard {
         cells.deliveries.add(tally.deliveries);
         cells.bytes_written.add(tally.bytes);
         cells.writes.add(tally.writes);
-        for reason in CloseReason::ALL {
+        for &reason in CloseReason::VARIANTS {
             cells.streams_closed(reason).add(tally.closed[reason as usize]);
         }
-        for reason in GapReason::ALL {
+        for &reason in GapReason::VARIANTS {
             cells.gaps(reason).add(tally.gaps[reason as usize]);
         }
     }

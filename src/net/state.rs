@@ -1,14 +1,13 @@
 //! What the doors know of the gateway as a whole.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use tokio::sync::Semaphore;
 
 use crate::exchange::bus::Bus;
 use crate::hub::fault::Fault;
 use crate::hub::frame::Draft;
-use crate::hub::jitter::Jitter;
 use crate::hub::log::Placed;
 use crate::hub::topic::Topic;
 use crate::ops::metrics::Metrics;
@@ -45,8 +44,6 @@ pub struct State {
     pub closing: AtomicBool,
     /// How many publishes are under way.
     pub publishing: AtomicUsize,
-    /// The seed of the next source of spread.
-    pub seed: AtomicU64,
 }
 
 /// Why drafts were not published.
@@ -82,10 +79,5 @@ impl State {
         while self.publishing.load(Ordering::SeqCst) > 0 {
             std::thread::yield_now();
         }
-    }
-
-    /// A new source of spread.
-    pub fn jitter(&self) -> Jitter {
-        Jitter::new(self.seed.fetch_add(1, Ordering::Relaxed))
     }
 }

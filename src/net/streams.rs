@@ -1,10 +1,12 @@
 //! Requests for streams.
 
 use bytes::Bytes;
+use fastrand::Rng;
 use http::request::Parts;
 use http::{HeaderValue, Method, Response, header};
 use http_body_util::Full;
 
+use crate::hub::retry;
 use crate::hub::subscribe::Subscribe;
 use crate::hub::topic::Topic;
 use crate::ops::metrics::Shed;
@@ -59,6 +61,6 @@ fn shed(state: &State, reason: Shed) -> Response<Full<Bytes>> {
 
 /// `retry:` with a jittered delay.
 pub fn come_back(state: &State) -> String {
-    let retry = state.config.load().drain.retry.get();
-    format!("retry: {}\n\n", state.jitter().around(retry.as_millis() as u64))
+    let mean = state.config.load().drain.retry.get();
+    format!("retry: {}\n\n", retry::around(&mut Rng::new(), mean.as_millis() as u64))
 }

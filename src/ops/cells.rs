@@ -7,6 +7,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use strum::VariantArray;
+
 use crate::hub::close::CloseReason;
 use crate::hub::gap::GapReason;
 
@@ -124,8 +126,8 @@ pub struct ShardCells {
     pub pass: Histogram,
     /// The processor time that passes took, in nanoseconds.
     pub busy_ns: Cell,
-    closed: [Cell; CloseReason::ALL.len()],
-    gaps: [Cell; GapReason::ALL.len()],
+    closed: [Cell; CloseReason::VARIANTS.len()],
+    gaps: [Cell; GapReason::VARIANTS.len()],
 }
 
 impl ShardCells {

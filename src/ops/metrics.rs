@@ -14,6 +14,7 @@ use std::time::SystemTime;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::{self, LabelPair, MetricFamily, MetricType};
 use prometheus::{Encoder as _, TextEncoder};
+use strum::{AsRefStr, VariantArray};
 
 use super::cells::{BUCKETS_NANOS, HistogramSum};
 pub use super::cells::{Cell, Histogram, ShardCells};
@@ -152,63 +153,40 @@ const FAMILIES: [&Family; 31] = [
     &BUILD_INFO,
 ];
 
-/// An enum that is a label: its variants, and their values.
-macro_rules! label {
-    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $text:literal,)+ }) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        pub enum $name {
-            $($(#[$variant_doc])* $variant,)+
-        }
-
-        impl $name {
-            /// All values, in order of their discriminants.
-            pub const ALL: &[$name] = &[$($name::$variant,)+];
-
-            /// The value as a label.
-            pub const fn as_str(self) -> &'static str {
-                match self {
-                    $($name::$variant => $text,)+
-                }
-            }
-        }
-    };
+/// Where events come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, AsRefStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
+pub enum Source {
+    /// A publish request.
+    Http,
+    /// A schedule.
+    Schedule,
+    /// A caller in the same process.
+    Library,
 }
 
-label! {
-    /// Where events come from.
-    Source {
-        /// A publish request.
-        Http = "http",
-        /// A schedule.
-        Schedule = "schedule",
-        /// A caller in the same process.
-        Library = "library",
-    }
+/// Why a stream was shed: answered with a `retry:` and closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, AsRefStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
+pub enum Shed {
+    /// As many streams are open as may be.
+    Full,
+    /// The shard's inbox was full.
+    InboxFull,
+    /// The gateway is shutting down.
+    Draining,
 }
 
-label! {
-    /// Why a stream was shed: answered with a `retry:` and closed.
-    Shed {
-        /// As many streams are open as may be.
-        Full = "full",
-        /// The shard's inbox was full.
-        InboxFull = "inbox_full",
-        /// The gateway is shutting down.
-        Draining = "draining",
-    }
-}
-
-label! {
-    /// Which of the listeners.
-    Listener {
-        /// The public one, for streams.
-        Public = "public",
-        /// The operator's.
-        Control = "control",
-        /// For probes and scrapes.
-        Health = "health",
-    }
+/// Which of the listeners.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, AsRefStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
+pub enum Listener {
+    /// The public one, for streams.
+    Public,
+    /// The operator's.
+    Control,
+    /// For probes and scrapes.
+    Health,
 }
 
 // ===== Metrics =====
@@ -257,12 +235,12 @@ pub struct Metrics {
     gauges: Gauges,
     /// How late the wheel's entries expired. For the wheel's thread only.
     pub timer_late: Histogram,
-    events_published: [AtomicU64; Source::ALL.len()],
-    publish_rejected: [AtomicU64; Refusal::ALL.len()],
-    requests_rejected: [AtomicU64; Refusal::ALL.len()],
-    streams_shed: [AtomicU64; Shed::ALL.len()],
-    connections: [AtomicU64; Listener::ALL.len()],
-    connections_over_limit: [AtomicU64; Listener::ALL.len()],
+    events_published: [AtomicU64; Source::VARIANTS.len()],
+    publish_rejected: [AtomicU64; Refusal::VARIANTS.len()],
+    requests_rejected: [AtomicU64; Refusal::VARIANTS.len()],
+    streams_shed: [AtomicU64; Shed::VARIANTS.len()],
+    connections: [AtomicU64; Listener::VARIANTS.len()],
+    connections_over_limit: [AtomicU64; Listener::VARIANTS.len()],
     accept_errors: AtomicU64,
     draining: AtomicBool,
     reload_successful: AtomicBool,
@@ -401,16 +379,18 @@ impl Collector for Metrics {
             BEHIND_STREAMS.value(self.sum(|shard| &shard.behind_streams)),
             STREAMS_OPENED.value(self.sum(|shard| &shard.streams_opened)),
             STREAMS_CLOSED
-                .values(CloseReason::ALL.iter().map(|r| (r.as_str(), self.sum(|shard| shard.streams_closed(*r))))),
-            STREAMS_SHED.values(Shed::ALL.iter().map(|r| (r.as_str(), at(&self.streams_shed, *r as usize)))),
-            EVENTS_PUBLISHED.values(Source::ALL.iter().map(|s| (s.as_str(), at(&self.events_published, *s as usize)))),
-            PUBLISH_REJECTED.values(Refusal::ALL.iter().map(|r| (r.as_str(), at(&self.publish_rejected, *r as usize)))),
+                .values(CloseReason::VARIANTS.iter().map(|r| (r.as_ref(), self.sum(|shard| shard.streams_closed(*r))))),
+            STREAMS_SHED.values(Shed::VARIANTS.iter().map(|r| (r.as_ref(), at(&self.streams_shed, *r as usize)))),
+            EVENTS_PUBLISHED
+                .values(Source::VARIANTS.iter().map(|s| (s.as_ref(), at(&self.events_published, *s as usize)))),
+            PUBLISH_REJECTED
+                .values(Refusal::VARIANTS.iter().map(|r| (r.as_ref(), at(&self.publish_rejected, *r as usize)))),
             REQUESTS_REJECTED
-                .values(Refusal::ALL.iter().map(|r| (r.as_str(), at(&self.requests_rejected, *r as usize)))),
+                .values(Refusal::VARIANTS.iter().map(|r| (r.as_ref(), at(&self.requests_rejected, *r as usize)))),
             DELIVERIES.value(self.sum(|shard| &shard.deliveries)),
             BYTES_WRITTEN.value(self.sum(|shard| &shard.bytes_written)),
             WRITES.value(self.sum(|shard| &shard.writes)),
-            GAPS.values(GapReason::ALL.iter().map(|r| (r.as_str(), self.sum(|shard| shard.gaps(*r))))),
+            GAPS.values(GapReason::VARIANTS.iter().map(|r| (r.as_ref(), self.sum(|shard| shard.gaps(*r))))),
             DELIVERY_SECONDS.histogram(&self.sum_histogram(|shard| &shard.delivery)),
             PASS_SECONDS.histogram(&self.sum_histogram(|shard| &shard.pass)),
             SHARD_LAG_SECONDS
@@ -424,9 +404,9 @@ impl Collector for Metrics {
             LOG_BYTES.value((self.gauges.log_bytes)()),
             TIMER_ENTRIES.value((self.gauges.timer_entries)()),
             TIMER_LATE_SECONDS.histogram(&late),
-            CONNECTIONS.values(Listener::ALL.iter().map(|l| (l.as_str(), at(&self.connections, *l as usize)))),
+            CONNECTIONS.values(Listener::VARIANTS.iter().map(|l| (l.as_ref(), at(&self.connections, *l as usize)))),
             CONNECTIONS_OVER_LIMIT
-                .values(Listener::ALL.iter().map(|l| (l.as_str(), at(&self.connections_over_limit, *l as usize)))),
+                .values(Listener::VARIANTS.iter().map(|l| (l.as_ref(), at(&self.connections_over_limit, *l as usize)))),
             ACCEPT_ERRORS.value(self.accept_errors.load(Ordering::Relaxed)),
             LOG_LINES_DROPPED.value(logging::lines_dropped()),
             DRAINING.value(self.draining.load(Ordering::Relaxed).into()),
@@ -586,15 +566,38 @@ mod tests {
             let series = format!("{}{{{}=\"{label}\"}}", family.name, family.label.unwrap());
             assert_eq!(value(&text, &series), 0.0);
         };
-        CloseReason::ALL.iter().for_each(|r| zero(&STREAMS_CLOSED, r.as_str()));
-        GapReason::ALL.iter().for_each(|r| zero(&GAPS, r.as_str()));
-        Shed::ALL.iter().for_each(|r| zero(&STREAMS_SHED, r.as_str()));
-        Source::ALL.iter().for_each(|s| zero(&EVENTS_PUBLISHED, s.as_str()));
-        Refusal::ALL.iter().for_each(|r| zero(&PUBLISH_REJECTED, r.as_str()));
-        Refusal::ALL.iter().for_each(|r| zero(&REQUESTS_REJECTED, r.as_str()));
-        Listener::ALL.iter().for_each(|l| zero(&CONNECTIONS, l.as_str()));
+        CloseReason::VARIANTS.iter().for_each(|r| zero(&STREAMS_CLOSED, r.as_ref()));
+        GapReason::VARIANTS.iter().for_each(|r| zero(&GAPS, r.as_ref()));
+        Shed::VARIANTS.iter().for_each(|r| zero(&STREAMS_SHED, r.as_ref()));
+        Source::VARIANTS.iter().for_each(|s| zero(&EVENTS_PUBLISHED, s.as_ref()));
+        Refusal::VARIANTS.iter().for_each(|r| zero(&PUBLISH_REJECTED, r.as_ref()));
+        Refusal::VARIANTS.iter().for_each(|r| zero(&REQUESTS_REJECTED, r.as_ref()));
+        Listener::VARIANTS.iter().for_each(|l| zero(&CONNECTIONS, l.as_ref()));
         let build = format!("sluicegate_build_info{{revision=\"{REVISION}\",version=\"{VERSION}\"}}");
         assert_eq!(value(&text, &build), 1.0);
+    }
+
+    /// Dashboards and alerts name them: they are as promised, whatever the variants are called.
+    #[test]
+    fn the_values_of_labels_are_these() {
+        #[track_caller]
+        fn check<L: AsRef<str>>(variants: &[L], expected: &str) {
+            let values: Vec<_> = variants.iter().map(L::as_ref).collect();
+            assert_eq!(values.join(" "), expected);
+        }
+        check(
+            CloseReason::VARIANTS,
+            "client_gone write_error write_deadline lagged max_events max_seconds rotated drained cut client_data",
+        );
+        check(GapReason::VARIANTS, "unknown_id expired foreign_epoch lagged conflated");
+        check(Shed::VARIANTS, "full inbox_full draining");
+        check(Source::VARIANTS, "http schedule library");
+        check(Listener::VARIANTS, "public control health");
+        check(
+            Refusal::VARIANTS,
+            "bad_head uri_too_long head_too_large head_too_slow http_version bad_field bad_body body_too_large \
+             body_too_slow batch_too_large media_type not_found method forbidden handler busy shutting_down",
+        );
     }
 
     #[test]

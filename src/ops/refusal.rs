@@ -1,7 +1,10 @@
 //! Why requests are refused.
 
+use strum::{AsRefStr, VariantArray};
+
 /// Why a request is refused: a closed set, so that it can label a metric.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, AsRefStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum Refusal {
     /// The request head can't be parsed.
     BadHead,
@@ -37,50 +40,4 @@ pub enum Refusal {
     Busy,
     /// The gateway is about to stop.
     ShuttingDown,
-}
-
-impl Refusal {
-    /// Every refusal, for registering metrics.
-    pub const ALL: [Refusal; 17] = [
-        Refusal::BadHead,
-        Refusal::UriTooLong,
-        Refusal::HeadTooLarge,
-        Refusal::HeadTooSlow,
-        Refusal::HttpVersion,
-        Refusal::BadField,
-        Refusal::BadBody,
-        Refusal::BodyTooLarge,
-        Refusal::BodyTooSlow,
-        Refusal::BatchTooLarge,
-        Refusal::MediaType,
-        Refusal::NotFound,
-        Refusal::Method,
-        Refusal::Forbidden,
-        Refusal::Handler,
-        Refusal::Busy,
-        Refusal::ShuttingDown,
-    ];
-
-    /// The metric label.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Refusal::BadHead => "bad_head",
-            Refusal::UriTooLong => "uri_too_long",
-            Refusal::HeadTooLarge => "head_too_large",
-            Refusal::HeadTooSlow => "head_too_slow",
-            Refusal::HttpVersion => "http_version",
-            Refusal::BadField => "bad_field",
-            Refusal::BadBody => "bad_body",
-            Refusal::BodyTooLarge => "body_too_large",
-            Refusal::BodyTooSlow => "body_too_slow",
-            Refusal::BatchTooLarge => "batch_too_large",
-            Refusal::MediaType => "media_type",
-            Refusal::NotFound => "not_found",
-            Refusal::Method => "method",
-            Refusal::Forbidden => "forbidden",
-            Refusal::Handler => "handler",
-            Refusal::Busy => "busy",
-            Refusal::ShuttingDown => "shutting_down",
-        }
-    }
 }

@@ -403,7 +403,7 @@ pub(super) mod text {
             SlowPolicy::parse(text)
         }
         fn text(&self) -> &str {
-            self.as_str()
+            self.as_ref()
         }
     }
 

@@ -18,6 +18,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use smallvec::SmallVec;
+use strum::VariantArray;
 
 use crate::hub::beats::Beats;
 use crate::hub::bounds::Bounds;
@@ -105,7 +106,7 @@ pub struct Tally {
     /// Streams opened.
     pub opened: u64,
     /// Streams closed, by reason.
-    pub closed: [u64; CloseReason::ALL.len()],
+    pub closed: [u64; CloseReason::VARIANTS.len()],
     /// Events handed to sockets, one for each stream.
     pub deliveries: u64,
     /// Bytes handed to sockets.
@@ -113,7 +114,7 @@ pub struct Tally {
     /// Writes that took bytes.
     pub writes: u64,
     /// Streams told of a gap, by reason.
-    pub gaps: [u64; GapReason::ALL.len()],
+    pub gaps: [u64; GapReason::VARIANTS.len()],
 }
 
 struct Cohort {
@@ -858,7 +859,7 @@ mod tests {
 
     #[test]
     fn each_byte_at_a_time_makes_the_same_stream() {
-        for slow in SlowPolicy::ALL {
+        for &slow in SlowPolicy::VARIANTS {
             let mut room = Room::new();
             let peer = room.open(Asks { slow, room: 0, resume: Resume::Unknown, max_events: 3, ..Asks::default() });
             room.say(&["one", "two", "three", "four"]);

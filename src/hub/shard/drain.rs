@@ -1,7 +1,9 @@
 //! A drain: the streams of a shard are ended in random order, spread over a time.
 
-use crate::hub::jitter::Jitter;
+use fastrand::Rng;
+
 use crate::hub::registry::StreamKey;
+use crate::hub::retry;
 
 /// How often a draining shard ends its next streams.
 pub(super) const DRAIN_STEP_MS: u64 = 20;
@@ -11,16 +13,14 @@ pub(super) struct Drain {
     left: Vec<StreamKey>,
     ends_ms: u64,
     retry_ms: u64,
-    jitter: Jitter,
+    random: Rng,
 }
 
 impl Drain {
-    pub(super) fn new(mut left: Vec<StreamKey>, ends_ms: u64, retry_ms: u64, mut jitter: Jitter) -> Drain {
+    pub(super) fn new(mut left: Vec<StreamKey>, ends_ms: u64, retry_ms: u64, mut random: Rng) -> Drain {
         // In random order, so that neighbours in time of opening do not come back together.
-        for at in (1..left.len()).rev() {
-            left.swap(at, jitter.below(at as u64 + 1) as usize);
-        }
-        Drain { left, ends_ms, retry_ms, jitter }
+        random.shuffle(&mut left);
+        Drain { left, ends_ms, retry_ms, random }
     }
 
     /// One that was opened meanwhile.
@@ -33,6 +33,6 @@ impl Drain {
         let steps_left = self.ends_ms.saturating_sub(now_ms) / DRAIN_STEP_MS + 1;
         let count = self.left.len().div_ceil(steps_left as usize);
         let ended = self.left.drain(self.left.len() - count..);
-        ended.map(|key| (key, self.jitter.around(self.retry_ms))).collect()
+        ended.map(|key| (key, retry::around(&mut self.random, self.retry_ms))).collect()
     }
 }

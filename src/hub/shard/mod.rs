@@ -14,10 +14,11 @@ mod pace;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use fastrand::Rng;
+
 use crate::hub::bounds::Bounds;
 use crate::hub::close::CloseReason;
 use crate::hub::frame::Chunk;
-use crate::hub::jitter::Jitter;
 use crate::hub::offset::Offset;
 use crate::hub::registry::{Effect, History, Observer, Opening, Registry, STRAY_BYTES_MAX, StreamKey};
 use crate::hub::stream::StreamTimer;
@@ -143,8 +144,8 @@ impl<H: Host> Shard<H> {
             Message::Timer(timer) => self.timer(host, timer),
             Message::Drain { window, retry } => {
                 let ends_ms = now_ms(host) + window.as_millis() as u64;
-                let (left, jitter) = (self.registry.keys().collect(), Jitter::new(host.now_ns()));
-                self.drain = Some(Drain::new(left, ends_ms, retry.as_millis() as u64, jitter));
+                let (left, random) = (self.registry.keys().collect(), Rng::with_seed(host.now_ns()));
+                self.drain = Some(Drain::new(left, ends_ms, retry.as_millis() as u64, random));
                 self.drain_step(host);
             }
             Message::Ask(question) => host.answer(question, &self.registry),

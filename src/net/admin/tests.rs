@@ -2,7 +2,7 @@
 #![cfg(test)]
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::time::Duration;
 
 use crossbeam_channel::Receiver;
@@ -43,7 +43,6 @@ fn state(shards: usize, events: usize) -> (State, Vec<Receiver<Command>>) {
         draining: AtomicBool::default(),
         closing: AtomicBool::default(),
         publishing: AtomicUsize::default(),
-        seed: AtomicU64::default(),
     };
     (state, mail)
 }

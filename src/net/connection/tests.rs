@@ -101,7 +101,7 @@ fn check_problem(answer: &str, status: StatusCode, reason: Refusal) {
     assert!(head.contains("connection: close"), "{answer}");
     let document: serde_json::Value = serde_json::from_str(body).unwrap();
     assert_eq!(document["status"], status.as_u16());
-    assert_eq!(document["reason"], reason.as_str());
+    assert_eq!(document["reason"], reason.as_ref());
 }
 
 /// The socket was handed off, and what is written to it is the first thing the client reads.
