@@ -65,3 +65,23 @@ pub(super) fn private(listen: Listen) -> Result<(SocketAddr, TcpListener), Start
     };
     Ok((socket.local_addr()?, socket))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_acceptor_has_a_socket_of_each_address() {
+        let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
+        let given = TcpListener::bind(any_port).unwrap();
+        let expected = given.local_addr().unwrap();
+        let listen = vec![Listen::Address(any_port), Listen::Socket(given)];
+        let (addresses, sockets) = public(listen, 3, &Config::default()).unwrap();
+        assert_eq!((addresses.len(), addresses[1]), (2, expected));
+        assert_eq!(sockets.len(), 3);
+        for sockets in sockets {
+            let own: Vec<_> = sockets.iter().map(|socket| socket.local_addr().unwrap()).collect();
+            assert_eq!(own, addresses);
+        }
+    }
+}

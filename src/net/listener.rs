@@ -241,7 +241,14 @@ mod tests {
             user_timeout: Some(Duration::from_millis(6_789)),
             keepalive: Some(Duration::from_secs(42)),
         };
-        let listener = bind(local(), &options).unwrap();
+        let adopted = adopt(TcpListener::bind(local()).unwrap(), &options).unwrap();
+        for listener in [bind(local(), &options).unwrap(), adopted] {
+            check_inherited(&listener, &options);
+        }
+    }
+
+    #[track_caller]
+    fn check_inherited(listener: &TcpListener, options: &SocketOptions) {
         let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         listener.set_nonblocking(false).unwrap();
         let accepted = Socket::from(listener.accept().unwrap().0);

@@ -15,6 +15,7 @@ mod logging;
 mod metrics;
 mod reload;
 mod passes;
+mod process;
 mod resume;
 mod stalled;
 mod starting;

@@ -146,12 +146,13 @@ fn the_program_serves_or_says_why_not() {
         assert!(limit < 200, "it should have started by now");
     };
     assert!(limit > LEAST + 10, "it starts with {limit} descriptors");
-    let threads: Vec<_> = fs::read_dir(format!("/proc/{}/task", running.id()))
-        .unwrap()
-        .map(|thread| fs::read_to_string(thread.unwrap().path().join("comm")).unwrap().trim().to_owned())
-        .collect();
+    // A thread takes its name when it first runs.
+    let threads = || -> Vec<_> {
+        let tasks = fs::read_dir(format!("/proc/{}/task", running.id())).unwrap();
+        tasks.map(|task| fs::read_to_string(task.unwrap().path().join("comm")).unwrap().trim().to_owned()).collect()
+    };
     for name in ["acceptor-0", "acceptor-1", "control", "shard-0", "shard-1", "ticker"] {
-        assert!(threads.iter().any(|thread| thread == name), "{name} is not among {threads:?}");
+        assert!(within(SOON, || threads().iter().any(|thread| thread == name)), "{name} is not among {:?}", threads());
     }
     running.kill().unwrap();
     running.wait().unwrap();
