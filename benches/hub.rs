@@ -5,8 +5,8 @@
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use hub_world::{KEPT, STREAMS};
-use sluicegate::internals::hub::frame::{Draft, Topics};
-use sluicegate::internals::hub::topic::{Pattern, Subscription};
+use sluicegate::internals::hub::frame::Draft;
+use sluicegate::internals::hub::topic::{Pattern, Subscription, Topics};
 use std::hint::black_box;
 use std::time::Instant;
 
@@ -14,7 +14,7 @@ mod hub_world;
 
 fn encoding(c: &mut Criterion) {
     let mut group = c.benchmark_group("an_event_is_encoded_once_at_about_the_cost_of_copying_it");
-    let topics = Topics::from_elem(hub_world::topic(1), 1);
+    let topics = Topics::one(hub_world::topic(1));
     for (name, event) in [("100_bytes", hub_world::short_event()), ("1_kib_in_16_lines", hub_world::long_event())] {
         group.bench_function(name, |b| {
             b.iter(|| Draft::encode(topics.clone(), black_box(&event), hub_world::epoch()).expect("a good event"));
@@ -57,7 +57,7 @@ fn replay(c: &mut Criterion) {
     for (name, subscription) in [
         ("by_topic", Subscription::to(hub_world::topic(7))),
         // For comparison: a pattern must look at each of them.
-        ("by_pattern", Subscription::new(vec![], vec![pattern]).expect("a subscription")),
+        ("by_pattern", Subscription::new(vec![], vec![pattern], &*hub_world::TABLE).expect("a subscription")),
     ] {
         group.bench_function(BenchmarkId::new(name, "100_of_100k"), |b| {
             b.iter(|| {

@@ -9,17 +9,17 @@
 use gungraun::{library_benchmark, library_benchmark_group, main};
 use hub_world::{KEPT, STREAMS, Shard};
 use sluicegate::internals::hub::event::Event;
-use sluicegate::internals::hub::frame::{Draft, Frame, Topics};
+use sluicegate::internals::hub::frame::{Draft, Frame};
 use sluicegate::internals::hub::log::Log;
 use sluicegate::internals::hub::routes::Routes;
-use sluicegate::internals::hub::topic::{Pattern, Subscription, Topic};
+use sluicegate::internals::hub::topic::{Pattern, Subscription, TopicHandle, Topics};
 use std::hint::black_box;
 use std::sync::Arc;
 
 mod hub_world;
 
 fn to_encode(event: Event<'static>) -> (Topics, Event<'static>) {
-    (Topics::from_elem(hub_world::topic(1), 1), event)
+    (Topics::one(hub_world::topic(1)), event)
 }
 
 #[library_benchmark]
@@ -54,7 +54,7 @@ type Replaying = (Log, Subscription, Vec<Arc<Frame>>);
 fn replaying(by_pattern: bool) -> Replaying {
     let pattern = || Pattern::parse("*/7/b").expect("a pattern");
     let subscription = if by_pattern {
-        Subscription::new(vec![], vec![pattern()]).expect("a subscription")
+        Subscription::new(vec![], vec![pattern()], &*hub_world::TABLE).expect("a subscription")
     } else {
         Subscription::to(hub_world::topic(7))
     };
@@ -70,7 +70,7 @@ fn a_replay_by_topic_costs_by_its_matches_and_not_by_the_log((log, subscription,
     (log, subscription, frames)
 }
 
-type Resolving = (Routes, Vec<Topic>);
+type Resolving = (Routes, Vec<TopicHandle>);
 
 fn resolving(cohorts: usize, by_pattern: bool) -> Resolving {
     let topics = (0..1000).map(|n| hub_world::topic(hub_world::scramble(n) as usize % cohorts)).collect();

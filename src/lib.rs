@@ -101,7 +101,7 @@ pub mod config {
 /// with any release.
 #[doc(hidden)]
 pub mod internals {
-    pub use crate::exchange::timers;
+    pub use crate::exchange::{timers, topics};
     pub mod hub {
         pub use crate::hub::*;
     }

@@ -2,7 +2,7 @@
 
 use sluicegate::internals::hub::bounds::Bounds;
 use sluicegate::internals::hub::event::Event;
-use sluicegate::internals::hub::frame::{Draft, Frame, Topics};
+use sluicegate::internals::hub::frame::{Draft, Frame};
 use sluicegate::internals::hub::id::{Epoch, EventId};
 use sluicegate::internals::hub::log::{Log, LogLimits, Read, Start, Window};
 use sluicegate::internals::hub::offset::Offset;
@@ -11,9 +11,10 @@ use sluicegate::internals::hub::registry::{History, Observer, Opening, Registry}
 use sluicegate::internals::hub::routes::Routes;
 use sluicegate::internals::hub::stream::{Sent, Socket};
 use sluicegate::internals::hub::subscribe::Subscribe;
-use sluicegate::internals::hub::topic::{Pattern, Subscription, Topic};
+use sluicegate::internals::hub::topic::{Pattern, Subscription, TopicHandle, Topics};
+use sluicegate::internals::topics::TopicTable;
 use std::hint::black_box;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 /// The streams of one shard.
 pub(crate) const STREAMS: usize = 10_000;
@@ -27,9 +28,12 @@ pub(crate) fn scramble(n: u64) -> u64 {
 }
 
 /// The topic of this number; `a/<n>/b`, so that patterns can name it too.
-pub(crate) fn topic(n: usize) -> Topic {
-    Topic::parse(&format!("a/{n}/b")).expect("a topic")
+pub(crate) fn topic(n: usize) -> TopicHandle {
+    TABLE.named(&format!("a/{n}/b")).expect("a topic")
 }
+
+/// All topics of a bench.
+pub(crate) static TABLE: LazyLock<TopicTable> = LazyLock::new(TopicTable::default);
 
 pub(crate) fn epoch() -> Epoch {
     Epoch::new(1)
@@ -46,7 +50,7 @@ pub(crate) fn long_event() -> Event<'static> {
 }
 
 pub(crate) fn draft(n: usize) -> Draft {
-    Draft::encode(Topics::from_elem(topic(n), 1), &short_event(), epoch()).expect("a good event")
+    Draft::encode(Topics::one(topic(n)), &short_event(), epoch()).expect("a good event")
 }
 
 /// A log that is full, so that each event that comes pushes one out: the event of place `n` is on
@@ -74,7 +78,7 @@ pub(crate) fn routes(cohorts: usize, by_pattern: bool) -> Routes {
     let mut routes = Routes::default();
     for n in 0..cohorts {
         let subscription = if by_pattern {
-            Subscription::new(vec![], vec![Pattern::parse(&format!("a/{n}/*")).expect("a pattern")])
+            Subscription::new(vec![], vec![Pattern::parse(&format!("a/{n}/*")).expect("a pattern")], &*TABLE)
         } else {
             Ok(Subscription::to(topic(n)))
         };
@@ -84,7 +88,7 @@ pub(crate) fn routes(cohorts: usize, by_pattern: bool) -> Routes {
 }
 
 /// Resolves these topics, each of which one cohort subscribes to.
-pub(crate) fn resolve(routes: &Routes, topics: &[Topic]) {
+pub(crate) fn resolve(routes: &Routes, topics: &[TopicHandle]) {
     let mut found = 0;
     topics.iter().for_each(|topic| routes.resolve(topic, |cohort| found += usize::from(black_box(cohort) < u32::MAX)));
     assert_eq!(found, topics.len());

@@ -6,7 +6,6 @@ use smallvec::SmallVec;
 use crate::hub::fault::Fault;
 use crate::hub::frame::Draft;
 use crate::hub::log::Placed;
-use crate::hub::topic::Topic;
 
 use super::directory::Directory;
 use super::inbox::Inbox;
@@ -81,15 +80,16 @@ impl<M> Bus<M> {
     /// # Errors
     /// A [`Fault`] if they do not fit into the log together.
     pub fn publish(&self, drafts: Vec<Draft>, now_ns: u64) -> Result<Placed, Fault> {
-        // The directory is asked after the append: see there why. The drafts are gone by then.
-        let mut topics: SmallVec<[Topic; 4]> = SmallVec::new();
-        for topic in drafts.iter().flat_map(Draft::topics) {
-            if topics.last() != Some(topic) {
-                topics.push(topic.clone());
+        // The directory is asked after the append: see there why. The drafts are gone by then. The number
+        // of a topic may be another's by then, too, but not if there are streams that name it.
+        let mut topics: SmallVec<[u32; 16]> = SmallVec::new();
+        for topic in drafts.iter().flat_map(|draft| draft.topics().iter()) {
+            if topics.last() != Some(&topic.number()) {
+                topics.push(topic.number());
             }
         }
         let placed = self.log.append(drafts, now_ns)?;
-        let interested = self.directory.interested(&topics, self.shards());
+        let interested = self.directory.interested(topics, self.shards());
         for (shard, inbox) in self.inboxes.iter().enumerate() {
             if interested.holds(shard) {
                 inbox.notify_of(placed.first, placed.last);
@@ -110,20 +110,20 @@ mod tests {
 
     use super::*;
     use crate::hub::event::Event;
-    use crate::hub::frame::Topics;
     use crate::hub::id::Epoch;
     use crate::hub::log::LogLimits;
     use crate::hub::offset::Offset;
+    use crate::hub::topic::{Topics, handle};
 
     #[test]
     fn a_shards_lag_is_the_age_of_what_it_has_not_taken() {
         let limits = LogLimits { events: 3, bytes: 1 << 20, age_ns: u64::MAX };
         let inboxes = (0..2).map(|_| Inbox::<()>::new(|| {}).0).collect();
         let bus = Bus::new(LogCell::new(Epoch::new(1), limits), inboxes, None);
-        let topic = |text: &str| Topic::parse(text).unwrap();
-        bus.directory.join(&topic("mine"), 0);
+        let mine = handle("mine");
+        bus.directory.join(&mine, 0);
         let publish = |on: &str, now_ns| {
-            let draft = Draft::encode(Topics::from_elem(topic(on), 1), &Event::new("x"), bus.log.epoch()).unwrap();
+            let draft = Draft::encode(Topics::one(handle(on)), &Event::new("x"), bus.log.epoch()).unwrap();
             bus.publish(vec![draft], now_ns).unwrap();
         };
         let lags = |now_ns| [0, 1].map(|shard| bus.lag_ns(shard, now_ns));
@@ -152,10 +152,10 @@ mod tests {
             .0
         });
         let bus = Bus::new(LogCell::new(Epoch::new(1), limits), inboxes.into(), None);
-        let topic = Topic::parse("t").unwrap();
+        let topic = handle("t");
         bus.directory.join(&topic, 0);
         let publish = || {
-            let topics = Topics::from_elem(topic.clone(), 1);
+            let topics = Topics::one(topic.clone());
             let draft = Draft::encode(topics, &Event::new("x"), bus.log.epoch()).unwrap();
             bus.publish(vec![draft], 0).unwrap();
             [0, 1].map(|shard| {

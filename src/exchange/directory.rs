@@ -4,9 +4,10 @@
 //! after it has appended. So either the publisher sees the shard, or the event came before the head
 //! that the stream starts at: no event falls between.
 
-use crate::hub::topic::Topic;
+use crate::hub::paged::Paged;
+use crate::hub::topic::TopicHandle;
 
-use super::sync::{AtomicU64, DashMap, Ordering};
+use super::sync::{AtomicU64, Mutex, Ordering};
 
 /// The most shards that a gateway may have: a set of them is one machine word.
 pub const SHARDS_MAX: usize = 64;
@@ -33,27 +34,33 @@ impl ShardSet {
 }
 
 /// From topics to the shards that have streams for them.
-#[derive(Default)]
 pub struct Directory {
-    // dashmap: streams come and go on every core while publishers look up. No guard of it lives
-    // longer than one line here, so none can meet another access or an await.
-    topics: DashMap<Topic, u64>,
+    /// By the topic's number. Under its lock are single steps, and for a publisher one for each topic.
+    topics: Mutex<Paged<ShardSet>>,
     /// The shards that have patterns are asked about every event.
     patterned: AtomicU64,
 }
 
+impl Default for Directory {
+    fn default() -> Directory {
+        Directory { topics: Mutex::new(Paged::default()), patterned: AtomicU64::new(0) }
+    }
+}
+
 impl Directory {
     /// Enters a shard for a topic.
-    pub fn join(&self, topic: &Topic, shard: usize) {
-        *self.topics.entry(topic.clone()).or_default() |= ShardSet::only(shard).0;
+    pub fn join(&self, topic: &TopicHandle, shard: usize) {
+        self.topics.lock().get_or_insert_with(topic.number(), ShardSet::default).0 |= ShardSet::only(shard).0;
     }
 
     /// Takes a shard out for a topic.
-    pub fn leave(&self, topic: &Topic, shard: usize) {
-        self.topics.remove_if_mut(topic, |_, shards| {
-            *shards &= !ShardSet::only(shard).0;
-            *shards == 0
-        });
+    pub fn leave(&self, topic: &TopicHandle, shard: usize) {
+        let mut topics = self.topics.lock();
+        let Some(shards) = topics.get_mut(topic.number()) else { return };
+        shards.0 &= !ShardSet::only(shard).0;
+        if *shards == ShardSet::default() {
+            topics.remove(topic.number());
+        }
     }
 
     /// Enters or takes out a shard that has patterns.
@@ -66,48 +73,54 @@ impl Directory {
         }
     }
 
-    /// The shards that may have streams for any of these topics.
-    pub fn interested<'a>(&self, topics: impl IntoIterator<Item = &'a Topic>, shards: usize) -> ShardSet {
+    /// The shards that may have streams for any of the topics with these numbers.
+    pub fn interested(&self, numbers: impl IntoIterator<Item = u32>, shards: usize) -> ShardSet {
         let all = u64::MAX >> (SHARDS_MAX - shards.clamp(1, SHARDS_MAX));
         let mut found = self.patterned.load(Ordering::SeqCst);
-        for topic in topics {
+        if found == all {
+            return ShardSet(found);
+        }
+        let topics = self.topics.lock();
+        for number in numbers {
+            found |= topics.get(number).map_or(0, |shards| shards.0);
             if found == all {
                 break;
             }
-            found |= self.topics.get(topic).map_or(0, |shards| *shards);
         }
         ShardSet(found)
     }
 
     /// How many topics have streams that name them.
     pub fn topics(&self) -> usize {
-        self.topics.len()
+        self.topics.lock().len()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hub::topic::handle;
 
     #[test]
     fn shards_come_and_go_and_leave_nothing() {
         let directory = Directory::default();
-        let (a, b) = (Topic::parse("a").unwrap(), Topic::parse("b").unwrap());
+        let (a, b) = (handle("a"), handle("b"));
+        let numbers = |topics: &[&TopicHandle]| topics.iter().map(|topic| topic.number()).collect::<Vec<_>>();
         directory.join(&a, 0);
         directory.join(&a, 63);
         directory.join(&b, 5);
-        let found = directory.interested([&a, &b], 64);
+        let found = directory.interested(numbers(&[&a, &b]), 64);
         assert!(found.holds(0) && found.holds(5) && found.holds(63) && !found.holds(1));
         assert_eq!(found.count(), 3);
         directory.leave(&a, 0);
-        assert_eq!(directory.interested([&a], 64), ShardSet::only(63));
+        assert_eq!(directory.interested(numbers(&[&a]), 64), ShardSet::only(63));
         directory.leave(&a, 63);
         directory.leave(&b, 5);
         directory.leave(&b, 5);
         assert_eq!(directory.topics(), 0);
         directory.set_patterned(2, true);
-        assert!(directory.interested([&a], 64).holds(2));
+        assert!(directory.interested(numbers(&[&a]), 64).holds(2));
         directory.set_patterned(2, false);
-        assert_eq!(directory.interested([&a], 64), ShardSet::default());
+        assert_eq!(directory.interested(numbers(&[&a]), 64), ShardSet::default());
     }
 }

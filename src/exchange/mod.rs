@@ -6,4 +6,5 @@ pub mod inbox;
 pub mod log_cell;
 mod sync;
 pub mod timers;
+pub mod topics;
 pub mod bus;

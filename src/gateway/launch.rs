@@ -13,6 +13,7 @@ use crate::exchange::bus::Bus;
 use crate::exchange::inbox::Inbox;
 use crate::exchange::log_cell::LogCell;
 use crate::exchange::timers::Timers;
+use crate::exchange::topics::TopicTable;
 use crate::hub::id::Epoch;
 use crate::net::acceptor::{Acceptor, Closing, Endpoint};
 use crate::net::clock::Clock;
@@ -64,7 +65,7 @@ impl Builder {
         let epoch = Epoch::new(seed);
 
         let clock = Clock::start();
-        let timers = Arc::new(Timers::new(0));
+        let (timers, topics) = (Arc::new(Timers::new(0)), TopicTable::default());
         let log = LogCell::new(epoch, config.history.log_limits());
         let (mut inboxes, mut mailboxes) = (Vec::new(), Vec::new());
         for _ in 0..shards {
@@ -88,6 +89,7 @@ impl Builder {
         let state = Arc::new(State {
             config: live.clone(),
             bus: bus.clone(),
+            topics: topics.clone(),
             metrics: metrics.clone(),
             clock,
             default_topic: config.default_topic.clone(),
@@ -151,7 +153,8 @@ impl Builder {
         for (index, shard) in all_shards.into_iter().enumerate() {
             gateway.shards.push(spawn(format!("shard-{index}"), move || shard.run())?);
         }
-        gateway.ticker = Some(spawn("ticker".to_owned(), move || ticker::run(&timers, clock, &bus, &metrics, &live))?);
+        gateway.ticker =
+            Some(spawn("ticker".to_owned(), move || ticker::run(&timers, clock, &bus, &topics, &metrics, &live))?);
         for (name, acceptor) in all_acceptors {
             gateway.acceptors.push(spawn(name, move || acceptor.run())?);
         }

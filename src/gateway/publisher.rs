@@ -82,7 +82,7 @@ impl Publisher {
         let (mut drafts, mut has_id) = (Vec::new(), Vec::new());
         for (index, (topics, event)) in events.into_iter().enumerate() {
             let event = event.borrow();
-            let draft = topics.into_topics().and_then(|topics| Draft::encode(topics, event, epoch));
+            let draft = topics.into_topics(&self.state.topics).and_then(|topics| Draft::encode(topics, event, epoch));
             drafts.push(draft.map_err(|fault| PublishError::Invalid { index, fault })?);
             has_id.push(!event.live_only && event.id.is_none());
         }

@@ -1,8 +1,8 @@
 //! What an event can be published to.
 
+use crate::exchange::topics::TopicTable;
 use crate::hub::fault::Fault;
-use crate::hub::frame::Topics;
-use crate::hub::topic::Topic;
+use crate::hub::topic::{Numbers, Topic, Topics};
 
 /// One topic or several, or their texts: `&topic`, `"news"`, `["a", "b"]`, `&topics`.
 ///
@@ -10,7 +10,7 @@ use crate::hub::topic::Topic;
 pub trait IntoTopics: sealed::Sealed {
     /// The topics.
     #[doc(hidden)]
-    fn into_topics(self) -> Result<Topics, Fault>;
+    fn into_topics(self, table: &TopicTable) -> Result<Topics, Fault>;
 }
 
 mod sealed {
@@ -18,11 +18,11 @@ mod sealed {
 }
 
 macro_rules! into_topics {
-    ($([$($generics:tt)*] $type:ty, |$topics:ident| $read:expr;)*) => {$(
+    ($([$($generics:tt)*] $type:ty, |$topics:ident, $table:ident| $read:expr;)*) => {$(
         impl<$($generics)*> sealed::Sealed for $type {}
 
         impl<$($generics)*> IntoTopics for $type {
-            fn into_topics(self) -> Result<Topics, Fault> {
+            fn into_topics(self, $table: &TopicTable) -> Result<Topics, Fault> {
                 let $topics = self;
                 $read
             }
@@ -31,15 +31,18 @@ macro_rules! into_topics {
 }
 
 into_topics! {
-    [] Topic, |topic| Ok(Topics::from_iter([topic]));
-    [] &Topic, |topic| Ok(Topics::from_iter([topic.clone()]));
-    [] &[Topic], |topics| Ok(topics.iter().cloned().collect());
-    [] &Vec<Topic>, |topics| Ok(topics.iter().cloned().collect());
-    [] Vec<Topic>, |topics| Ok(topics.into_iter().collect());
-    [const N: usize] [Topic; N], |topics| Ok(topics.into_iter().collect());
-    [const N: usize] &[Topic; N], |topics| Ok(topics.iter().cloned().collect());
-    [] &str, |text| Ok(Topics::from_iter([Topic::parse(text)?]));
-    [] &[&str], |texts| texts.iter().map(|text| Topic::parse(text)).collect();
-    [const N: usize] [&str; N], |texts| texts.iter().map(|text| Topic::parse(text)).collect();
-    [] &String, |text| Ok(Topics::from_iter([Topic::parse(text)?]));
+    [] Topic, |topic, table| Ok(Topics::one(table.handle(&topic)));
+    [] &Topic, |topic, table| Ok(Topics::one(table.handle(topic)));
+    [] &[Topic], |topics, table| Topics::new(topics.iter().map(|topic| table.handle(topic)));
+    [] &Vec<Topic>, |topics, table| topics.as_slice().into_topics(table);
+    [] Vec<Topic>, |topics, table| topics.as_slice().into_topics(table);
+    [const N: usize] [Topic; N], |topics, table| topics.as_slice().into_topics(table);
+    [const N: usize] &[Topic; N], |topics, table| topics.as_slice().into_topics(table);
+    [] &str, |text, table| Ok(Topics::one(table.named(text)?));
+    [] &[&str], |texts, table| {
+        let topics = texts.iter().map(|text| table.named(text)).collect::<Result<Vec<_>, _>>()?;
+        Topics::new(topics)
+    };
+    [const N: usize] [&str; N], |texts, table| texts.as_slice().into_topics(table);
+    [] &String, |text, table| text.as_str().into_topics(table);
 }

@@ -6,7 +6,6 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use super::fault::Fault;
-use super::topic::{TOPICS_MAX, Topic};
 
 /// The longest `id` and the longest `event` name, in bytes.
 pub const ID_BYTES_MAX: usize = 128;
@@ -73,18 +72,7 @@ impl<'a> Event<'a> {
 }
 
 /// Checks what the event stream format and the bounds ask of an event.
-pub(crate) fn check(topics: &[Topic], event: &Event<'_>) -> Result<(), Fault> {
-    if topics.is_empty() {
-        return Err(Fault::new("topic", "an event needs at least one topic"));
-    }
-    if topics.len() > TOPICS_MAX {
-        return Err(Fault::new("topics", format!("{} topics, at most {TOPICS_MAX} are allowed", topics.len())));
-    }
-    check_fields(event)
-}
-
-/// Checks an event's own fields.
-pub(crate) fn check_fields(event: &Event<'_>) -> Result<(), Fault> {
+pub(crate) fn check(event: &Event<'_>) -> Result<(), Fault> {
     for (field, text) in [("id", &event.id), ("event", &event.event)] {
         let Some(text) = text else { continue };
         if text.len() > ID_BYTES_MAX {

@@ -4,29 +4,15 @@
 //! patterns begin with. A slot holds the newest evicted offset of all names that share it, so that an
 //! answer may be too late an offset, but only if others share both of a name's slots; it is never too early.
 
-use std::hash::{BuildHasher, RandomState};
-
 use super::offset::Offset;
-use super::topic::{Pattern, Topic};
+use super::topic::TopicHandle;
 
 /// The fewest slots of a row, and the most: 128 KiB.
 const SLOTS: std::ops::RangeInclusive<usize> = 4096..=16384;
-/// How many segments of a prefix are told apart.
-const PREFIX_SEGMENTS_MAX: usize = 4;
 
 /// The newest evicted offset of each name, or a later one.
 pub(super) struct Evicted {
     rows: [Box<[Offset]>; 2],
-    // Clients choose the names, so the key is random.
-    key: RandomState,
-}
-
-/// What is told apart.
-#[derive(Clone, Copy, Hash)]
-enum Name<'a> {
-    Topic(&'a str),
-    /// All topics that begin with this, which ends with `/`.
-    Prefix(&'a str),
 }
 
 impl Evicted {
@@ -34,99 +20,68 @@ impl Evicted {
     pub(super) fn new(events: usize) -> Evicted {
         let slots = events.clamp(*SLOTS.start(), *SLOTS.end()).next_power_of_two();
         let row = || vec![Offset::ZERO; slots].into_boxed_slice();
-        Evicted { rows: [row(), row()], key: RandomState::new() }
+        Evicted { rows: [row(), row()] }
     }
 
     /// An event of this topic was evicted: the newest so far.
-    pub(super) fn mark(&mut self, topic: &Topic, offset: Offset) {
-        let text = topic.as_str();
-        let ends = text.bytes().enumerate().filter(|(_, byte)| *byte == b'/').map(|(at, _)| at + 1);
-        let prefixes = ends.take(PREFIX_SEGMENTS_MAX).map(|end| Name::Prefix(&text[..end]));
-        for name in std::iter::once(Name::Topic(text)).chain(prefixes) {
-            let [x, y] = self.slots(name);
+    pub(super) fn mark(&mut self, topic: &TopicHandle, offset: Offset) {
+        for &hash in topic.hashes() {
+            let [x, y] = self.slots(hash);
             self.rows[0][x] = offset;
             self.rows[1][y] = offset;
         }
     }
 
     /// Up to which offset events of this topic may have been evicted.
-    pub(super) fn of_topic(&self, topic: &Topic) -> Offset {
-        self.get(Name::Topic(topic.as_str()))
+    pub(super) fn of_topic(&self, topic: &TopicHandle) -> Offset {
+        self.of_hash(topic.hashes()[0])
     }
 
-    /// Up to which offset events that the pattern covers may have been evicted; `None` if it says
-    /// nothing about where topics begin.
-    pub(super) fn of_pattern(&self, pattern: &Pattern) -> Option<Offset> {
-        let text = pattern.as_str();
-        if !pattern.has_wildcard() {
-            return Some(self.get(Name::Topic(text)));
-        }
-        let literal = text.split_inclusive('/').take_while(|segment| !segment.starts_with('*'));
-        let end: usize = literal.take(PREFIX_SEGMENTS_MAX).map(str::len).sum();
-        (end > 0).then(|| self.get(Name::Prefix(&text[..end])))
-    }
-
-    fn get(&self, name: Name<'_>) -> Offset {
-        let [x, y] = self.slots(name);
+    /// Up to which offset events may have been evicted whose topics have this hash, or begin with what has.
+    pub(super) fn of_hash(&self, hash: u64) -> Offset {
+        let [x, y] = self.slots(hash);
         self.rows[0][x].min(self.rows[1][y])
     }
 
-    fn slots(&self, name: Name<'_>) -> [usize; 2] {
-        let hash = self.key.hash_one(name);
+    fn slots(&self, hash: u64) -> [usize; 2] {
         [hash, hash >> 32].map(|part| part as usize & (self.rows[0].len() - 1))
     }
 }
 
 #[cfg(test)]
-impl Evicted {
-    /// Whether any two of these topics, or of their prefixes, can't be told apart.
-    pub(super) fn confuses(&self, topics: &[&str]) -> bool {
-        let mut names: Vec<(bool, &str)> = topics.iter().map(|text| (false, *text)).collect();
-        for text in topics {
-            names.extend(text.match_indices('/').map(|(at, _)| (true, &text[..=at])));
-        }
-        names.sort();
-        names.dedup();
-        let mut seen = std::collections::HashSet::new();
-        names.iter().any(|&(is_prefix, text)| {
-            !seen.insert(self.slots(if is_prefix { Name::Prefix(text) } else { Name::Topic(text) }))
-        })
-    }
-}
-
-#[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
+    use crate::exchange::topics::TopicTable;
+    use crate::hub::topic::{Pattern, Subscription};
+
+    /// A table of topics whose hash happens to tell these from each other, and what they begin with.
+    pub(in crate::hub) fn table_for(texts: &[&str]) -> TopicTable {
+        let evicted = Evicted::new(1);
+        let tells_apart = |table: &TopicTable| {
+            let handles: Vec<_> = texts.iter().map(|text| table.named(text).unwrap()).collect();
+            let mut hashes: Vec<u64> = handles.iter().flat_map(TopicHandle::hashes).copied().collect();
+            hashes.sort();
+            hashes.dedup();
+            let mut seen = std::collections::HashSet::new();
+            hashes.into_iter().all(|hash| seen.insert(evicted.slots(hash)))
+        };
+        std::iter::repeat_with(TopicTable::default).find(tells_apart).unwrap()
+    }
 
     #[test]
     fn topics_and_what_patterns_begin_with_are_told_apart() {
-        let names = ["a/", "a/b", "a/b/c/d/e/f", "c"];
-        let mut evicted = loop {
-            let evicted = Evicted::new(1);
-            if !evicted.confuses(&names) {
-                break evicted;
-            }
-        };
-        let topic = |text: &str| Topic::parse(text).unwrap();
+        let table = table_for(&["a/", "a/b", "a/b/c/d/e/f", "c"]);
+        let topic = |text: &str| table.named(text).unwrap();
+        let mut evicted = Evicted::new(1);
         evicted.mark(&topic("a/b"), Offset::new(3));
         evicted.mark(&topic("a/b/c/d/e/f"), Offset::new(7));
         for (text, expected) in [("a/b", 3), ("a/b/c/d/e/f", 7), ("a/", 0), ("a", 0), ("c", 0)] {
             assert_eq!(evicted.of_topic(&topic(text)), Offset::new(expected), "{text}");
         }
-        for (text, expected) in [
-            ("a/*", Some(7)),
-            ("a/**", Some(7)),
-            ("a/b/**", Some(7)),
-            ("a/b", Some(3)),
-            ("a/b/c/d/e/*", Some(7)),
-            ("a/b/c/d/x/*", Some(7)),
-            ("a/b/c/x/*", Some(0)),
-            ("c/*", Some(0)),
-            ("a/c/*/b", Some(0)),
-            ("**", None),
-            ("*/b", None),
-        ] {
-            assert_eq!(evicted.of_pattern(&Pattern::parse(text).unwrap()), expected.map(Offset::new), "{text}");
+        for (text, expected) in [("a/*", 7), ("a/b/**", 7), ("a/b/c/d/x/*", 7), ("a/b/c/x/*", 0), ("c/*", 0)] {
+            let pattern = Pattern::parse(text).unwrap();
+            let hash = Subscription::new(vec![], vec![pattern], &table).unwrap().prefixes()[0].unwrap();
+            assert_eq!(evicted.of_hash(hash), Offset::new(expected), "{text}");
         }
     }
 }

@@ -15,16 +15,12 @@
 use std::sync::Arc;
 
 use memchr::memchr2;
-use smallvec::SmallVec;
 
 use super::event::{self, Event};
 use super::fault::Fault;
 use super::id::{Epoch, EventId, ID_LEN, Parsed};
 use super::offset::Offset;
-use super::topic::Topic;
-
-/// The topics of an event: nearly always one.
-pub type Topics = SmallVec<[Topic; 1]>;
+use super::topic::Topics;
 
 /// How a response marks where its body ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -136,7 +132,7 @@ impl Frame {
     }
 
     /// The topics it was published to.
-    pub fn topics(&self) -> &[Topic] {
+    pub fn topics(&self) -> &Topics {
         &self.topics
     }
 
@@ -179,7 +175,7 @@ impl Draft {
     /// # Errors
     /// A [`Fault`] that names the field which the event stream format or a bound refuses.
     pub fn encode(topics: Topics, event: &Event<'_>, epoch: Epoch) -> Result<Draft, Fault> {
-        event::check(&topics, event)?;
+        event::check(event)?;
         let own_id = event.id.as_deref();
         // An id of our own form would name an offset that the event does not have.
         if own_id.is_some_and(|id| matches!(epoch.parse(id), Parsed::Here(_))) {
@@ -199,7 +195,7 @@ impl Draft {
     }
 
     /// The topics it is for.
-    pub fn topics(&self) -> &[Topic] {
+    pub fn topics(&self) -> &Topics {
         &self.frame.topics
     }
 
@@ -232,7 +228,7 @@ impl Draft {
 /// # Errors
 /// A [`Fault`] that names the field which the event stream format or a bound refuses.
 pub fn encode_alone(event: &Event<'_>) -> Result<Chunk, Fault> {
-    event::check_fields(event)?;
+    event::check(event)?;
     Ok(encode(event, None).0)
 }
 
@@ -285,10 +281,11 @@ fn lines(data: &str) -> impl Iterator<Item = &str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hub::topic::handle;
     use proptest::prelude::*;
 
     fn topics() -> Topics {
-        Topics::from_elem(Topic::parse("t").unwrap(), 1)
+        Topics::one(handle("t"))
     }
 
     fn placed(event: &Event<'_>) -> Result<Arc<Frame>, Fault> {

@@ -4,6 +4,7 @@
 // What is published.
 pub mod event;
 mod evicted;
+pub mod paged;
 pub mod offset;
 pub mod fault;
 pub mod frame;

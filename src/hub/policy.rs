@@ -60,7 +60,7 @@ impl Policies {
 
 #[cfg(test)]
 mod tests {
-    use super::super::topic::Topic;
+    use super::super::topic::{Topic, table};
     use super::*;
 
     fn policies(rules: &[(&str, SlowPolicy)]) -> Policies {
@@ -94,6 +94,7 @@ mod tests {
             let subscription = Subscription::new(
                 topics.iter().map(|t| Topic::parse(t).unwrap()).collect(),
                 patterns.iter().map(|p| Pattern::parse(p).unwrap()).collect(),
+                &table(),
             )
             .unwrap();
             assert_eq!(rules.for_subscription(&subscription), expected, "{topics:?} {patterns:?}");

@@ -1,13 +1,12 @@
 //! From topics to the cohorts that subscribe to them.
 //!
-//! Topics named exactly are one hash look-up. Patterns stand in a trie by segment, so that a look-up
+//! Topics named exactly are one look-up by number. Patterns stand in a trie by segment, so that a look-up
 //! follows the topic and not the number of patterns.
-
-use std::collections::HashMap;
 
 use smallvec::SmallVec;
 
-use super::topic::{Subscription, Topic};
+use super::paged::Paged;
+use super::topic::{Subscription, TopicHandle};
 
 /// A cohort's slot.
 pub type CohortIndex = u32;
@@ -15,7 +14,7 @@ pub type CohortIndex = u32;
 /// The topics and patterns of a shard's cohorts.
 #[derive(Default)]
 pub struct Routes {
-    exact: HashMap<Topic, SmallVec<[CohortIndex; 2]>>,
+    exact: Paged<SmallVec<[CohortIndex; 2]>>,
     patterns: Node,
 }
 
@@ -32,8 +31,8 @@ struct Node {
 
 impl Routes {
     /// Whether any cohort names this topic exactly.
-    pub fn names(&self, topic: &Topic) -> bool {
-        self.exact.contains_key(topic)
+    pub fn names(&self, topic: &TopicHandle) -> bool {
+        self.exact.get(topic.number()).is_some()
     }
 
     /// Whether any cohort has a pattern.
@@ -44,7 +43,7 @@ impl Routes {
     /// Adds a cohort.
     pub fn add(&mut self, subscription: &Subscription, cohort: CohortIndex) {
         for topic in subscription.topics() {
-            self.exact.entry(topic.clone()).or_default().push(cohort);
+            self.exact.get_or_insert_with(topic.number(), SmallVec::new).push(cohort);
         }
         for pattern in subscription.patterns() {
             self.patterns.add(pattern.as_str().split('/'), cohort);
@@ -52,26 +51,23 @@ impl Routes {
     }
 
     /// Takes a cohort out; reports each topic that no cohort names any more.
-    pub fn remove(&mut self, subscription: &Subscription, cohort: CohortIndex, mut unrouted: impl FnMut(&Topic)) {
+    pub fn remove(&mut self, subscription: &Subscription, cohort: CohortIndex, mut unrouted: impl FnMut(&TopicHandle)) {
         for topic in subscription.topics() {
-            let Some(cohorts) = self.exact.get_mut(topic) else { continue };
+            let Some(cohorts) = self.exact.get_mut(topic.number()) else { continue };
             take_out(cohorts.as_slice(), cohort).map(|at| cohorts.swap_remove(at));
             if cohorts.is_empty() {
-                self.exact.remove(topic);
+                self.exact.remove(topic.number());
                 unrouted(topic);
             }
         }
         for pattern in subscription.patterns() {
             self.patterns.remove(pattern.as_str().split('/'), cohort);
         }
-        if self.exact.is_empty() {
-            self.exact = HashMap::new();
-        }
     }
 
     /// Names the cohorts that subscribe to a topic; one that does so twice is named twice.
-    pub fn resolve(&self, topic: &Topic, mut found: impl FnMut(CohortIndex)) {
-        if let Some(cohorts) = self.exact.get(topic) {
+    pub fn resolve(&self, topic: &TopicHandle, mut found: impl FnMut(CohortIndex)) {
+        if let Some(cohorts) = self.exact.get(topic.number()) {
             cohorts.iter().copied().for_each(&mut found);
         }
         if self.has_patterns() {
@@ -150,13 +146,14 @@ impl Node {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hub::topic::Pattern;
+    use crate::hub::topic::{Pattern, Topic, handle, table};
     use proptest::prelude::*;
 
     fn subscription(topics: &[&str], patterns: &[&str]) -> Subscription {
         Subscription::new(
             topics.iter().map(|t| Topic::parse(t).unwrap()).collect(),
             patterns.iter().map(|p| Pattern::parse(p).unwrap()).collect(),
+            &table(),
         )
         .unwrap()
     }
@@ -178,7 +175,7 @@ mod tests {
             for (index, sub) in subs.iter().enumerate().filter(|(index, _)| gone[*index]) {
                 routes.remove(sub, index as u32, |_| {});
             }
-            let topic = Topic::parse(&topic).unwrap();
+            let topic = handle(&topic);
             let mut found = Vec::new();
             routes.resolve(&topic, |cohort| found.push(cohort));
             found.sort_unstable();
@@ -198,8 +195,8 @@ mod tests {
         routes.add(&two, 2);
         let mut unrouted = Vec::new();
         routes.remove(&one, 1, |topic| unrouted.push(topic.as_str().to_owned()));
-        assert_eq!(unrouted, ["a"]);
-        assert!(!routes.has_patterns() && routes.names(&Topic::parse("b").unwrap()));
+        assert_eq!(unrouted, ["a", "x/y"]);
+        assert!(!routes.has_patterns() && routes.names(&handle("b")));
         routes.remove(&two, 2, |_| {});
         assert!(routes.exact.is_empty());
     }

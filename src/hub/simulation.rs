@@ -17,7 +17,7 @@ use strum::VariantArray;
 use super::bounds::Bounds;
 use super::close::CloseReason;
 use super::event::Event;
-use super::frame::{Chunk, Draft, Frame, Framing, Topics};
+use super::frame::{Chunk, Draft, Frame, Framing};
 use super::gap::GapReason;
 use super::id::{Epoch, EventId};
 use super::log::{Log, LogLimits, Read, Resume, Start, Window};
@@ -26,7 +26,7 @@ use super::policy::SlowPolicy;
 use super::registry::{Effect, History, Observer, Opening, Registry, StreamKey, Tally};
 use super::stream::{Sent, Socket, StreamTimer};
 use super::subscribe::Subscribe;
-use super::topic::{Pattern, Subscription, Topic};
+use super::topic::{Pattern, Subscription, Topic, TopicHandle, Topics, handle, table};
 use super::wheel::Wheel;
 
 const TOPICS: [&str; 5] = ["a", "b", "c/x", "c/y", "d/e/f"];
@@ -272,7 +272,7 @@ impl Observer for Counted {
 
 /// An event as the oracle knows it.
 struct Published {
-    topics: Vec<Topic>,
+    topics: Vec<TopicHandle>,
     key: Option<&'static str>,
     live_only: bool,
     id: Option<String>,
@@ -347,7 +347,7 @@ impl World {
         let subscriptions = SUBSCRIPTIONS.map(|(topics, patterns)| {
             let topics = topics.iter().map(|text| Topic::parse(text).unwrap()).collect();
             let patterns = patterns.iter().map(|text| Pattern::parse(text).unwrap()).collect();
-            Arc::new(Subscription::new(topics, patterns).unwrap())
+            Arc::new(Subscription::new(topics, patterns, &table()).unwrap())
         });
         // Where many ask for the same, they are several cohorts.
         let (clients, choice) = random.pick(&[(9, SUBSCRIPTIONS.len()), (9, SUBSCRIPTIONS.len()), (16, 2)]);
@@ -425,10 +425,8 @@ impl World {
         let mut published = Vec::new();
         for at in 0..count {
             let seq = self.head() + 1 + at as u64;
-            let mut topics = Topics::new();
-            for _ in 0..self.random.pick(&[1, 1, 1, 2, 3]) {
-                topics.push(Topic::parse(self.random.pick(&TOPICS)).unwrap());
-            }
+            let count = self.random.pick(&[1, 1, 1, 2, 3]);
+            let topics = Topics::new((0..count).map(|_| handle(self.random.pick(&TOPICS)))).unwrap();
             let key = self.random.pick(&[None, Some("k"), Some("l")]);
             let live_only = self.random.chance(25);
             let own_id = match self.random.below(4) {
@@ -753,7 +751,7 @@ impl World {
     /// subscription has, one of them has come after it.
     fn is_stood_for(&self, connection: &Connection, seq: u64, to: u64) -> bool {
         let event = |seq: u64| &self.published[seq as usize - 1];
-        let is_wanted = |topic: &&Topic| self.subscriptions[connection.subscription].covers(&[(*topic).clone()]);
+        let is_wanted = |topic: &&TopicHandle| self.subscriptions[connection.subscription].covers(&[(*topic).clone()]);
         event(seq).key.is_some()
             && event(seq).topics.iter().filter(is_wanted).all(|topic| {
                 (seq + 1..=to).any(|newer| {
@@ -963,7 +961,7 @@ impl World {
             let registry = &self.shards[shard];
             assert!(registry.is_empty() && registry.behind() == 0 && !registry.has_ready());
             assert!(!registry.routes().has_patterns());
-            assert!(TOPICS.iter().all(|topic| !registry.routes().names(&Topic::parse(topic).unwrap())));
+            assert!(TOPICS.iter().all(|topic| !registry.routes().names(&handle(topic))));
         }
         assert!(self.wheel.is_empty(), "each timer went with its stream");
         self.check_sums();

@@ -61,7 +61,7 @@ async fn decide(
         return follow(state, context, &parts, body).await;
     };
     let request = Request::new(parts, context.peer);
-    match handler.answer(&request).await? {
+    match handler.answer(&request, &state.topics).await? {
         Handled::Routes => follow(state, context, request.parts(), body).await,
         Handled::Respond(response) => Ok(Answer::Respond(response)),
         Handled::Stream(asked) => Ok(streams::open(state, asked)),

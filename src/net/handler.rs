@@ -15,7 +15,7 @@ use crate::hub::fault::Fault;
 use crate::hub::frame::encode_alone;
 use crate::hub::log::Resume;
 use crate::hub::subscribe::{Subscribe, TimedEvent};
-use crate::hub::topic::Subscription;
+use crate::hub::topic::{Numbers, Subscription};
 
 use super::negotiation;
 use super::problem::{Problem, Refusal};
@@ -76,7 +76,7 @@ impl Handler {
     /// # Errors
     /// The refusal of a method that it does not know, or of a malformed `last_event_id`; and 500, where
     /// the handler panics or answers with a stream that can't be.
-    pub async fn answer(&self, request: &Request) -> Result<Handled, Problem> {
+    pub async fn answer(&self, request: &Request, numbers: &impl Numbers) -> Result<Handled, Problem> {
         let (method, head) = (request.method(), request.method() == Method::HEAD);
         let known = self.methods.contains(method) || head && self.methods.contains(&Method::GET);
         if !known && method == Method::OPTIONS {
@@ -89,7 +89,7 @@ impl Handler {
             Answering::Routes => Ok(Handled::Routes),
             Answering::Response(response) => Ok(Handled::Respond(respond(response))),
             Answering::Stream(reply) => {
-                let subscribe = subscribe(request, reply)?;
+                let subscribe = subscribe(request, reply, numbers)?;
                 Ok(if head { Handled::Respond(negotiation::head_response()) } else { Handled::Stream(subscribe) })
             }
         }
@@ -121,10 +121,10 @@ fn respond(mut response: Response<Bytes>) -> Response<Full<Bytes>> {
 }
 
 /// The stream that a handler answers with.
-fn subscribe(request: &Request, reply: StreamReply) -> Result<Subscribe, Problem> {
+fn subscribe(request: &Request, reply: StreamReply, numbers: &impl Numbers) -> Result<Subscribe, Problem> {
     let StreamReply { topics, patterns, resume, max_events, lasts, every } = reply;
     let nothing = topics.is_empty() && patterns.is_empty();
-    let subscription = if nothing { Ok(Subscription::nothing()) } else { Subscription::new(topics, patterns) };
+    let subscription = if nothing { Ok(Subscription::nothing()) } else { Subscription::new(topics, patterns, numbers) };
     let timed = match every {
         Some((every, event)) => {
             let chunk = Arc::new(encode_alone(&event).map_err(impossible)?);

@@ -17,7 +17,7 @@ use crate::hub::event::ID_BYTES_MAX;
 use crate::hub::frame::Framing;
 use crate::hub::log::Resume;
 use crate::hub::subscribe::Subscribe;
-use crate::hub::topic::{Pattern, Subscription, Topic};
+use crate::hub::topic::{Numbers, Pattern, Subscription, Topic};
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 const EVENT_STREAM: &str = "text/event-stream";
@@ -42,7 +42,7 @@ pub fn path_topic(text: Option<&str>) -> Result<Option<Topic>, Problem> {
 ///
 /// # Errors
 /// 400, naming the parameter.
-pub fn subscribe(parts: &Parts, path_topic: Option<Topic>) -> Result<Subscribe, Problem> {
+pub fn subscribe(parts: &Parts, path_topic: Option<Topic>, numbers: &impl Numbers) -> Result<Subscribe, Problem> {
     let mut topics = Vec::from_iter(path_topic);
     let mut patterns = Vec::new();
     let (mut max_events, mut max_seconds) = (None, None);
@@ -59,7 +59,7 @@ pub fn subscribe(parts: &Parts, path_topic: Option<Topic>) -> Result<Subscribe, 
     }
     let lasts = max_seconds.map(|seconds| (Duration::from_secs(seconds.get().into()), CloseReason::MaxSeconds));
     Ok(Subscribe {
-        subscription: Arc::new(Subscription::new(topics, patterns)?),
+        subscription: Arc::new(Subscription::new(topics, patterns, numbers)?),
         framing: framing(parts),
         resume: resume(parts)?,
         max_events,
@@ -197,6 +197,7 @@ mod tests {
     use http::Request;
 
     use super::*;
+    use crate::hub::topic::{TopicHandle, table};
 
     fn open(uri: &str, headers: &[(&str, &str)]) -> Result<Subscribe, String> {
         let mut request = Request::builder().uri(uri);
@@ -211,14 +212,14 @@ mod tests {
             document["field"].as_str().unwrap_or("-").to_owned()
         };
         let topic = path_topic(parts.uri.path().strip_prefix("/events/")).map_err(text)?;
-        subscribe(&parts, topic).map_err(text)
+        subscribe(&parts, topic, &table()).map_err(text)
     }
 
     /// `uri` subscribes to these topics and patterns, joined by spaces.
     #[track_caller]
     fn check(uri: &str, expected: &str) {
         let subscription = open(uri, &[]).unwrap().subscription;
-        let topics = subscription.topics().iter().map(Topic::as_str);
+        let topics = subscription.topics().iter().map(TopicHandle::as_str);
         let all: Vec<_> = topics.chain(subscription.patterns().iter().map(Pattern::as_str)).collect();
         assert_eq!(all.join(" "), expected, "{uri}");
     }

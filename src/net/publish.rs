@@ -13,13 +13,12 @@ use hyper::body::Body;
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
-use smallvec::smallvec;
 
 use super::problem::{Problem, Refusal};
 use super::query::{self, quoted};
+use crate::exchange::topics::TopicTable;
 use crate::hub::event::{self, Event};
-use crate::hub::frame::Topics;
-use crate::hub::topic::{TOPICS_MAX, Topic};
+use crate::hub::topic::{TopicHandle, Topics};
 use crate::ops::units::boolean;
 
 /// Reads a body of at most `limit` bytes that arrives within `deadline`. How many are held at once is
@@ -68,7 +67,7 @@ where
 ///
 /// # Errors
 /// 400, naming the parameter, or `body` if that isn't UTF-8.
-pub fn single<'a>(topic: Topic, query: &'a str, body: &'a [u8]) -> Result<(Topics, Event<'a>), Problem> {
+pub fn single<'a>(topic: TopicHandle, query: &'a str, body: &'a [u8]) -> Result<(Topics, Event<'a>), Problem> {
     let data = std::str::from_utf8(body).map_err(|_| Problem::in_field("body", "isn't UTF-8"))?;
     let mut event = Event::new(data);
     let mut seen = Seen::default();
@@ -94,9 +93,8 @@ pub fn single<'a>(topic: Topic, query: &'a str, body: &'a [u8]) -> Result<(Topic
             _ => event.keep(boolean(&text).map_err(refuse)?),
         };
     }
-    let topics = smallvec![topic];
-    event::check(&topics, &event)?;
-    Ok((topics, event))
+    event::check(&event)?;
+    Ok((Topics::one(topic), event))
 }
 
 /// Reads a batch of at most `max_events`: `application/json` holds an object or an array of them,
@@ -111,6 +109,7 @@ pub fn batch<'a>(
     content_type: Option<&HeaderValue>,
     body: &'a [u8],
     max_events: usize,
+    topics: &TopicTable,
 ) -> Result<Vec<(Topics, Event<'a>)>, Problem> {
     let essence = content_type.and_then(|value| value.to_str().ok()).unwrap_or_default().split(';').next();
     let is = |name| essence.is_some_and(|essence| essence.trim().eq_ignore_ascii_case(name));
@@ -125,7 +124,8 @@ pub fn batch<'a>(
     };
     let text = std::str::from_utf8(body)
         .map_err(|error| Problem::in_field("body", "isn't UTF-8").line(line_at(body, error.valid_up_to())))?;
-    let mut reader = Reader { max_events, events: Vec::new(), last: None, field: None, fault: None };
+    let mut reader =
+        Reader { max_events, topics: topics.clone(), events: Vec::new(), last: None, field: None, fault: None };
     read(text, &mut reader)?;
     Ok(reader.events)
 }
@@ -263,8 +263,9 @@ fn without_position(error: &serde_json::Error) -> String {
 /// What is known in the middle of a batch.
 struct Reader<'a> {
     max_events: usize,
+    topics: TopicTable,
     events: Vec<(Topics, Event<'a>)>,
-    last: Option<Topic>,
+    last: Option<TopicHandle>,
     /// The field whose value is being read.
     field: Option<Field>,
     /// What we, and not serde_json, found wrong.
@@ -277,11 +278,11 @@ impl Reader<'_> {
         E::custom("")
     }
 
-    fn topic<E: serde::de::Error>(&mut self, text: &str) -> Result<Topic, E> {
+    fn topic<E: serde::de::Error>(&mut self, text: &str) -> Result<TopicHandle, E> {
         if let Some(last) = self.last.as_ref().filter(|last| last.as_str() == text) {
             return Ok(last.clone());
         }
-        let topic = Topic::parse(text).map_err(|fault| {
+        let topic = self.topics.named(text).map_err(|fault| {
             let field = self.field.map_or(fault.field, Field::name);
             self.fail::<E>(Problem::in_field(field, fault.reason))
         })?;
@@ -331,32 +332,27 @@ impl<'de> Visitor<'de> for Key<'_, 'de> {
 struct TopicList<'r, 'a>(&'r mut Reader<'a>);
 
 impl<'de> DeserializeSeed<'de> for TopicList<'_, 'de> {
-    type Value = Topics;
+    type Value = Option<Topics>;
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Topics, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Option<Topics>, D::Error> {
         deserializer.deserialize_seq(self)
     }
 }
 
 impl<'de> Visitor<'de> for TopicList<'_, 'de> {
-    type Value = Topics;
+    type Value = Option<Topics>;
 
     fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("an array of topics")
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Topics, A::Error> {
-        let mut topics = Topics::new();
-        let mut count = 0;
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Option<Topics>, A::Error> {
+        let mut topics: Option<Topics> = None;
         while let Some(Text(text)) = seq.next_element()? {
-            count += 1;
-            if count > TOPICS_MAX {
-                let detail = format!("holds more than {TOPICS_MAX} topics");
-                return Err(self.0.fail(Problem::in_field("topics", detail)));
-            }
             let topic = self.0.topic(&text)?;
-            if !topics.contains(&topic) {
-                topics.push(topic);
+            match &mut topics {
+                None => topics = Some(Topics::one(topic)),
+                Some(topics) => topics.add(topic).map_err(|fault| self.0.fail(fault.into()))?,
             }
         }
         Ok(topics)
@@ -388,7 +384,7 @@ impl<'de> Visitor<'de> for Object<'_, 'de> {
             return Err(reader.fail(Problem::new(Refusal::BatchTooLarge, detail)));
         }
         let mut seen = Seen::default();
-        let mut topics = Topics::new();
+        let mut topics = None;
         let mut event = Event::default();
         while let Some(field) = map.next_key_seed(Key(reader))? {
             reader.field = Some(field);
@@ -398,9 +394,9 @@ impl<'de> Visitor<'de> for Object<'_, 'de> {
             match field {
                 Field::Topic => {
                     let Text(text) = map.next_value()?;
-                    topics.push(reader.topic(&text)?);
+                    topics = Some(Topics::one(reader.topic(&text)?));
                 }
-                Field::Topics => topics.extend(map.next_value_seed(TopicList(reader))?),
+                Field::Topics => topics = map.next_value_seed(TopicList(reader))?,
                 Field::Data => {
                     event.data = data(map.next_value()?)
                         .map_err(|error| reader.fail(Problem::in_field("data", without_position(&error))))?;
@@ -414,15 +410,14 @@ impl<'de> Visitor<'de> for Object<'_, 'de> {
             reader.field = None;
         }
         let (topic, topics_too) = (!seen.insert(Field::Topic), !seen.insert(Field::Topics));
-        let fault = match (topic, topics_too, seen.insert(Field::Data)) {
-            (true, true, _) => Some(Problem::in_field("topics", "is given along with topic")),
-            (false, false, _) => Some(Problem::in_field("topic", "is missing")),
-            (_, _, true) => Some(Problem::in_field("data", "is missing")),
-            _ => event::check(&topics, &event).err().map(Problem::from),
+        let faultless = match (topics, topic && topics_too, seen.insert(Field::Data)) {
+            (_, true, _) => Err(Problem::in_field("topics", "is given along with topic")),
+            (None, _, _) if topics_too => Err(Problem::in_field("topic", "an event needs at least one topic")),
+            (None, _, _) => Err(Problem::in_field("topic", "is missing")),
+            (Some(_), _, true) => Err(Problem::in_field("data", "is missing")),
+            (Some(topics), _, false) => event::check(&event).map(|()| topics).map_err(Problem::from),
         };
-        if let Some(fault) = fault {
-            return Err(reader.fail(fault));
-        }
+        let topics = faultless.map_err(|fault| reader.fail(fault))?;
         reader.events.push((topics, event));
         Ok(())
     }
@@ -465,10 +460,7 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-
-    fn topic(text: &str) -> Topic {
-        Topic::parse(text).unwrap()
-    }
+    use crate::hub::topic::{handle, table};
 
     fn document(problem: Problem) -> Value {
         serde_json::from_slice(&problem.into_response().into_body().into_inner().unwrap()).unwrap()
@@ -476,13 +468,13 @@ mod tests {
 
     #[track_caller]
     fn check_single(query: &str, expected: Event<'_>) {
-        let (topics, event) = single(topic("t"), query, b"x\ny").unwrap();
-        assert_eq!((&*topics, event), (&[topic("t")][..], expected), "{query}");
+        let (topics, event) = single(handle("t"), query, b"x\ny").unwrap();
+        assert_eq!((&*topics, event), (&[handle("t")][..], expected), "{query}");
     }
 
     #[track_caller]
     fn check_single_refused(query: &str, field: &str) {
-        let document = document(single(topic("t"), query, b"").unwrap_err());
+        let document = document(single(handle("t"), query, b"").unwrap_err());
         assert_eq!((&document["field"], &document["status"]), (&field.into(), &400.into()), "{query}");
     }
 
@@ -510,11 +502,11 @@ mod tests {
         check_single_refused("topic=x", "topic");
         check_single_refused("data=x", "data");
         check_single_refused(&"x".repeat(1000), &"x".repeat(64));
-        assert_eq!(document(single(topic("t"), "", b"\xff").unwrap_err())["field"], "body");
+        assert_eq!(document(single(handle("t"), "", b"\xff").unwrap_err())["field"], "body");
     }
 
     fn read<'a>(kind: &'static str, body: &'a str) -> Result<Vec<(Topics, Event<'a>)>, Value> {
-        batch(Some(&HeaderValue::from_static(kind)), body.as_bytes(), 5).map_err(document)
+        batch(Some(&HeaderValue::from_static(kind)), body.as_bytes(), 5, &table()).map_err(document)
     }
 
     /// A batch of one event, as JSON, in an array, and as a line.
@@ -529,7 +521,7 @@ mod tests {
             ("application/x-ndjson", &lines),
         ] {
             let events = read(kind, body).unwrap_or_else(|problem| panic!("{body}: {problem}"));
-            let names: Vec<_> = events[0].0.iter().map(Topic::as_str).collect();
+            let names: Vec<_> = events[0].0.iter().map(TopicHandle::as_str).collect();
             assert_eq!((events.len(), &*names, &events[0].1), (1, topics, &expected), "{body}");
         }
     }
@@ -538,6 +530,7 @@ mod tests {
     fn an_object_is_an_event() {
         check(r#"{"topic":"t","data":"x"}"#, &["t"], Event::new("x"));
         check(r#"{"data":"a\nb\u00e4\"","topics":["t","u","t"]}"#, &["t", "u"], Event::new("a\nbä\""));
+        check(&format!(r#"{{"data":"x","topics":[{}"t"]}}"#, r#""t","#.repeat(500)), &["t"], Event::new("x"));
         check(r#"{"topic":"\u0074","data":""}"#, &["t"], Event::new(""));
         check(
             r#"{"topic":"t","data":"x","event":"e","id":"i","retry":5,"key":"k\t","keep":false}"#,
@@ -584,7 +577,8 @@ mod tests {
         check_refused(r#"{"topics":["a","*"],"data":"x"}"#, "topics");
         check_refused(r#"{"topics":"a","data":"x"}"#, "topics");
         check_refused(r#"{"topics":["a"],"topic":"a","data":"x"}"#, "topics");
-        check_refused(&format!(r#"{{"topics":[{}"a"],"data":"x"}}"#, r#""a","#.repeat(128)), "topics");
+        let distinct: Vec<String> = (0..129).map(|n| format!("\"{n}\"")).collect();
+        check_refused(&format!(r#"{{"topics":[{}],"data":"x"}}"#, distinct.join(",")), "topics");
         check_refused(r#"{"topic":"t"}"#, "data");
         check_refused(r#"{"topic":"t","data":"\ud800"}"#, "data");
         check_refused(r#"{"topic":"t","data":1,"data":2}"#, "data");
@@ -619,8 +613,8 @@ mod tests {
         check_syntax("application/x-ndjson", "\n{\"topic\":\"t\",\n\"data\":1}", 2);
         check_syntax("application/x-ndjson", "{\"topic\":\"t\",\"data\":1} {}", 1);
         check_syntax("application/x-ndjson", "{\"topic\":\"t\",\"data\":\"a\tb\"}", 1);
-        let invalid = batch(Some(&HeaderValue::from_static("application/x-ndjson")), b"\n\n{\"\xff", 5).unwrap_err();
-        let invalid = document(invalid);
+        let invalid = batch(Some(&HeaderValue::from_static("application/x-ndjson")), b"\n\n{\"\xff", 5, &table());
+        let invalid = document(invalid.unwrap_err());
         assert_eq!((&invalid["field"], &invalid["line"]), (&"body".into(), &3.into()));
     }
 
@@ -637,7 +631,7 @@ mod tests {
         for kind in ["text/plain", "application/jsonx", ""] {
             assert_eq!(read(kind, line).unwrap_err()["status"], 415, "{kind}");
         }
-        assert_eq!(batch(None, b"", 5).unwrap_err().reason(), Refusal::MediaType);
+        assert_eq!(batch(None, b"", 5, &table()).unwrap_err().reason(), Refusal::MediaType);
     }
 
     /// A body of these parts. `None` is a pause that never ends.

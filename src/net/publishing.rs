@@ -9,9 +9,9 @@ use http::{HeaderValue, Response, header};
 use http_body_util::Full;
 
 use crate::hub::event::Event;
-use crate::hub::frame::{Draft, Topics};
+use crate::hub::frame::Draft;
 use crate::hub::id::EventId;
-use crate::hub::topic::Topic;
+use crate::hub::topic::{Numbers, Topic, Topics};
 use crate::ops::limits::PUBLISHERS_MAX;
 use crate::ops::metrics::Source;
 
@@ -40,14 +40,14 @@ pub async fn publish(
     let mut reply = String::new();
     match topic {
         Some(topic) => {
-            let event = publish::single(topic, parts.uri.query().unwrap_or_default(), &body)?;
+            let event = publish::single(state.topics.handle(&topic), parts.uri.query().unwrap_or_default(), &body)?;
             reply.push_str("{\"id\":");
             accept(state, &[event], &mut reply)?;
             reply.push_str("}\n");
         }
         None => {
-            let events =
-                publish::batch(parts.headers.get(header::CONTENT_TYPE), &body, limits.batch_events.as_usize())?;
+            let content_type = parts.headers.get(header::CONTENT_TYPE);
+            let events = publish::batch(content_type, &body, limits.batch_events.as_usize(), &state.topics)?;
             reply.push_str("{\"ids\":[");
             accept(state, &events, &mut reply)?;
             reply.push_str("]}\n");

@@ -26,7 +26,7 @@ use crate::hub::log::{Resume, Start};
 use crate::hub::offset::Offset;
 use crate::hub::registry::{Registry, StreamKey, Tally};
 use crate::hub::shard::{Host, Ready, Settings, ShardTimer, Sleep};
-use crate::hub::topic::{Subscription, Topic};
+use crate::hub::topic::{Subscription, TopicHandle};
 use crate::hub::wheel::TimerKey;
 use crate::ops::cells::ShardCells;
 use crate::ops::metrics::Metrics;
@@ -188,11 +188,11 @@ impl Host for Shard {
         self.inbox().set_position(position);
     }
 
-    fn join(&self, topic: &Topic) {
+    fn join(&self, topic: &TopicHandle) {
         self.parts.bus.directory.join(topic, self.index);
     }
 
-    fn leave(&self, topic: &Topic) {
+    fn leave(&self, topic: &TopicHandle) {
         self.parts.bus.directory.leave(topic, self.index);
     }
 

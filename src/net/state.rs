@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use tokio::sync::Semaphore;
 
 use crate::exchange::bus::Bus;
+use crate::exchange::topics::TopicTable;
 use crate::hub::fault::Fault;
 use crate::hub::frame::Draft;
 use crate::hub::log::Placed;
@@ -22,6 +23,8 @@ use super::question::Turns;
 pub struct State {
     /// The log, the directory and the shards.
     pub bus: Arc<Bus<Command>>,
+    /// The topics that anything names.
+    pub topics: TopicTable,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// The time.

@@ -34,7 +34,7 @@ pub fn root(state: &State, parts: &Parts) -> Result<Answer<Subscribe>, Problem> 
 /// # Errors
 /// 400, naming the parameter.
 pub fn stream(state: &State, parts: &Parts, topic: Option<Topic>) -> Result<Answer<Subscribe>, Problem> {
-    let asked = negotiation::subscribe(parts, topic)?;
+    let asked = negotiation::subscribe(parts, topic, &state.topics)?;
     if parts.method == Method::HEAD {
         return Ok(Answer::Respond(negotiation::head_response()));
     }

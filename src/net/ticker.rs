@@ -6,10 +6,11 @@ use std::time::SystemTime;
 
 use crate::exchange::bus::Bus;
 use crate::exchange::timers::Timers;
-use crate::hub::frame::{Draft, Topics};
+use crate::exchange::topics::TopicTable;
+use crate::hub::frame::Draft;
 use crate::hub::shard::ShardTimer;
 use crate::hub::slab::Slab;
-use crate::hub::topic::Topic;
+use crate::hub::topic::{Numbers, TopicHandle, Topics};
 use crate::hub::wheel::TimerKey;
 use crate::ops::config::Config;
 use crate::ops::metrics::{Metrics, Source};
@@ -23,13 +24,20 @@ use super::command::{Command, Timer};
 const KNOCK_AGAIN_MS: u64 = 1;
 
 /// Turns the wheel until it is stopped.
-pub fn run(timers: &Timers<Timer>, clock: Clock, bus: &Bus<Command>, metrics: &Arc<Metrics>, config: &LiveConfig) {
+pub fn run(
+    timers: &Timers<Timer>,
+    clock: Clock,
+    bus: &Bus<Command>,
+    topics: &TopicTable,
+    metrics: &Arc<Metrics>,
+    config: &LiveConfig,
+) {
     let retention_ms = bus.retention_step_ms();
     if let Some(step_ms) = retention_ms {
         timers.arm(clock.now_ms() + step_ms, Timer::Retention);
     }
     let mut schedules = Schedules::default();
-    schedules.follow(&config.load(), timers, clock.now_ms());
+    schedules.follow(&config.load(), topics, timers, clock.now_ms());
     let mut expired = Vec::new();
     while timers.wait(|| clock.now_ms(), |ms| clock.instant_of_ms(ms), &mut expired) {
         for entry in expired.drain(..) {
@@ -53,7 +61,7 @@ pub fn run(timers: &Timers<Timer>, clock: Clock, bus: &Bus<Command>, metrics: &A
                     let Some(running) = schedules.0.get_mut(key) else { continue };
                     running.count += 1;
                     let event = running.schedule.event(SystemTime::now(), running.count);
-                    let draft = Draft::encode(Topics::from_elem(running.topic.clone(), 1), &event, bus.log.epoch());
+                    let draft = Draft::encode(Topics::one(running.topic.clone()), &event, bus.log.epoch());
                     match draft.and_then(|draft| bus.publish(vec![draft], now_ns)) {
                         Ok(_) => metrics.events_published(Source::Schedule, 1),
                         Err(fault) => tracing::error!(topic = running.topic.as_str(), %fault, "schedule not published"),
@@ -64,7 +72,7 @@ pub fn run(timers: &Timers<Timer>, clock: Clock, bus: &Bus<Command>, metrics: &A
                     running.timer = Some(timers.arm(due_ms, Timer::Schedule(key)));
                 }
                 Timer::Reload => {
-                    schedules.follow(&config.load(), timers, now_ms);
+                    schedules.follow(&config.load(), topics, timers, now_ms);
                     for shard in 0..bus.shards() {
                         timers.arm(now_ms, Timer::Shard(shard, ShardTimer::Settings));
                     }
@@ -80,7 +88,7 @@ struct Schedules(Slab<Running>);
 
 struct Running {
     schedule: Schedule,
-    topic: Topic,
+    topic: TopicHandle,
     count: u64,
     timer: Option<TimerKey>,
 }
@@ -93,7 +101,7 @@ impl Running {
 
 impl Schedules {
     /// Runs what is configured from now on. A schedule that ran before goes on with its phase and count.
-    fn follow(&mut self, config: &Config, timers: &Timers<Timer>, now_ms: u64) {
+    fn follow(&mut self, config: &Config, topics: &TopicTable, timers: &Timers<Timer>, now_ms: u64) {
         let mut starting: Vec<_> = config.schedule.iter().collect();
         for key in self.0.keys().collect::<Vec<_>>() {
             let Some(running) = self.0.get(key) else { continue };
@@ -105,7 +113,7 @@ impl Schedules {
             }
         }
         for schedule in starting {
-            let topic = schedule.topic(&config.default_topic);
+            let topic = topics.handle(&schedule.topic(&config.default_topic));
             let key = self.0.insert(Running { schedule: schedule.clone(), topic, count: 0, timer: None });
             if let Some(running) = self.0.get_mut(key) {
                 running.timer = Some(timers.arm(now_ms + running.every_ms(), Timer::Schedule(key)));
@@ -124,11 +132,11 @@ mod tests {
 
     #[test]
     fn schedules_that_stay_keep_their_phase_and_count() {
-        let timers = Timers::new(0);
+        let (topics, timers) = (TopicTable::default(), Timers::new(0));
         let mut schedules = Schedules::default();
         let [a, b, c] = ["a", "b", "c"].map(|data| format!("[[schedule]]\nevery = \"1s\"\ndata = \"{data}\"\n"));
         // One of the two that are equal goes.
-        schedules.follow(&config(&[&*a, &a, &b].concat()), &timers, 0);
+        schedules.follow(&config(&[&*a, &a, &b].concat()), &topics, &timers, 0);
         assert_eq!(timers.len(), 3);
         let keys: Vec<_> = schedules.0.keys().collect();
         let phase = |schedules: &Schedules, key| schedules.0.get(key).map(|running| (running.count, running.timer));
@@ -136,11 +144,11 @@ mod tests {
             schedules.0.get_mut(key).unwrap().count = 7;
         }
         let before: Vec<_> = keys.iter().map(|&key| phase(&schedules, key)).collect();
-        schedules.follow(&config(&[&*c, &b, &a].concat()), &timers, 500);
+        schedules.follow(&config(&[&*c, &b, &a].concat()), &topics, &timers, 500);
         let after: Vec<_> = keys.iter().map(|&key| phase(&schedules, key)).collect();
         assert_eq!(after, [before[0], None, before[2]]);
         assert_eq!((timers.len(), schedules.0.len()), (3, 3));
-        schedules.follow(&config("schedule = []"), &timers, 600);
+        schedules.follow(&config("schedule = []"), &topics, &timers, 600);
         assert!(timers.is_empty() && schedules.0.is_empty());
     }
 }

@@ -63,7 +63,7 @@ impl Schedule {
     /// # Errors
     /// A [`Fault`] in `every`, in a field of the event, or in `key`, which a schedule does not have.
     pub fn new(topic: &Topic, every: Duration, event: &Event<'_>) -> Result<Schedule, Fault> {
-        event::check(std::slice::from_ref(topic), event)?;
+        event::check(event)?;
         if event.key.is_some() {
             return Err(Fault::new("key", "a schedule's event has none"));
         }
@@ -128,9 +128,9 @@ impl TryFrom<ScheduleText> for Schedule {
     type Error = String;
 
     fn try_from(text: ScheduleText) -> Result<Schedule, String> {
-        let topic = Topic::parse(text.topic.as_deref().unwrap_or("default")).map_err(|fault| fault.to_string())?;
+        Topic::parse(text.topic.as_deref().unwrap_or("default")).map_err(|fault| fault.to_string())?;
         let schedule = Schedule(text);
-        event::check(&[topic], &schedule.event(SystemTime::UNIX_EPOCH, 1)).map_err(|fault| fault.to_string())?;
+        event::check(&schedule.event(SystemTime::UNIX_EPOCH, 1)).map_err(|fault| fault.to_string())?;
         Ok(schedule)
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use sluicegate::internals::hub::bounds::Bounds;
 use sluicegate::internals::hub::event::Event;
-use sluicegate::internals::hub::frame::{Draft, Frame, Framing, Topics};
+use sluicegate::internals::hub::frame::{Draft, Frame, Framing};
 use sluicegate::internals::hub::id::{Epoch, EventId};
 use sluicegate::internals::hub::log::{Log, LogLimits, Read, Resume, Window};
 use sluicegate::internals::hub::offset::Offset;
@@ -15,7 +15,8 @@ use sluicegate::internals::hub::policy::SlowPolicy;
 use sluicegate::internals::hub::registry::{History, Observer, Opening, Registry};
 use sluicegate::internals::hub::stream::{Sent, Socket};
 use sluicegate::internals::hub::subscribe::Subscribe;
-use sluicegate::internals::hub::topic::{Subscription, Topic};
+use sluicegate::internals::hub::topic::{Subscription, TopicHandle, Topics};
+use sluicegate::internals::topics::TopicTable;
 
 /// A socket that takes everything.
 struct Sink {
@@ -66,7 +67,7 @@ struct Shard {
     past: Past,
     registry: Registry<Sink>,
     epoch: Epoch,
-    topics: Vec<Topic>,
+    topics: Vec<TopicHandle>,
     published: usize,
 }
 
@@ -74,7 +75,8 @@ impl Shard {
     fn open(topics: usize) -> Shard {
         let epoch = Epoch::new(1);
         let limits = LogLimits { events: 100_000, bytes: 64 << 20, age_ns: u64::MAX };
-        let topics: Vec<_> = (0..topics).map(|n| Topic::parse(&format!("topic/{n}")).unwrap()).collect();
+        let table = TopicTable::default();
+        let topics: Vec<_> = (0..topics).map(|n| table.named(&format!("topic/{n}")).unwrap()).collect();
         let mut shard = Shard {
             past: Past(Log::new(epoch, limits)),
             registry: Registry::new(Offset::ZERO, 15_000, 7, Bounds::SHIPPED),
@@ -108,7 +110,7 @@ impl Shard {
         let drafts: Vec<_> = (0..events)
             .map(|n| {
                 let topic = self.topics[(self.published + n) % self.topics.len()].clone();
-                Draft::encode(Topics::from_elem(topic, 1), &Event::new(&*data), self.epoch).unwrap()
+                Draft::encode(Topics::one(topic), &Event::new(&*data), self.epoch).unwrap()
             })
             .collect();
         self.published += events;

@@ -12,18 +12,25 @@ use sluicegate_models::exchange::bus::Bus;
 use sluicegate_models::exchange::inbox::Inbox;
 use sluicegate_models::exchange::log_cell::LogCell;
 use sluicegate_models::hub::event::Event;
-use sluicegate_models::hub::frame::{Draft, Topics};
+use sluicegate_models::hub::frame::Draft;
 use sluicegate_models::hub::id::Epoch;
 use sluicegate_models::hub::log::{LogLimits, Resume};
 use sluicegate_models::hub::offset::Offset;
-use sluicegate_models::hub::topic::{Subscription, Topic};
+use sluicegate_models::hub::topic::{NameHash, Release, Subscription, Topic, TopicHandle, Topics};
 
 use super::waker::Waker;
 
+/// Where the one topic has its number from.
+struct Unnumbered;
+
+impl Release for Unnumbered {
+    fn release(&self, _: &Topic, _: u32) {}
+}
+
 /// A gateway of one shard, where an event is published while `enter` makes the shard known to the
 /// directory and its stream starts.
-fn model(enter: fn(&Bus<()>, &Topic)) {
-    let topic = Topic::parse("a").unwrap();
+fn model(enter: fn(&Bus<()>, &TopicHandle)) {
+    let topic = TopicHandle::new(Topic::parse("a").unwrap(), 0, &NameHash::default(), Arc::new(Unnumbered));
     let subscription = Subscription::to(topic.clone());
     loom::model(move || {
         let waker = Arc::new(Waker::new());
@@ -34,7 +41,7 @@ fn model(enter: fn(&Bus<()>, &Topic)) {
         // It is far from being lapped, so that nothing but the directory has it woken.
         bus.inbox(0).set_position(Offset::new(u64::MAX));
         let publisher = bus.clone();
-        let topics = Topics::from_elem(topic.clone(), 1);
+        let topics = Topics::one(topic.clone());
         let event = Draft::encode(topics, &Event::new("x"), bus.log.epoch()).unwrap();
         thread::spawn(move || publisher.publish(vec![event], 1).unwrap());
         enter(&bus, &topic);

@@ -36,7 +36,7 @@ use crate::hub::stream::{
     Behind, NO_BOUND, NOT_LIVE, Rest, RestSource, STREAM_TIMERS, Sent, Socket, Stream, StreamTimer, Then,
 };
 use crate::hub::subscribe::Subscribe;
-use crate::hub::topic::{Subscription, Topic};
+use crate::hub::topic::{Subscription, TopicHandle};
 use crate::hub::wheel::TimerKey;
 
 use pass::Pass;
@@ -97,7 +97,7 @@ pub enum Effect<S> {
     /// A stream is behind, its socket is full, and no progress deadline is armed for it.
     AwaitProgress(StreamKey),
     /// No stream of the shard names this topic any more.
-    Unrouted(Topic),
+    Unrouted(TopicHandle),
 }
 
 /// What has happened since the shard last asked.
@@ -626,11 +626,11 @@ impl Tally {
 mod tests {
     use super::*;
     use crate::hub::event::Event;
-    use crate::hub::frame::{Draft, Topics};
+    use crate::hub::frame::Draft;
     use crate::hub::id::Epoch;
     use crate::hub::log::{Log, LogLimits};
     use crate::hub::simulation::{Counted, Mock, Shared, Wire};
-    use crate::hub::topic::Pattern;
+    use crate::hub::topic::{Pattern, Topic, Topics, handle, table};
     use std::cell::{Cell, RefCell};
     use std::num::NonZeroU32;
     use std::rc::Rc;
@@ -696,7 +696,7 @@ mod tests {
         }
 
         fn publish(&self, topics: &[&str], event: Event<'_>) {
-            let topics: Topics = topics.iter().map(|topic| Topic::parse(topic).unwrap()).collect();
+            let topics = Topics::new(topics.iter().map(|topic| handle(topic))).unwrap();
             let draft = Draft::encode(topics, &event, epoch()).unwrap();
             self.log.0.borrow_mut().append([draft], 0, &mut Vec::new());
         }
@@ -775,7 +775,7 @@ mod tests {
     fn subscription(asks: &Asks) -> Arc<Subscription> {
         let topics = asks.topics.iter().map(|topic| Topic::parse(topic).unwrap()).collect();
         let patterns = asks.patterns.iter().map(|pattern| Pattern::parse(pattern).unwrap()).collect();
-        Arc::new(Subscription::new(topics, patterns).unwrap())
+        Arc::new(Subscription::new(topics, patterns, &table()).unwrap())
     }
 
     impl Peer {

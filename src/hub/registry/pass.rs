@@ -147,7 +147,7 @@ impl<S: Socket> Registry<S> {
             let frame = &frames[*found];
             self.marks += 1;
             let (mark, cohorts) = (self.marks, &mut self.cohorts);
-            for topic in frame.topics() {
+            for topic in frame.topics().iter() {
                 self.routes.resolve(topic, |index| {
                     // An event counts once for a cohort, however many of its topics match, and not
                     // at all if the pass before brought it.

@@ -10,7 +10,7 @@ use crate::hub::policy::Policies;
 use crate::hub::registry::{History, Registry, StreamKey, Tally};
 use crate::hub::stream::Socket;
 use crate::hub::subscribe::Subscribe;
-use crate::hub::topic::{Subscription, Topic};
+use crate::hub::topic::{Subscription, TopicHandle};
 use crate::hub::wheel::TimerKey;
 
 /// What a shard can be told. `S` is a socket, `Q` a question about its streams.
@@ -120,9 +120,9 @@ pub trait Host {
     /// Says up to which offset the shard has served its live streams.
     fn set_position(&self, position: Offset);
     /// Says that the shard has streams for this topic.
-    fn join(&self, topic: &Topic);
+    fn join(&self, topic: &TopicHandle);
     /// Says that it has none any more.
-    fn leave(&self, topic: &Topic);
+    fn leave(&self, topic: &TopicHandle);
     /// Says whether it has streams with patterns.
     fn set_patterned(&self, has_patterns: bool);
     /// The settings that hold now.

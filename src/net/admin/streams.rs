@@ -8,7 +8,7 @@ use serde::Serialize;
 use tokio::sync::mpsc;
 
 use crate::hub::registry::look::Order;
-use crate::hub::topic::{Pattern, Topic};
+use crate::hub::topic::{Pattern, TopicHandle};
 use crate::net::command::Command;
 use crate::net::problem::Problem;
 use crate::net::question::{Question, Seen};
@@ -78,7 +78,7 @@ pub(super) async fn streams(state: &State, query: &str) -> Result<Vec<u8>, Probl
             age_seconds: seen.standing.age_s,
             peer: seen.peer,
             names: topics.len() + patterns.len(),
-            topics: topics.iter().take(NAMES_SHOWN).map(Topic::as_str).collect(),
+            topics: topics.iter().take(NAMES_SHOWN).map(TopicHandle::as_str).collect(),
             patterns: patterns.iter().take(NAMES_SHOWN).map(Pattern::as_str).collect(),
         }
     });

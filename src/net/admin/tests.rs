@@ -15,11 +15,11 @@ use crate::exchange::inbox::Inbox;
 use crate::exchange::log_cell::LogCell;
 use crate::hub::bounds::Bounds;
 use crate::hub::event::Event;
-use crate::hub::frame::{Draft, Topics};
+use crate::hub::frame::Draft;
 use crate::hub::id::Epoch;
 use crate::hub::log::LogLimits;
 use crate::hub::registry::Registry;
-use crate::hub::topic::Topic;
+use crate::hub::topic::{Topic, Topics, handle, table};
 use crate::net::clock::Clock;
 use crate::net::command::Command;
 use crate::net::question::Turns;
@@ -32,6 +32,7 @@ fn state(shards: usize, events: usize) -> (State, Vec<Receiver<Command>>) {
     let limits = LogLimits { events, bytes: 1 << 30, age_ns: u64::MAX };
     let state = State {
         bus: Arc::new(Bus::new(LogCell::new(Epoch::new(1), limits), inboxes, None)),
+        topics: table(),
         metrics: Arc::new(Metrics::new(ShardCells::for_shards(shards), Gauges::default())),
         clock: Clock::start(),
         config: Arc::new(LiveConfig::from_pointee(Config { admin: true, ..Config::default() })),
@@ -48,7 +49,7 @@ fn state(shards: usize, events: usize) -> (State, Vec<Receiver<Command>>) {
 }
 
 fn publish(state: &State, topics: &[&str], event: &Event<'_>, now_ns: u64) {
-    let topics: Topics = topics.iter().map(|topic| Topic::parse(topic).unwrap()).collect();
+    let topics = Topics::new(topics.iter().map(|topic| handle(topic))).unwrap();
     let draft = Draft::encode(topics, event, state.bus.log.epoch()).unwrap();
     state.bus.publish(vec![draft], now_ns).unwrap();
 }

@@ -10,7 +10,7 @@ use crate::exchange::bus::Bus;
 use crate::exchange::log_cell::LogCell;
 use crate::hub::offset::Offset;
 use crate::hub::top::Top;
-use crate::hub::topic::Topic;
+use crate::hub::topic::TopicHandle;
 use crate::net::command::Command;
 use crate::net::problem::Problem;
 use crate::net::state::State;
@@ -55,7 +55,7 @@ impl Counted {
 
 /// What was counted of the log.
 struct Count {
-    topics: HashMap<Topic, Counted>,
+    topics: HashMap<TopicHandle, Counted>,
     events: usize,
     /// Whether all of the log was counted.
     complete: bool,
@@ -82,11 +82,7 @@ fn count(log: &LogCell, now_ns: u64) -> Count {
             if frame.live_only() && !is_recent {
                 continue;
             }
-            for (at, topic) in frame.topics().iter().enumerate() {
-                // An event may name a topic twice.
-                if frame.topics()[..at].contains(topic) {
-                    continue;
-                }
+            for topic in frame.topics().iter() {
                 let counted = count.topics.entry(topic.clone()).or_default();
                 counted.recent[usize::from(frame.live_only())] += u64::from(is_recent);
                 if !frame.live_only() {
@@ -154,7 +150,7 @@ fn busiest(bus: &Bus<Command>, now_ns: u64, sort: &'static str, order: TopicOrde
             rate: (counted.rate(reach_ns) * 1e3).round() / 1e3,
             events: counted.events,
             bytes: counted.bytes,
-            shards: bus.directory.interested([topic], bus.shards()).count(),
+            shards: bus.directory.interested([topic.number()], bus.shards()).count(),
         })
     });
     json(&Document {

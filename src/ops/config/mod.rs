@@ -39,11 +39,12 @@ use super::cli::Flags;
 use super::limits::{POLICIES_MAX, SCHEDULES_MAX, THREADS_MAX};
 use super::schedule::Schedule;
 use super::units::{Count, text};
+use crate::exchange::topics::TopicTable;
 use crate::hub::fault::Fault;
-use crate::hub::frame::{Draft, Topics};
+use crate::hub::frame::Draft;
 use crate::hub::id::Epoch;
 use crate::hub::policy::Policies;
-use crate::hub::topic::Topic;
+use crate::hub::topic::{Numbers, Topic, Topics};
 
 pub use drain::Drain;
 pub use error::ConfigError;
@@ -249,7 +250,7 @@ impl Config {
 
     /// Whether the longest event of a schedule fits into the log.
     fn check_encoded(&self, schedule: &Schedule) -> Result<(), Fault> {
-        let topics = Topics::from_elem(schedule.topic(&self.default_topic), 1);
+        let topics = Topics::one(TopicTable::default().handle(&schedule.topic(&self.default_topic)));
         // The time is always as long.
         let event = schedule.event(SystemTime::UNIX_EPOCH, u64::MAX);
         self.history.log_limits().admit(&[Draft::encode(topics, &event, Epoch::new(0))?])

@@ -1,6 +1,4 @@
-//! Topics, patterns over topics, and subscriptions made of both.
-//!
-//! A topic is a `/`-separated name such as `prices/eur`. In a pattern a segment `*` stands for
+//! What topics and patterns are called. A topic is a `/`-separated name such as `prices/eur`. In a pattern a segment `*` stands for
 //! exactly one segment and a last segment `**` for the rest, one segment or more.
 
 use std::borrow::Borrow;
@@ -8,15 +6,10 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use super::fault::Fault;
+use crate::hub::fault::Fault;
 
 /// The longest topic or pattern, in bytes.
 pub const TOPIC_BYTES_MAX: usize = 255;
-/// The most topics and patterns that one subscription or one event may name.
-pub const TOPICS_MAX: usize = 128;
-/// The most segments that the patterns of one subscription may have together: each takes memory in a
-/// shard's routes.
-pub const PATTERN_SEGMENTS_MAX: usize = 512;
 
 /// A valid topic: 1 to 255 bytes of UTF-8, no control character, no segment `*` or `**`.
 ///
@@ -103,10 +96,17 @@ impl Pattern {
         &self.0
     }
 
-    /// Whether it holds `*` or `**`.
-    pub fn has_wildcard(&self) -> bool {
+    /// The topic that it is if it holds no wildcard.
+    pub(super) fn as_topic(&self) -> Option<Topic> {
         // A `*` within a segment is refused.
-        self.0.contains('*')
+        (!self.0.contains('*')).then(|| Topic(self.0.clone()))
+    }
+
+    /// What all topics that it covers begin with, in whole segments and at most so many of them:
+    /// `a/b/` of `a/b/*`.
+    pub(super) fn prefix(&self, segments_max: usize) -> &str {
+        let literal = self.0.split_inclusive('/').take_while(|segment| !segment.starts_with('*'));
+        &self.0[..literal.take(segments_max).map(str::len).sum()]
     }
 
     /// Whether the pattern covers `topic`. Linear in the topic's length, whatever the pattern.
@@ -164,72 +164,6 @@ fn check_name(field: &'static str, text: &str) -> Result<(), Fault> {
     Ok(())
 }
 
-/// What a stream subscribes to. Two streams that asked for the same things in another order, or
-/// twice, have equal subscriptions.
-///
-/// Invariant: both lists are sorted and free of doubles, and at most [`TOPICS_MAX`] long together.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Subscription {
-    topics: Box<[Topic]>,
-    patterns: Box<[Pattern]>,
-}
-
-impl Subscription {
-    /// A subscription to these topics and patterns.
-    ///
-    /// # Errors
-    /// A [`Fault`] in `topic` if there is none at all or there are more than [`TOPICS_MAX`].
-    pub fn new(mut topics: Vec<Topic>, mut patterns: Vec<Pattern>) -> Result<Subscription, Fault> {
-        let asked = topics.len() + patterns.len();
-        if asked == 0 {
-            return Err(Fault::new("topic", "a subscription needs at least one topic= or match="));
-        }
-        if asked > TOPICS_MAX {
-            return Err(Fault::new("topic", format!("{asked} topics asked for, at most {TOPICS_MAX} are allowed")));
-        }
-        let segments: usize = patterns.iter().map(|pattern| pattern.as_str().split('/').count()).sum();
-        if segments > PATTERN_SEGMENTS_MAX {
-            let most = PATTERN_SEGMENTS_MAX;
-            return Err(Fault::new(
-                "match",
-                format!("{segments} segments in all patterns, at most {most} are allowed"),
-            ));
-        }
-        topics.sort();
-        topics.dedup();
-        patterns.sort();
-        patterns.dedup();
-        Ok(Subscription { topics: topics.into(), patterns: patterns.into() })
-    }
-
-    /// A subscription to one topic.
-    pub fn to(topic: Topic) -> Subscription {
-        Subscription { topics: Box::new([topic]), patterns: Box::default() }
-    }
-
-    /// A subscription to nothing: such a stream gets only what is sent to it alone.
-    pub fn nothing() -> Subscription {
-        Subscription { topics: Box::default(), patterns: Box::default() }
-    }
-
-    /// The topics named exactly, sorted.
-    pub fn topics(&self) -> &[Topic] {
-        &self.topics
-    }
-
-    /// The patterns, sorted.
-    pub fn patterns(&self) -> &[Pattern] {
-        &self.patterns
-    }
-
-    /// Whether an event with these topics belongs to the subscription.
-    pub fn covers(&self, topics: &[Topic]) -> bool {
-        topics.iter().any(|topic| {
-            self.topics.binary_search(topic).is_ok() || self.patterns.iter().any(|p| p.matches(topic.as_str()))
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -265,22 +199,5 @@ mod tests {
         }
         assert!(Topic::parse(&"x".repeat(255)).is_ok());
         assert!(Topic::parse("https://example.com/books/1?x=*y").is_ok());
-    }
-
-    #[test]
-    fn subscriptions_are_canonical_and_bounded() {
-        let t = |s: &str| Topic::parse(s).unwrap();
-        let p = |s: &str| Pattern::parse(s).unwrap();
-        let one = Subscription::new(vec![t("b"), t("a"), t("b")], vec![p("x/*")]).unwrap();
-        let two = Subscription::new(vec![t("a"), t("b")], vec![p("x/*"), p("x/*")]).unwrap();
-        assert_eq!(one, two);
-        assert!(one.covers(&[t("z"), t("a")]));
-        assert!(one.covers(&[t("x/1")]));
-        assert!(!one.covers(&[t("x")]));
-        assert!(Subscription::new(vec![], vec![]).is_err());
-        for (n, ok) in [(TOPICS_MAX - 1, true), (TOPICS_MAX, true), (TOPICS_MAX + 1, false)] {
-            let topics = (0..n).map(|i| t(&format!("t{i}"))).collect();
-            assert_eq!(Subscription::new(topics, vec![]).is_ok(), ok, "{n}");
-        }
     }
 }

@@ -1,0 +1,15 @@
+//! Topics: their names, the numbers they have in this process, and who subscribes to what.
+
+mod handle;
+mod name;
+mod subscription;
+
+pub use handle::{NameHash, Numbers, Release, TopicHandle, Topics, WeakTopic};
+pub use name::{Pattern, TOPIC_BYTES_MAX, Topic};
+pub use subscription::{PATTERN_SEGMENTS_MAX, Subscription};
+
+/// The most topics and patterns that one subscription or one event may name.
+pub const TOPICS_MAX: usize = 128;
+
+#[cfg(test)]
+pub(crate) use handle::tests::{handle, table};

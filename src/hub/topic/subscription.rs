@@ -1,0 +1,147 @@
+//! What streams subscribe to.
+
+use crate::hub::fault::Fault;
+
+use super::TOPICS_MAX;
+use super::handle::{Numbers, TopicHandle};
+use super::name::{Pattern, Topic};
+
+/// The most segments that the patterns of one subscription may have together: each takes memory in a
+/// shard's routes.
+pub const PATTERN_SEGMENTS_MAX: usize = 512;
+
+/// What a stream subscribes to. Two streams that asked for the same things in another order, or
+/// twice, have equal subscriptions.
+///
+/// Invariant: both lists are sorted by their texts and free of doubles, and at most [`TOPICS_MAX`] long
+/// together; a pattern has a wildcard.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Subscription {
+    topics: Box<[TopicHandle]>,
+    patterns: Box<[Pattern]>,
+    /// For each pattern, the hash of what its topics begin with.
+    prefixes: Box<[Option<u64>]>,
+}
+
+impl Subscription {
+    /// A subscription to these topics and patterns; a pattern without a wildcard is a topic.
+    ///
+    /// # Errors
+    /// A [`Fault`] in `topic` if there is none at all or there are more than [`TOPICS_MAX`], in `match` if
+    /// the patterns have more than [`PATTERN_SEGMENTS_MAX`] segments.
+    pub fn new(
+        mut topics: Vec<Topic>,
+        mut patterns: Vec<Pattern>,
+        numbers: &impl Numbers,
+    ) -> Result<Subscription, Fault> {
+        patterns.retain(|pattern| match pattern.as_topic() {
+            Some(topic) => {
+                topics.push(topic);
+                false
+            }
+            None => true,
+        });
+        topics.sort();
+        topics.dedup();
+        patterns.sort();
+        patterns.dedup();
+        let asked = topics.len() + patterns.len();
+        if asked == 0 {
+            return Err(Fault::new("topic", "a subscription needs at least one topic= or match="));
+        }
+        if asked > TOPICS_MAX {
+            return Err(Fault::new("topic", format!("{asked} topics asked for, at most {TOPICS_MAX} are allowed")));
+        }
+        let segments: usize = patterns.iter().map(|pattern| pattern.as_str().split('/').count()).sum();
+        if segments > PATTERN_SEGMENTS_MAX {
+            let most = PATTERN_SEGMENTS_MAX;
+            return Err(Fault::new(
+                "match",
+                format!("{segments} segments in all patterns, at most {most} are allowed"),
+            ));
+        }
+        Ok(Subscription {
+            topics: topics.iter().map(|topic| numbers.handle(topic)).collect(),
+            prefixes: patterns.iter().map(|pattern| numbers.hash().of_pattern(pattern)).collect(),
+            patterns: patterns.into(),
+        })
+    }
+
+    /// A subscription to one topic.
+    pub fn to(topic: TopicHandle) -> Subscription {
+        Subscription { topics: Box::new([topic]), patterns: Box::default(), prefixes: Box::default() }
+    }
+
+    /// A subscription to nothing: such a stream gets only what is sent to it alone.
+    pub fn nothing() -> Subscription {
+        Subscription { topics: Box::default(), patterns: Box::default(), prefixes: Box::default() }
+    }
+
+    /// The topics named exactly, sorted by their texts.
+    pub fn topics(&self) -> &[TopicHandle] {
+        &self.topics
+    }
+
+    /// The patterns, sorted.
+    pub fn patterns(&self) -> &[Pattern] {
+        &self.patterns
+    }
+
+    /// For each pattern, the hash of what its topics begin with; `None` if that may be anything.
+    pub(in crate::hub) fn prefixes(&self) -> &[Option<u64>] {
+        &self.prefixes
+    }
+
+    /// Whether an event with these topics belongs to the subscription.
+    pub fn covers(&self, topics: &[TopicHandle]) -> bool {
+        topics
+            .iter()
+            .any(|topic| self.topics.contains(topic) || self.patterns.iter().any(|p| p.matches(topic.as_str())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::handle::tests::table;
+    use super::*;
+
+    fn topics(texts: &[&str]) -> Vec<Topic> {
+        texts.iter().map(|text| Topic::parse(text).unwrap()).collect()
+    }
+
+    fn patterns(texts: &[&str]) -> Vec<Pattern> {
+        texts.iter().map(|text| Pattern::parse(text).unwrap()).collect()
+    }
+
+    #[test]
+    fn subscriptions_are_canonical() {
+        let table = table();
+        let one = Subscription::new(topics(&["b", "a", "b"]), patterns(&["x/*"]), &table).unwrap();
+        let two = Subscription::new(topics(&["a", "b"]), patterns(&["x/*", "x/*"]), &table).unwrap();
+        assert_eq!(one, two);
+        let covers = |text: &str| one.covers(&[table.named("z").unwrap(), table.named(text).unwrap()]);
+        assert!(covers("a") && covers("x/1") && !covers("x"));
+        assert!(Subscription::new(vec![], vec![], &table).is_err());
+    }
+
+    #[test]
+    fn a_pattern_without_a_wildcard_is_a_topic() {
+        let table = table();
+        let one = Subscription::new(topics(&["a"]), patterns(&["a", "b/c", "b/*"]), &table).unwrap();
+        assert_eq!(one, Subscription::new(topics(&["a", "b/c"]), patterns(&["b/*"]), &table).unwrap());
+        assert_eq!(one.topics().len(), 2);
+    }
+
+    #[test]
+    fn they_are_bounded_once_doubles_are_gone() {
+        let table = table();
+        for (distinct, ok) in [(TOPICS_MAX - 1, true), (TOPICS_MAX, true), (TOPICS_MAX + 1, false)] {
+            let twice = (0..distinct).chain(0..distinct).map(|n| Topic::parse(&format!("t{n}")).unwrap());
+            assert_eq!(Subscription::new(twice.collect(), vec![], &table).is_ok(), ok, "{distinct}");
+        }
+        let long = format!("{}*", "x/".repeat(99));
+        assert!(Subscription::new(vec![], vec![Pattern::parse(&long).unwrap(); 100], &table).is_ok());
+        let six = (0..6).map(|n| Pattern::parse(&format!("{n}/{long}")).unwrap()).collect();
+        assert_eq!(Subscription::new(vec![], six, &table).unwrap_err().field, "match");
+    }
+}
