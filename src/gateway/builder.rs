@@ -42,6 +42,7 @@ impl Gateway {
 /// gateway.publisher().publish("news", Event::new("hello"))?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+#[must_use = "it does nothing until it is started"]
 pub struct Builder {
     pub(super) config: Config,
     pub(super) listen: Vec<Listen>,

@@ -16,6 +16,7 @@ use super::publisher::Publisher;
 use super::reload::{self, ReadConfig, ReloadError};
 
 /// A running gateway. Dropping it closes all streams at once; [`Gateway::drain`] is kinder.
+#[must_use = "dropping it closes all streams"]
 pub struct Gateway {
     pub(super) state: Arc<State>,
     pub(super) timers: Arc<Timers<Timer>>,

@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
-use tokio::task::LocalSet;
+use tokio::task::{JoinSet, LocalSet};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -100,7 +100,8 @@ impl Acceptor {
         let closing = endpoint.closing.clone();
         let shared = Rc::new(Serving { endpoint, state, subscription: LastSubscription::default() });
         local.block_on(&runtime, async {
-            let loops = sockets.into_iter().map(|socket| {
+            let mut loops = JoinSet::new();
+            for socket in sockets {
                 let (serving, tasks) = (shared.clone(), tasks.clone());
                 let on_socket = move |socket, peer, seat| {
                     let serving = serving.clone();
@@ -108,10 +109,11 @@ impl Acceptor {
                 };
                 let (room, errors) = (shared.endpoint.room.clone(), shared.clone());
                 let on_error = move |_: &io::Error| errors.state.metrics.accept_error();
-                tokio::task::spawn_local(accept_loop(socket, closing.accepting.clone(), room, on_socket, on_error))
-            });
-            for accepting in loops.collect::<Vec<_>>() {
-                if let Err(failed) = accepting.await {
+                loops.spawn_local(accept_loop(socket, closing.accepting.clone(), room, on_socket, on_error));
+            }
+            // Whichever fails first.
+            while let Some(ended) = loops.join_next().await {
+                if let Err(failed) = ended {
                     std::panic::resume_unwind(failed.into_panic());
                 }
             }
