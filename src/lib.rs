@@ -84,6 +84,7 @@ pub use hub::id::EventId;
 pub use hub::topic::{Pattern, Topic};
 pub use net::reply::{Reply, Request, StreamReply};
 pub use ops::config::Config;
+pub use ops::descriptors::TooFewDescriptors;
 pub use ops::reload::Reloaded;
 pub use ops::schedule::Schedule;
 
@@ -92,7 +93,8 @@ pub use http;
 /// The settings, section by section, and the types of their values.
 pub mod config {
     pub use crate::ops::config::{
-        Config, ConfigError, Directives, Drain, History, Limits, Listen, Log, LogFormat, Pass, PolicyRule, Stream,
+        Config, ConfigError, Directives, Drain, Health, History, Limits, Listen, Log, LogFormat, Pass, PolicyRule,
+        Stream,
     };
     pub use crate::ops::units::{Count, Ratio, Size, Time, TimeOrOff};
 }
@@ -105,7 +107,7 @@ pub mod internals {
     pub mod hub {
         pub use crate::hub::*;
     }
-    pub use crate::ops::{cli, logging};
+    pub use crate::ops::{cli, descriptors, logging};
 }
 
 /// README's examples compile as they stand there.

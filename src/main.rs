@@ -7,6 +7,7 @@ use clap::Parser;
 use sluicegate::Builder;
 use sluicegate::Config;
 use sluicegate::internals::cli::Cli;
+use sluicegate::internals::descriptors::{self, Own, Plan};
 use sluicegate::internals::logging;
 
 #[global_allocator]
@@ -29,7 +30,9 @@ fn start(cli: Cli) -> Result<(), Box<dyn std::error::Error>> {
         return Ok(());
     }
     if cli.check_config {
+        let plan = Plan::new(descriptors::highest()?, &Own::of(&loaded.config), &loaded.config.limits)?;
         loaded.warnings.iter().for_each(|warning| logging::say(warning));
+        plan.oddities().into_iter().for_each(logging::say);
         writeln!(io::stdout(), "the configuration is valid")?;
         return Ok(());
     }

@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 
 use crate::ops::config::ConfigError;
+use crate::ops::descriptors::TooFewDescriptors;
 
 /// Why a gateway did not start. Nothing of it is left: no thread, no socket.
 #[derive(Debug, thiserror::Error)]
@@ -21,6 +22,9 @@ pub enum StartError {
     /// The configuration is not valid.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// The limit on open files is too low.
+    #[error(transparent)]
+    Descriptors(#[from] TooFewDescriptors),
     /// The system refused a thread, a descriptor or a signal handler.
     #[error("can't start")]
     System(#[from] io::Error),

@@ -41,8 +41,8 @@ impl Builder {
     /// Starts the gateway's threads and returns.
     ///
     /// # Errors
-    /// If the configuration is not valid, an address can't be listened on, or the system refuses a
-    /// thread or a descriptor.
+    /// If the configuration is not valid, the limit on open files is too low for it, an address can't be
+    /// listened on, or the system refuses a thread or a descriptor.
     pub fn start(self) -> Result<Gateway, StartError> {
         let Builder { config, listen, control, health, handler, methods, source, raise_descriptor_limit } = self;
         config.check()?;
@@ -50,7 +50,7 @@ impl Builder {
         let (shards, acceptors) = (config.shards.or_cores(), config.acceptors.or_cores());
         let (addresses, control_too, health_too) = (listen.len(), control.is_some(), health.is_some());
         let own = Own { shards, acceptors, addresses, control: control_too, health: health_too };
-        let plan = Plan::new(limit, &own, &config.limits);
+        let plan = Plan::new(limit, &own, &config.limits)?;
         plan.log();
         MemorySum::new(&config, &plan, shards).log();
 

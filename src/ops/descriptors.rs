@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::config::Limits;
+use super::config::{Config, Limits};
 use super::limits::{CONTROL_CONNECTIONS_MAX, HEALTH_CONNECTIONS_MAX};
 
 /// Raises the soft limit on open descriptors to the hard one, and returns it.
@@ -20,6 +20,17 @@ pub fn raise() -> io::Result<u64> {
 pub fn current() -> io::Result<u64> {
     Ok(rlimit::Resource::NOFILE.get()?.0)
 }
+
+/// The hard limit, to which [`raise`] raises the soft one.
+///
+/// # Errors
+/// If it can't be read.
+pub fn highest() -> io::Result<u64> {
+    Ok(rlimit::Resource::NOFILE.get()?.1)
+}
+
+/// Fewer streams than this are odd, where nobody asked for so few.
+const STREAMS_FEW: u64 = 100;
 
 /// A shard's own descriptors: its epoll set, and what wakes it.
 const A_SHARD: u64 = 2;
@@ -45,7 +56,28 @@ pub struct Own {
     pub health: bool,
 }
 
+/// There are not even descriptors for the gateway itself and one client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the limit on open files is {limit}, and the gateway needs {needed} of them to begin with")]
+pub struct TooFewDescriptors {
+    /// The limit.
+    pub limit: u64,
+    /// The least that it may be.
+    pub needed: u64,
+}
+
 impl Own {
+    /// Those of the gateway that this configuration describes.
+    pub fn of(config: &Config) -> Own {
+        Own {
+            shards: config.shards.or_cores(),
+            acceptors: config.acceptors.or_cores(),
+            addresses: config.listen.addresses().len(),
+            control: true,
+            health: config.health.address().is_some(),
+        }
+    }
+
     /// How many they are, those of all connections to the operator's listeners included.
     pub fn descriptors(&self) -> u64 {
         let private = |is_there, connections: u64| if is_there { AN_ACCEPTOR + 1 + connections } else { 0 };
@@ -74,27 +106,43 @@ pub struct Plan {
     pub streams: u64,
     /// `limits.streams`, if that is more than there are descriptors for.
     pub streams_wanted: Option<u64>,
+    few: bool,
 }
 
 impl Plan {
-    /// Shares out `limit` descriptors. However low it is, one stream may be open; connections get no
-    /// more than half of what the gateway leaves.
-    pub fn new(limit: u64, own: &Own, limits: &Limits) -> Plan {
+    /// Shares out `limit` descriptors. Connections get no more than half of what the gateway leaves.
+    ///
+    /// # Errors
+    /// If it leaves none for a stream and a connection.
+    pub fn new(limit: u64, own: &Own, limits: &Limits) -> Result<Plan, TooFewDescriptors> {
         let own = own.descriptors();
-        let sockets = limit.saturating_sub(own).max(2);
+        let needed = own + 2;
+        let sockets = if limit < needed { return Err(TooFewDescriptors { limit, needed }) } else { limit - own };
         let connections = limits.connections.get().min(sockets / 2);
         let room = sockets - connections;
         let wanted = limits.streams.get();
         let streams = if wanted == 0 { room } else { wanted.min(room) };
-        Plan { limit, own, connections, streams, streams_wanted: (wanted > streams).then_some(wanted) }
+        let few = room < STREAMS_FEW && streams == room;
+        let streams_wanted = (wanted > streams).then_some(wanted);
+        Ok(Plan { limit, own, connections, streams, streams_wanted, few })
     }
 
-    /// Logs the plan, and warns if `limits.streams` had to be lowered.
+    /// What is odd about it, but no reason not to start.
+    pub fn oddities(&self) -> Vec<&'static str> {
+        let lowered = "limits.streams is lowered: raise the limit on open files";
+        let few = "there are descriptors for few streams only: raise the limit on open files";
+        [(self.streams_wanted.is_some(), lowered), (self.few, few)]
+            .into_iter()
+            .filter_map(|(is_so, oddity)| is_so.then_some(oddity))
+            .collect()
+    }
+
+    /// Logs the plan, and what is odd about it.
     pub fn log(&self) {
         let Plan { limit, own, connections, streams, .. } = *self;
         tracing::info!(limit, own, connections, streams, "open files are shared out");
-        if let Some(wanted) = self.streams_wanted {
-            tracing::warn!(wanted, streams, limit, "limits.streams is lowered: raise the limit on open files");
+        for oddity in self.oddities() {
+            tracing::warn!(wanted = self.streams_wanted, streams, limit, "{oddity}");
         }
     }
 }
@@ -108,9 +156,11 @@ mod tests {
 
     #[track_caller]
     fn check(limit: u64, streams: u64, expected: (u64, u64, bool)) {
-        let plan = Plan::new(limit, &OWN, &Limits { streams: Count::new(streams), ..Limits::default() });
+        let plan = Plan::new(limit, &OWN, &Limits { streams: Count::new(streams), ..Limits::default() }).unwrap();
         assert_eq!((plan.connections, plan.streams, plan.streams_wanted.is_some()), expected);
-        assert!(plan.own + plan.connections + plan.streams <= limit.max(plan.own + 2), "{plan:?}");
+        assert!(plan.own + plan.connections + plan.streams <= limit, "{plan:?}");
+        let few = plan.oddities().iter().any(|oddity| oddity.contains("few streams"));
+        assert_eq!(few, plan.streams < 100 && (streams == 0 || streams > plan.streams), "{plan:?}");
     }
 
     #[test]
@@ -123,7 +173,13 @@ mod tests {
         check(20_000, 19_253, (512, 19_252, true));
         check(236 + 1024, 0, (512, 512, false));
         check(236 + 100, 0, (50, 50, false));
-        check(100, 0, (1, 1, false));
+        check(236 + 100, 3, (50, 3, false));
+        check(236 + 100, 51, (50, 50, true));
+        check(236 + 198, 0, (99, 99, false));
+        check(236 + 200, 0, (100, 100, false));
+        check(236 + 2, 0, (1, 1, false));
+        let too_few = Plan::new(236 + 1, &OWN, &Limits::default()).unwrap_err();
+        assert_eq!((too_few.limit, too_few.needed), (237, 238));
     }
 
     #[test]

@@ -115,7 +115,7 @@ mod tests {
     fn the_memory_sum_has_a_term_for_each_bound() {
         let config = Config::default();
         let own = Own { shards: 2, acceptors: 2, addresses: 1, control: true, health: true };
-        let sum = MemorySum::new(&config, &Plan::new(20_748, &own, &config.limits), 2);
+        let sum = MemorySum::new(&config, &Plan::new(20_748, &own, &config.limits).unwrap(), 2);
         let bytes: Vec<_> = sum.terms.iter().map(|term| (term.name, term.bytes)).collect();
         let expected = [
             ("history", 64 * MIB),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::support::{Launch, SOON, Server, run, within};
+use crate::support::{Launch, SOON, Server, run, run_limited, within};
 
 /// A configuration file, for as long as it is held.
 struct File(tempfile::NamedTempFile);
@@ -202,6 +202,31 @@ fn the_limit_on_descriptors_is_raised_and_told() {
     assert_eq!((line["wanted"].as_u64(), line["streams"].as_u64()), (Some(1_299), Some(1_298)));
     let server = Launch::config("shards = 1\nacceptors = 1\n[limits]\nstreams = 1298\n").open_files(2_000).start();
     assert!(server.log(warning).is_none());
+}
+
+/// One shard, one acceptor, one address and a control listener need 190 for themselves; `--check-config`
+/// knows what would be odd at a start, and what would refuse it.
+#[test]
+fn check_config_counts_descriptors() {
+    let file = File::holding("shards = 1\nacceptors = 1\n");
+    let arguments = ["--config", file.path(), "--listen", "127.0.0.1:0", "--control", "127.0.0.1:0"];
+    let check = |open_files| run_limited(open_files, &[&arguments[..], &["--check-config"]].concat());
+    for (open_files, odd) in [(192, true), (190 + 198, true), (190 + 200, false)] {
+        let output = check(open_files);
+        assert!(output.status.success(), "{output:?}");
+        let few = "there are descriptors for few streams only";
+        assert_eq!(text(&output.stderr).contains(few), odd, "{open_files}: {output:?}");
+    }
+    let expected = "the limit on open files is 191, and the gateway needs 192 of them to begin with";
+    for output in [check(191), run_limited(191, &arguments)] {
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        assert!(text(&output.stderr).contains(expected), "{output:?}");
+    }
+    let server = Launch::config("shards = 1\nacceptors = 1\n").open_files(192).start();
+    let mut stream = server.subscribe("/events/a");
+    server.publish("a", "x");
+    stream.expect_data("x");
+    assert!(server.open_files() <= 192);
 }
 
 #[test]

@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 
 pub(crate) use conversation::{Conversation, Head, Response};
 pub(crate) use metrics::Metrics;
-pub(crate) use server::{Launch, Server, run};
+pub(crate) use server::{Launch, Server, run, run_limited};
 pub(crate) use sse::{Event, Item};
 pub(crate) use tool::tool;
 

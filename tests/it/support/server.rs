@@ -34,10 +34,27 @@ fn bare(mut command: Command) -> Command {
     command
 }
 
+/// The binary with these limits on open files, soft and hard.
+fn limited_command(soft: u32, hard: u32) -> Command {
+    let mut shell = bare(Command::new("/bin/sh"));
+    shell.args(["-c", &format!("ulimit -Sn {soft} && ulimit -Hn {hard} && exec \"$0\" \"$@\""), BINARY]);
+    shell
+}
+
 /// Runs the binary to its end, which must come soon.
 #[track_caller]
 pub(crate) fn run(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
-    let mut command = command();
+    run_to_end(command(), arguments, variables)
+}
+
+/// As [`run`], with a limit on open files.
+#[track_caller]
+pub(crate) fn run_limited(open_files: u32, arguments: &[&str]) -> Output {
+    run_to_end(limited_command(open_files, open_files), arguments, &[])
+}
+
+#[track_caller]
+fn run_to_end(mut command: Command, arguments: &[&str], variables: &[(&str, &str)]) -> Output {
     command.args(arguments).envs(variables.iter().copied()).stdin(Stdio::null());
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary starts");
     if !within(SOON, || child.try_wait().expect("a child of ours").is_some()) {
@@ -141,11 +158,7 @@ impl Launch {
         fs::write(&file, &self.config).expect("a file in it");
         let mut command = match self.open_files {
             None => command(),
-            Some((soft, hard)) => {
-                let mut shell = bare(Command::new("/bin/sh"));
-                shell.args(["-c", &format!("ulimit -Sn {soft} && ulimit -Hn {hard} && exec \"$0\" \"$@\""), BINARY]);
-                shell
-            }
+            Some((soft, hard)) => limited_command(soft, hard),
         };
         command.arg("--config").arg(&file);
         if !self.default_addresses {
