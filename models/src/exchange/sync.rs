@@ -135,6 +135,12 @@ impl<M> Sender<M> {
 }
 
 impl<M> Receiver<M> {
+    /// Whether no message is there.
+    pub fn is_empty(&self) -> bool {
+        let slot = self.queue.slots.get(self.taken.load(Ordering::Relaxed));
+        !slot.is_some_and(|slot| slot.filled.load(Ordering::Acquire))
+    }
+
     /// Receives without waiting.
     pub fn try_recv(&self) -> Option<M> {
         let taken = self.taken.load(Ordering::Relaxed);

@@ -5,4 +5,5 @@
 mod inbox;
 mod publish;
 mod timers;
+mod turn;
 mod waker;
