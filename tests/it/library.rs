@@ -66,10 +66,13 @@ fn an_event_may_have_several_topics() {
         publisher.publish(["a", "b"].as_slice(), Event::new("7")),
     ];
     let ids = ids.map(|id| id.unwrap().unwrap().to_string());
+    // A topic that is named twice is one topic.
+    publisher.publish(["a", "b", "a"], Event::new("8").keep(false)).unwrap();
     for stream in &mut streams {
         for (id, data) in ids.iter().zip(1..) {
             assert_eq!(stream.expect_data(&data.to_string()).id, *id);
         }
+        stream.expect_data("8");
     }
     publisher.publish("a", Event::new("end")).unwrap();
     publisher.publish(&String::from("b"), Event::new("end")).unwrap();
