@@ -112,14 +112,15 @@ impl Builder {
             let parts = Parts { wake: bell, mail, bus, timers, metrics, clock, live };
             all_shards.push(Shard::new(index, seed, parts).map_err(io::Error::from)?);
         }
-        let limits = Arc::new(ConnectionLimits {
-            head_bytes: config.limits.head_bytes.as_usize(),
-            head_deadline: config.limits.head_deadline.get(),
-            idle: config.limits.idle.get(),
-        });
-        let endpoint = |listener, allows, connections| {
+        let endpoint = |listener, allows: Allows, connections| {
+            let limits = Arc::new(ConnectionLimits {
+                head_bytes: config.limits.head_bytes.as_usize(),
+                head_deadline: config.limits.head_deadline.get(),
+                idle: config.limits.idle.get(),
+                any_reader: allows.streams && config.cors.origins.is_empty(),
+            });
             let room = Room::new(listener, connections as usize, metrics.clone());
-            Endpoint { listener, allows, room, limits: limits.clone(), closing: Closing::default() }
+            Endpoint { listener, allows, room, limits, closing: Closing::default() }
         };
         let public = endpoint(Listener::Public, Allows::PUBLIC, plan.connections);
         let mut all_acceptors = Vec::new();

@@ -11,6 +11,8 @@ use super::fault::Fault;
 pub const ID_BYTES_MAX: usize = 128;
 /// The longest `key`, in bytes.
 pub const KEY_BYTES_MAX: usize = 255;
+/// The longest `retry:`, in milliseconds. Clients that count in 32 bits take more for none at all.
+pub const RETRY_MS_MAX: u64 = i32::MAX as u64;
 
 /// An event to publish. What is wrong with it is said when it is published.
 ///
@@ -100,6 +102,9 @@ pub(crate) fn check(event: &Event<'_>) -> Result<(), Fault> {
         if id == "earliest" {
             return Err(Fault::new("id", "the word earliest is kept for last_event_id"));
         }
+    }
+    if event.retry_ms.is_some_and(|ms| ms > RETRY_MS_MAX) {
+        return Err(Fault::new("retry", format!("is too long, at most {RETRY_MS_MAX} milliseconds are allowed")));
     }
     if event.key.as_ref().is_some_and(|key| key.len() > KEY_BYTES_MAX) {
         return Err(Fault::new("key", format!("is too long, at most {KEY_BYTES_MAX} bytes are allowed")));

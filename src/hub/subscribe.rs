@@ -16,6 +16,8 @@ pub struct Subscribe {
     pub subscription: Arc<Subscription>,
     /// How its response ends.
     pub framing: Framing,
+    /// Fields of its response head, each a whole line, in the place of those that let any web page read it.
+    pub head_fields: Option<Arc<str>>,
     /// Where it wants to go on.
     pub resume: Resume,
     /// Ends it after so many events.
@@ -30,7 +32,15 @@ impl Subscribe {
     /// A chunked stream from now on, without an end.
     pub fn to(subscription: Arc<Subscription>) -> Subscribe {
         let framing = Framing::Chunked;
-        Subscribe { subscription, framing, resume: Resume::Now, max_events: None, lasts: None, timed: None }
+        Subscribe {
+            subscription,
+            framing,
+            head_fields: None,
+            resume: Resume::Now,
+            max_events: None,
+            lasts: None,
+            timed: None,
+        }
     }
 }
 

@@ -13,6 +13,7 @@ use crate::ops::metrics::CONTENT_TYPE;
 
 use super::connection::{Answer, RequestBody};
 use super::context::Context;
+use super::cors::Reader;
 use super::handler::Handled;
 use super::problem::{Problem, Refusal};
 use super::reply::Request;
@@ -24,8 +25,9 @@ use super::{admin, host, negotiation, publishing, streams};
 /// Answers a request.
 pub async fn answer(state: &State, context: &Context, parts: Parts, body: &mut RequestBody) -> Answer<Subscribe> {
     let publishes = route::publishes(context.allows, &parts.method, parts.uri.path());
+    let reader = Reader::of(&state.config.load().cors, &parts.headers);
     let answered = decide(state, context, parts, body).await;
-    let mut answer = answered.unwrap_or_else(|problem| {
+    let refused = |problem: Problem| {
         let reason = problem.reason();
         if publishes {
             state.metrics.publish_rejected(reason);
@@ -36,15 +38,25 @@ pub async fn answer(state: &State, context: &Context, parts: Parts, body: &mut R
         let age_ms = state.clock.now_ns().saturating_sub(*accepted_ns) / 1_000_000;
         let (listener, reason) = (listener.as_ref(), reason.as_ref());
         tracing::debug!(listener, %local, %peer, ?protocol, age_ms, reason, "request refused");
-        Answer::Respond(problem.into_response())
-    });
-    if let Answer::Respond(response) = &mut answer
-        && !body.is_end_stream()
-    {
+        problem.into_response()
+    };
+    let mut response = match answered {
+        Ok(Answer::HandOff(subscribe)) => {
+            return Answer::HandOff(Subscribe { head_fields: reader.head_fields(), ..subscribe });
+        }
+        Ok(Answer::Respond(response)) => response,
+        Err(problem) => refused(problem),
+    };
+    if !context.allows.streams {
+        response.headers_mut().remove(header::ACCESS_CONTROL_ALLOW_ORIGIN);
+    } else {
+        reader.settle(response.headers_mut());
+    }
+    if !body.is_end_stream() {
         // What is left of the body stands in the way of the next request.
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    answer
+    Answer::Respond(response)
 }
 
 async fn decide(

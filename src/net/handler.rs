@@ -139,6 +139,7 @@ fn subscribe(request: &Request, reply: StreamReply, numbers: &impl Numbers) -> R
     };
     Ok(Subscribe {
         framing: negotiation::framing(request.parts()),
+        head_fields: None,
         resume,
         subscription: Arc::new(subscription.map_err(impossible)?),
         max_events,

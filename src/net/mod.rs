@@ -21,6 +21,7 @@ pub mod response;
 mod query;
 pub mod route;
 pub mod host;
+pub mod cors;
 pub mod negotiation;
 pub mod admit;
 pub mod publish;

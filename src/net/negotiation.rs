@@ -9,7 +9,10 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::{Response, StatusCode, Version};
 use http_body_util::Full;
+use mediatype::names::{_STAR, PLAIN, TEXT};
+use mediatype::{MediaType, MediaTypeList, Name, ReadParams};
 
+use super::cors;
 use super::problem::Problem;
 use super::query::{self, BAD_ESCAPE};
 use crate::hub::close::CloseReason;
@@ -20,8 +23,12 @@ use crate::hub::subscribe::Subscribe;
 use crate::hub::topic::{Numbers, Pattern, Subscription, Topic};
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
-const EVENT_STREAM: &str = "text/event-stream";
-const CACHE_CONTROL: &str = "no-cache, no-transform";
+/// What an id is called in a query: by us, and by polyfills and libraries, which can't set a header.
+const ID_PARAMETERS: [&str; 5] = ["last_event_id", "lastEventId", "lastEventID", "Last-Event-ID", "evs_last_event_id"];
+const EVENT_STREAM: Name<'_> = Name::new_unchecked("event-stream");
+const Q: Name<'_> = Name::new_unchecked("q");
+const CONTENT_TYPE: &str = "text/event-stream";
+const CACHE_CONTROL: &str = "no-cache, no-store, no-transform";
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
 /// The topic in a path. An encoded slash is a slash like any other.
@@ -61,6 +68,7 @@ pub fn subscribe(parts: &Parts, path_topic: Option<Topic>, numbers: &impl Number
     Ok(Subscribe {
         subscription: Arc::new(Subscription::new(topics, patterns, numbers)?),
         framing: framing(parts),
+        head_fields: None,
         resume: resume(parts)?,
         max_events,
         lasts,
@@ -68,8 +76,9 @@ pub fn subscribe(parts: &Parts, path_topic: Option<Topic>, numbers: &impl Number
     })
 }
 
-/// Where the client wants to go on. The header `Last-Event-ID` wins over `last_event_id=`, as it is
-/// what the client saw last; either is none if it is empty.
+/// Where the client wants to go on. The header `Last-Event-ID` wins over the query, as it is what the
+/// client saw last; of several ids in the query the last wins, as polyfills append theirs to what the
+/// page wrote. An empty one is none.
 ///
 /// # Errors
 /// 400, naming the parameter, if its escapes are malformed.
@@ -78,16 +87,17 @@ pub fn resume(parts: &Parts) -> Result<Resume, Problem> {
     if from_header != Resume::Now {
         return Ok(from_header);
     }
+    let mut last = Resume::Now;
     for (name, value) in query::pairs(parts.uri.query().unwrap_or_default()) {
-        if matches!(query::decode(name, true).as_deref(), Ok("last_event_id" | "lastEventId" | "lastEventID")) {
+        if query::decode(name, true).is_ok_and(|name| ID_PARAMETERS.contains(&&*name)) {
             let value = query::decode_bytes(value, true).map_err(|_| Problem::in_field("last_event_id", BAD_ESCAPE))?;
-            let resume = Resume::after(&value);
-            if resume != Resume::Now {
-                return Ok(resume);
+            match Resume::after(&value) {
+                Resume::Now => {}
+                resume => last = resume,
             }
         }
     }
-    Ok(Resume::Now)
+    Ok(last)
 }
 
 impl Resume {
@@ -102,10 +112,11 @@ impl Resume {
 
     fn from_header(headers: &HeaderMap) -> Resume {
         let mut values = headers.get_all(LAST_EVENT_ID).iter();
-        match (values.next(), values.next()) {
-            (None, _) => Resume::Now,
-            (Some(id), None) => Resume::after(id.as_bytes()),
-            (Some(_), Some(_)) => Resume::Unknown,
+        match values.next() {
+            None => Resume::Now,
+            // Some intermediaries write a field twice.
+            Some(id) if values.all(|other| other == id) => Resume::after(id.as_bytes()),
+            Some(_) => Resume::Unknown,
         }
     }
 }
@@ -129,18 +140,27 @@ pub fn framing(parts: &Parts) -> Framing {
     if parts.version < Version::HTTP_11 || asked_to_close() { Framing::Close } else { Framing::Chunked }
 }
 
-/// Whether the client asks for an event stream by name: `*/*` alone, which everything sends,
-/// doesn't count.
+/// Whether the client wants an event stream: it asks for one by name (`*/*` alone, which everything
+/// sends, doesn't count), and for plain text no more than for that.
 pub fn accepts_event_stream(headers: &HeaderMap) -> bool {
     let values = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
-    values.flat_map(|value| value.split(',')).any(|range| {
-        let mut parts = range.split(';').map(str::trim);
-        let named = parts.next().is_some_and(|name| name.eq_ignore_ascii_case(EVENT_STREAM));
-        named
-            && parts.filter_map(|part| part.split_once('=')).all(|(name, value)| {
-                !name.trim().eq_ignore_ascii_case("q") || value.trim().parse().is_ok_and(|q: f32| q > 0.0)
-            })
-    })
+    let ranges: Vec<_> = values.flat_map(MediaTypeList::new).flatten().collect();
+    let weight = |ty, subty| {
+        let range = ranges.iter().find(|range| range.ty == ty && range.subty == subty && range.suffix.is_none())?;
+        Some(quality(range))
+    };
+    let text = weight(TEXT, PLAIN).or_else(|| weight(TEXT, _STAR)).or_else(|| weight(_STAR, _STAR));
+    weight(TEXT, EVENT_STREAM).is_some_and(|stream| stream > 0 && stream >= text.unwrap_or(0))
+}
+
+/// The weight of a media range, in thousandths. One that is malformed is 0.
+fn quality(range: &MediaType<'_>) -> u16 {
+    let Some(value) = range.get_param(Q) else { return 1000 };
+    let text = value.as_str();
+    let (whole, digits) = text.split_once('.').unwrap_or((text, ""));
+    let is_weight = matches!(whole, "0" | "1") && digits.len() <= 3 && digits.bytes().all(|b| b.is_ascii_digit());
+    let thousandths = if is_weight { format!("{whole}{digits:0<3}").parse().unwrap_or(0) } else { 0 };
+    if thousandths > 1000 { 0 } else { thousandths }
 }
 
 /// The head of a stream and its first comment, to be written to a raw socket at once. `date` is
@@ -150,12 +170,13 @@ pub fn stream_head(framing: Framing, date: &str) -> Vec<u8> {
         Framing::Chunked => ("transfer-encoding: chunked\r\n", "3\r\n:\n\n\r\n"),
         Framing::Close => ("", ":\n\n"),
     };
+    let any = cors::ANY;
     format!(
         "HTTP/1.1 200 OK\r\n\
-         content-type: {EVENT_STREAM}\r\n\
+         content-type: {CONTENT_TYPE}\r\n\
          cache-control: {CACHE_CONTROL}\r\n\
          x-accel-buffering: no\r\n\
-         access-control-allow-origin: *\r\n\
+         {any}\
          date: {date}\r\n\
          connection: close\r\n\
          {encoding}\r\n\
@@ -168,7 +189,7 @@ pub fn stream_head(framing: Framing, date: &str) -> Vec<u8> {
 pub fn head_response() -> Response<Full<Bytes>> {
     let mut response = Response::default();
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(EVENT_STREAM));
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(CACHE_CONTROL));
     headers.insert(X_ACCEL_BUFFERING, HeaderValue::from_static("no"));
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
@@ -184,10 +205,8 @@ pub fn preflight(methods: &str) -> Response<Full<Bytes>> {
     headers.insert(header::ALLOW, methods.clone());
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
     headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, methods);
-    headers.insert(
-        header::ACCESS_CONTROL_ALLOW_HEADERS,
-        HeaderValue::from_static("last-event-id, authorization, cache-control, content-type"),
-    );
+    // The one that "*" does not cover.
+    headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("*, authorization"));
     headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("86400"));
     response
 }
@@ -293,8 +312,15 @@ mod tests {
         check_resume("last_event_id=x", Some(&"x".repeat(129)), Resume::Unknown);
         check_resume("last_event_id=%ff", None, Resume::Unknown);
         check_resume("last_event_id=a%0Ab", None, Resume::Unknown);
-        let twice = open("/events/a", &[("last-event-id", "1"), ("last-event-id", "2")]).unwrap();
-        assert_eq!(twice.resume, Resume::Unknown);
+        check_resume("evs_last_event_id=x", None, after("x"));
+        check_resume("Last-Event-ID=x", None, after("x"));
+        // The page's, and behind it the polyfill's.
+        check_resume("last_event_id=x&lastEventId=y", None, after("y"));
+        check_resume("lastEventId=x&lastEventId=y&last_event_id=", None, after("y"));
+        check_resume("last_event_id=earliest&Last-Event-ID=%ff", None, Resume::Unknown);
+        let twice = |one, other| open("/events/a", &[("last-event-id", one), ("last-event-id", other)]).unwrap().resume;
+        assert_eq!(twice("1", "2"), Resume::Unknown);
+        assert_eq!(twice("1", "1"), after("1"));
         let mut headers = HeaderMap::new();
         headers.insert(LAST_EVENT_ID, HeaderValue::from_bytes(b"\xff").unwrap());
         assert_eq!(Resume::from_header(&headers), Resume::Unknown);
@@ -322,6 +348,23 @@ mod tests {
         check("text/event-stream; charset=utf-8; Q=1", true);
         check("text/event-stream;q=0.000", false);
         check("text/event-stream;q=x", false);
+        check("text/event-stream;q=1.001", false);
+        check("text/event-stream;q=2", false);
+        check("text/event-stream;q=0.0001", false);
+        check("text/event-stream;q=0.001", true);
+        check("text/event-stream;q=1.000", true);
+        check("text/event-stream;q=1.", true);
+        // It is weighed against what `/` says otherwise, plain text; the more precise range counts.
+        check("text/plain, text/event-stream;q=0.1", false);
+        check("text/event-stream;q=0.1, text/plain;q=0.2", false);
+        check("text/event-stream;q=0.2, text/plain;q=0.1", true);
+        check("text/event-stream, text/plain", true);
+        check("text/*, text/event-stream;q=0.5", false);
+        check("*/*, text/event-stream;q=0.9", false);
+        check("text/event-stream, */*;q=0.1", true);
+        check("*/*, text/event-stream", true);
+        check("text/*, text/plain;q=0.1, text/event-stream;q=0.2", true);
+        check("text/event-stream;x=\", text/plain\";q=0.5, image/png , text/plain;q=0.4", true);
         check("*/*", false);
         check("text/*", false);
         check("text/event-streams", false);
@@ -332,7 +375,7 @@ mod tests {
     #[test]
     fn heads_are_exact() {
         let date = "Thu, 01 Jan 1970 00:00:00 GMT";
-        let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncache-control: no-cache, no-transform\r\n\
+        let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncache-control: no-cache, no-store, no-transform\r\n\
             x-accel-buffering: no\r\naccess-control-allow-origin: *\r\ndate: Thu, 01 Jan 1970 00:00:00 GMT\r\n\
             connection: close\r\n";
         assert_eq!(stream_head(Framing::Close, date), format!("{head}\r\n:\n\n").as_bytes());

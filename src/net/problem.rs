@@ -98,9 +98,13 @@ impl Problem {
         serde_json::to_vec(&document).unwrap_or_default().into()
     }
 
-    /// The whole response as bytes, for a socket that no HTTP stack looks after any more.
-    pub(crate) fn into_bytes(self) -> Vec<u8> {
-        let response = self.into_response();
+    /// The whole response as bytes, for a socket that no HTTP stack looks after any more; `any_reader` lets
+    /// any web page read it.
+    pub(crate) fn into_bytes(self, any_reader: bool) -> Vec<u8> {
+        let mut response = self.into_response();
+        if !any_reader {
+            response.headers_mut().remove(header::ACCESS_CONTROL_ALLOW_ORIGIN);
+        }
         let (parts, body) = response.into_parts();
         let body = body.into_inner().unwrap_or_default();
         let mut bytes =
@@ -208,7 +212,7 @@ mod tests {
         assert_eq!(response.headers()["cache-control"], "no-store");
         assert_eq!(response.headers()["access-control-allow-origin"], "*");
 
-        let bytes = String::from_utf8(Problem::not_found().into_bytes()).unwrap();
+        let bytes = String::from_utf8(Problem::not_found().into_bytes(true)).unwrap();
         let (head, body) = bytes.split_once("\r\n\r\n").unwrap();
         assert!(head.starts_with("HTTP/1.1 404 Not Found\r\n"), "{head}");
         assert!(head.contains(&format!("\r\ncontent-length: {}\r\n", body.len())), "{head}");

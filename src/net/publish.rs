@@ -10,6 +10,8 @@ use bytes::{Bytes, BytesMut};
 use http::header::{HeaderName, HeaderValue};
 use http_body_util::BodyExt;
 use hyper::body::Body;
+use mediatype::names::{APPLICATION, JSON as JSON_NAME};
+use mediatype::{MediaType, Name};
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
@@ -20,6 +22,11 @@ use crate::exchange::topics::TopicTable;
 use crate::hub::event::{self, Event};
 use crate::hub::topic::{TopicHandle, Topics};
 use crate::ops::units::boolean;
+
+/// A batch as one document.
+const JSON: MediaType<'_> = MediaType::new(APPLICATION, JSON_NAME);
+/// A batch with an event on each line.
+const LINES: MediaType<'_> = MediaType::new(APPLICATION, Name::new_unchecked("x-ndjson"));
 
 /// Reads a body of at most `limit` bytes that arrives within `deadline`. How many are held at once is
 /// bounded by the connections of the control listener.
@@ -111,11 +118,11 @@ pub fn batch<'a>(
     max_events: usize,
     topics: &TopicTable,
 ) -> Result<Vec<(Topics, Event<'a>)>, Problem> {
-    let essence = content_type.and_then(|value| value.to_str().ok()).unwrap_or_default().split(';').next();
-    let is = |name| essence.is_some_and(|essence| essence.trim().eq_ignore_ascii_case(name));
-    let read: fn(&'a str, &mut Reader<'a>) -> Result<(), Problem> = if is("application/json") {
+    let given = content_type.and_then(|value| MediaType::parse(value.to_str().ok()?).ok());
+    let is = |name| given.as_ref().is_some_and(|given| given.essence() == name);
+    let read: fn(&'a str, &mut Reader<'a>) -> Result<(), Problem> = if is(JSON) {
         read_json
-    } else if is("application/x-ndjson") {
+    } else if is(LINES) {
         read_lines
     } else {
         let known = "application/json, application/x-ndjson";

@@ -3,6 +3,8 @@
 
 use std::borrow::Cow;
 
+use percent_encoding::percent_decode_str;
+
 /// How much of a name that isn't known is quoted back.
 const QUOTED_BYTES_MAX: usize = 64;
 /// A reason why a text can't be decoded.
@@ -22,26 +24,17 @@ pub(crate) fn quoted(name: &str) -> String {
 
 /// Decodes `%XX` to bytes, and `+` to a space if `plus` says so.
 pub(crate) fn decode_bytes(text: &str, plus: bool) -> Result<Cow<'_, [u8]>, &'static str> {
-    let bytes = text.as_bytes();
-    if !bytes.iter().any(|&b| b == b'%' || (plus && b == b'+')) {
-        return Ok(Cow::Borrowed(bytes));
+    // The decoder takes a malformed escape for text.
+    let mut escapes = text.split('%').skip(1);
+    let is_escape = |rest: &str| rest.len() >= 2 && rest.bytes().take(2).all(|digit| digit.is_ascii_hexdigit());
+    if !escapes.all(is_escape) {
+        return Err(BAD_ESCAPE);
     }
-    let mut decoded = Vec::with_capacity(bytes.len());
-    let mut rest = bytes;
-    while let [first, tail @ ..] = rest {
-        rest = tail;
-        decoded.push(match first {
-            b'%' => {
-                let [high, low, tail @ ..] = tail else { return Err(BAD_ESCAPE) };
-                let (Some(high), Some(low)) = (hex(*high), hex(*low)) else { return Err(BAD_ESCAPE) };
-                rest = tail;
-                high << 4 | low
-            }
-            b'+' if plus => b' ',
-            byte => *byte,
-        });
+    if plus && text.contains('+') {
+        let spaced = text.replace('+', " ");
+        return Ok(Cow::Owned(percent_decode_str(&spaced).collect()));
     }
-    Ok(Cow::Owned(decoded))
+    Ok(percent_decode_str(text).into())
 }
 
 /// Decodes to text.
@@ -50,10 +43,6 @@ pub(crate) fn decode(text: &str, plus: bool) -> Result<Cow<'_, str>, &'static st
         Cow::Borrowed(_) => Ok(Cow::Borrowed(text)),
         Cow::Owned(bytes) => String::from_utf8(bytes).map(Cow::Owned).map_err(|_| BAD_UTF8),
     }
-}
-
-fn hex(digit: u8) -> Option<u8> {
-    char::from(digit).to_digit(16).map(|value| value as u8)
 }
 
 #[cfg(test)]

@@ -26,6 +26,7 @@ use crate::hub::log::{Resume, Start};
 use crate::hub::offset::Offset;
 use crate::hub::registry::{Registry, StreamKey, Tally};
 use crate::hub::shard::{Host, Ready, Settings, ShardTimer, Sleep};
+use crate::hub::subscribe::Subscribe;
 use crate::hub::topic::{Subscription, TopicHandle};
 use crate::hub::wheel::TimerKey;
 use crate::ops::cells::ShardCells;
@@ -34,9 +35,9 @@ use crate::ops::reload::LiveConfig;
 
 use super::clock::{Clock, thread_cpu_ns};
 use super::command::{Command, Timer};
-use super::negotiation;
 use super::question::Question;
 use super::wire::Wire;
+use super::{cors, negotiation};
 
 /// The epoll data of what wakes the shard; no stream's key, whose slots are counted from 0.
 const WAKE: u64 = u64::MAX;
@@ -211,8 +212,17 @@ impl Host for Shard {
         }
     }
 
-    fn response_head(&self, framing: Framing, into: &mut Vec<u8>) {
-        into.extend_from_slice(self.heads.borrow_mut().get(framing));
+    fn response_head(&self, subscribe: &Subscribe, into: &mut Vec<u8>) {
+        let mut heads = self.heads.borrow_mut();
+        let head = heads.get(subscribe.framing);
+        match (&subscribe.head_fields, memchr::memmem::find(head, cors::ANY.as_bytes())) {
+            (Some(fields), Some(at)) => {
+                into.extend_from_slice(&head[..at]);
+                into.extend_from_slice(fields.as_bytes());
+                into.extend_from_slice(&head[at + cors::ANY.len()..]);
+            }
+            _ => into.extend_from_slice(head),
+        }
     }
 
     fn watch(&self, key: StreamKey, socket: &mut Wire, write_deadline: Duration) -> bool {

@@ -6,6 +6,7 @@ use std::thread;
 
 use super::units::{Count, GIB, KIB, MIB};
 use crate::exchange::directory::SHARDS_MAX;
+use crate::hub::event::RETRY_MS_MAX;
 
 /// The most shards, and the most acceptors: threads.
 pub const THREADS_MAX: u64 = SHARDS_MAX as u64;
@@ -21,6 +22,8 @@ pub const PERIOD_MS_MIN: u64 = 10;
 pub const DEADLINE_MS_MIN: u64 = 100;
 /// The longest write deadline, in milliseconds: the kernel takes no more (`TCP_USER_TIMEOUT`).
 pub const USER_TIMEOUT_MS_MAX: u64 = i32::MAX as u64;
+/// The longest mean of a jittered `retry:`, in milliseconds: half as much again is the longest of all.
+pub const RETRY_MEAN_MS_MAX: u64 = RETRY_MS_MAX / 3 * 2;
 /// The smallest buffer for a request's head, in bytes: hyper refuses less.
 pub const HEAD_BYTES_MIN: u64 = 8 * KIB;
 /// The largest buffer for a request's head, in bytes.

@@ -52,6 +52,7 @@ impl Config {
                 ..self.limits.clone()
             },
             stream: Stream { notsent_lowat: self.stream.notsent_lowat, ..new.stream.clone() },
+            cors: new.cors.clone(),
             drain: new.drain.clone(),
             log: Log { format: self.log.format, level: new.log.level.clone() },
             schedule: new.schedule.clone(),
@@ -101,6 +102,8 @@ mod tests {
         [pass]
         rest = 4.0
         interval_min = "1ms"
+        [cors]
+        origins = ["https://example.com"]
         [drain]
         delay = "1s"
         window = "6s"

@@ -254,12 +254,14 @@ fn ids_event_names_and_keys() {
 #[test]
 fn other_parameters() {
     let mut gate = Gate::open();
-    for bad in ["", "x", "-1", "%2B1", "1.5", "1e3", "99999999999999999999", "%C2%B2"] {
+    // Clients that count in 32 bits would come back at once.
+    for bad in ["", "x", "-1", "%2B1", "1.5", "1e3", "2147483648", "99999999999999999999", "%C2%B2"] {
         gate.post(&format!("/events/a?retry={bad}"), &[], "x", 400, "retry");
     }
-    for bad in ["\"1\"", "-1", "1.5", "null", "99999999999999999999"] {
+    for bad in ["\"1\"", "-1", "1.5", "null", "2147483648", "99999999999999999999"] {
         gate.batch(&[JSON], format!("{{\"topic\":\"a\",\"data\":\"\",\"retry\":{bad}}}"), 400, "retry", 1);
     }
+    gate.accepted("/events/a?retry=2147483647", &[], "x", &["x"]);
     for bad in ["maybe", "", "TRUE"] {
         gate.post(&format!("/events/a?keep={bad}"), &[], "x", 400, "keep");
     }
@@ -407,6 +409,60 @@ fn heads() {
         gate.check(Public, bad, 400, "head");
     }
     gate.check(Public, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505, "head");
+}
+
+#[test]
+fn hosts() {
+    let mut gate = Gate::open();
+    for (door, line) in
+        [(Public, "GET /events/a HTTP/1.1"), (Control, "GET /healthz HTTP/1.1"), (Control, "POST /events/a HTTP/1.1")]
+    {
+        gate.check(door, format!("{line}\r\ncontent-length: 0\r\n\r\n"), 400, "host");
+        gate.check(door, format!("{line}\r\nhost: h\r\nhost: h\r\ncontent-length: 0\r\n\r\n"), 400, "host");
+        for bad in ["a b", "u@h", "h:x", "[::1", "http://h", "h/", "\u{e4}"] {
+            gate.check(door, format!("{line}\r\nhost: {bad}\r\ncontent-length: 0\r\n\r\n"), 400, "host");
+        }
+    }
+    // HTTP/1.0 may go without, but not be ambiguous.
+    gate.check(Public, "GET / HTTP/1.0\r\nhost: a\r\nhost: b\r\n\r\n", 400, "host");
+    for good in [
+        "GET / HTTP/1.0\r\n\r\n",
+        "GET / HTTP/1.1\r\nhost: [::1]:80\r\n\r\n",
+        "GET http://x/ HTTP/1.1\r\nhost: x\r\n\r\n",
+    ] {
+        let mut client = gate.server.connect();
+        client.send(good);
+        assert_eq!(client.response().status(), 200, "{good}");
+    }
+}
+
+/// All of the control listener is for programs. What it refuses, no page may read.
+#[test]
+fn pages_at_the_control_listener() {
+    let mut gate = Gate::open();
+    for (line, body) in [
+        ("GET /healthz", ""),
+        ("GET /readyz", ""),
+        ("GET /metrics", ""),
+        ("POST /events/a", "content-length: 0\r\n"),
+        ("POST /events", "content-length: 0\r\n"),
+        ("GET /admin/streams", ""),
+        ("GET /nowhere", ""),
+    ] {
+        for (field, named) in [
+            ("host: h\r\norigin: http://evil.example", "origin"),
+            ("host: h\r\norigin: null", "origin"),
+            ("host: h\r\nsec-fetch-site: same-origin", "origin"),
+            ("host: evil.example:8081", "host"),
+        ] {
+            let response = gate.check(Control, format!("{line} HTTP/1.1\r\n{field}\r\n{body}\r\n"), 403, named);
+            assert_eq!(response.head.field("access-control-allow-origin"), None, "{line}");
+        }
+    }
+    let unread = gate.check(Control, "nonsense\r\n\r\n", 400, "head");
+    assert_eq!(unread.head.field("access-control-allow-origin"), None);
+    let public = gate.check(Public, "nonsense\r\n\r\n", 400, "head");
+    assert_eq!(public.head.field("access-control-allow-origin"), Some("*"));
 }
 
 /// Nobody is told anything where nothing was asked: a port scan or a probe that connects and waits.

@@ -2,12 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use crate::support::{Conversation, Event, Item, Metrics, SOON, Server, within};
+use crate::support::{Conversation, Event, Head, Item, Launch, Metrics, SOON, Server, within};
 
 /// A stream's head over HTTP/1.1, and its first comment.
 const CHUNKED_HEAD: &str = "HTTP/1.1 200 OK\r\n\
     content-type: text/event-stream\r\n\
-    cache-control: no-cache, no-transform\r\n\
+    cache-control: no-cache, no-store, no-transform\r\n\
     x-accel-buffering: no\r\n\
     access-control-allow-origin: *\r\n\
     date: DATE\r\n\
@@ -17,7 +17,7 @@ const CHUNKED_HEAD: &str = "HTTP/1.1 200 OK\r\n\
 /// … and for a client that can't read chunks.
 const CLOSE_HEAD: &str = "HTTP/1.1 200 OK\r\n\
     content-type: text/event-stream\r\n\
-    cache-control: no-cache, no-transform\r\n\
+    cache-control: no-cache, no-store, no-transform\r\n\
     x-accel-buffering: no\r\n\
     access-control-allow-origin: *\r\n\
     date: DATE\r\n\
@@ -124,12 +124,15 @@ fn streams_resume_after_an_id() {
     check("", &[], &[]);
     check("", &[&header(&ids[1])], &["3", "4"]);
     check("", &[&header(&ids[3])], &[]);
-    for name in ["last_event_id", "lastEventId", "lastEventID"] {
+    for name in ["last_event_id", "lastEventId", "lastEventID", "Last-Event-ID", "evs_last_event_id"] {
         check(&format!("&{name}={}", ids[2]), &[], &["4"]);
     }
     check(&format!("&last_event_id={}", ids[0]), &[&header(&ids[2])], &["4"]);
     check(&format!("&last_event_id={}", ids[0]), &["last-event-id:"], &["2", "3", "4"]);
     check("&last_event_id=earliest", &[], &["1", "2", "3", "4"]);
+    // A polyfill appends its own to what the page wrote, and an intermediary may write a field twice.
+    check(&format!("&last_event_id=earliest&lastEventId={}", ids[2]), &[], &["4"]);
+    check("", &[&header(&ids[1]), &header(&ids[1])], &["3", "4"]);
     check("", &[&header("earliest")], &["1", "2", "3", "4"]);
 }
 
@@ -293,8 +296,15 @@ fn the_first_minute() {
 fn the_root_says_ok_to_others() {
     let server = Server::start("");
     let mut client = server.connect();
-    let head = "HTTP/1.1 200 OK\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: 2\r\ndate: DATE\r\n\r\n";
-    for accept in ["", "accept: */*\r\n", "accept: text/html, text/event-stream;q=0\r\n"] {
+    // A cache must not give it to who asks for a stream.
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: text/plain; charset=utf-8\r\nvary: accept\r\ncache-control: no-store\r\n\
+                content-length: 2\r\ndate: DATE\r\n\r\n";
+    for accept in [
+        "",
+        "accept: */*\r\n",
+        "accept: text/html, text/event-stream;q=0\r\n",
+        "accept: text/plain, text/event-stream;q=0.1\r\n",
+    ] {
         ask(&mut client, &format!("GET / HTTP/1.1\r\nhost: h\r\n{accept}\r\n"), head);
         client.expect("ok");
     }
@@ -306,7 +316,7 @@ fn the_root_says_ok_to_others() {
 fn head_gets_the_head() {
     let server = Server::start("");
     let mut client = server.connect();
-    let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncache-control: no-cache, no-transform\r\n\
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncache-control: no-cache, no-store, no-transform\r\n\
                 x-accel-buffering: no\r\naccess-control-allow-origin: *\r\ndate: DATE\r\n\r\n";
     ask(&mut client, "HEAD /events/a HTTP/1.1\r\nhost: h\r\n\r\n", head);
     // Nothing follows, and the connection goes on.
@@ -321,11 +331,165 @@ fn options_answers_a_preflight() {
     let mut client = server.connect();
     let head = "HTTP/1.1 204 No Content\r\nallow: GET, HEAD, OPTIONS\r\naccess-control-allow-origin: *\r\n\
                 access-control-allow-methods: GET, HEAD, OPTIONS\r\n\
-                access-control-allow-headers: last-event-id, authorization, cache-control, content-type\r\n\
+                access-control-allow-headers: *, authorization\r\n\
                 access-control-max-age: 86400\r\ndate: DATE\r\n\r\n";
     for path in ["/events/a", "/events", "/"] {
         ask(&mut client, &format!("OPTIONS {path} HTTP/1.1\r\nhost: h\r\norigin: http://x\r\n\r\n"), head);
     }
+}
+
+/// The value of each of these fields, or none.
+#[track_caller]
+fn fields<'a>(head: &'a Head, names: &[&str]) -> Vec<Option<&'a str>> {
+    names.iter().map(|name| head.field(name)).collect()
+}
+
+#[test]
+fn named_origins_may_read_with_their_cookies_and_no_others() {
+    let server = Server::start("[cors]\norigins = [\"https://a.example\", \"http://localhost:3000\"]\n");
+    let names = ["access-control-allow-origin", "access-control-allow-credentials", "vary"];
+    let check = |origin: Option<&str>, allowed: bool| {
+        let line = origin.map(|origin| format!("origin: {origin}\r\n")).unwrap_or_default();
+        let ask = |method: &str, target: &str| {
+            let mut client = server.connect();
+            client.send(format!(
+                "{method} {target} HTTP/1.1\r\nhost: h\r\n{line}access-control-request-headers: x-a, authorization\r\n\r\n"
+            ));
+            let head = client.head();
+            (client, head)
+        };
+        let expected = if allowed { [origin, Some("true"), Some("origin")] } else { [None, None, Some("origin")] };
+        for (method, target, status) in [
+            ("GET", "/events/a", 200),
+            ("HEAD", "/events/a", 200),
+            ("OPTIONS", "/events/a", 204),
+            ("GET", "/events/*", 400),
+            ("GET", "/nowhere", 404),
+        ] {
+            let (mut client, head) = ask(method, target);
+            assert_eq!(head.status, status);
+            assert_eq!(fields(&head, &names), expected, "{method} {target} {origin:?}\n{}", head.text);
+            let requested = head.field("access-control-allow-headers");
+            assert_eq!(requested, (status == 204 && allowed).then_some("x-a, authorization"));
+            if method == "GET" && status == 200 {
+                client.expect("3\r\n:\n\n\r\n");
+                server.publish("a", "x");
+                client.expect_data("x");
+            }
+        }
+    };
+    check(Some("https://a.example"), true);
+    check(Some("http://localhost:3000"), true);
+    for origin in ["https://a.example:8443", "http://a.example", "https://b.example", "null", "*"] {
+        check(Some(origin), false);
+    }
+    check(None, false);
+    // It changes while the gateway runs.
+    assert_eq!(server.reload("")["applied"], "cors.origins");
+    let head = server.open("/events/a", &["origin: https://b.example"]).0;
+    assert_eq!(fields(&head, &names), [Some("*"), None, None]);
+}
+
+// ===== what RFC 9110 and 9112 ask =====
+
+#[test]
+fn a_later_minor_version_is_served_as_1_1() {
+    let server = Server::start("");
+    for version in ["1.1", "1.2", "1.9"] {
+        let mut client = server.connect();
+        // Twice: the connection goes on.
+        for _ in 0..2 {
+            client.send(format!("GET / HTTP/{version}\r\nhost: h\r\n\r\n"));
+            let response = client.response();
+            assert_eq!(response.body, "ok");
+            assert!(response.head.text.starts_with("HTTP/1.1 200 OK\r\n"), "{}", response.head.text);
+        }
+        ask(&mut client, &format!("GET /events/a HTTP/{version}\r\nhost: h\r\n\r\n"), CHUNKED_HEAD);
+    }
+    // A body comes along, and what is pipelined behind it.
+    let mut publisher = server.connect_control();
+    let post = "POST /events/a HTTP/1.2\r\nhost: h\r\ncontent-length: 1\r\n\r\nx";
+    publisher.send(format!("{post}{post}"));
+    for _ in 0..2 {
+        assert_eq!(publisher.response().status(), 200);
+    }
+}
+
+#[test]
+fn options_of_the_server_itself_answers() {
+    let server = Launch::config("").argument("--health").argument("127.0.0.1:0").start();
+    let mut health = server.connect_health();
+    for (client, allow) in [
+        (&mut server.connect(), "GET, HEAD, OPTIONS"),
+        (&mut server.connect_control(), "POST"),
+        (&mut health, "GET, HEAD"),
+    ] {
+        client.send("OPTIONS * HTTP/1.1\r\nhost: h\r\n\r\n");
+        let head = client.head();
+        assert_eq!((head.status, head.field("allow")), (204, Some(allow)));
+    }
+}
+
+/// An answer before a body was read says that the connection ends, and then it does.
+#[test]
+fn what_leaves_a_body_unread_says_that_it_closes() {
+    let server = Server::start("[limits]\nbody_bytes = \"1KiB\"\n");
+    let body = "x".repeat(2000);
+    for (public, request, status) in [
+        (false, "POST /events/a", 413),
+        (false, "POST /nowhere", 404),
+        (false, "PUT /events/a", 405),
+        (false, "POST /events/a%00", 400),
+        (true, "POST /events/a", 403),
+        (true, "DELETE /events/a", 405),
+        (true, "GET /", 200),
+    ] {
+        for body in [
+            format!("content-length: 2000\r\n\r\n{body}"),
+            format!("transfer-encoding: chunked\r\n\r\n7d0\r\n{body}\r\n0\r\n\r\n"),
+        ] {
+            let mut client = if public { server.connect() } else { server.connect_control() };
+            client.send(format!("{request} HTTP/1.1\r\nhost: h\r\n{body}"));
+            let response = client.response();
+            assert_eq!((response.status(), response.head.field("connection")), (status, Some("close")), "{request}");
+            client.expect_end();
+        }
+        // Without one the connection goes on.
+        let mut client = if public { server.connect() } else { server.connect_control() };
+        let status = if status == 413 { 200 } else { status };
+        for _ in 0..2 {
+            client.send(format!("{request} HTTP/1.1\r\nhost: h\r\ncontent-length: 0\r\n\r\n"));
+            let response = client.response();
+            assert_eq!((response.status(), response.head.field("connection")), (status, None), "{request}");
+        }
+    }
+    // One that was read whole leaves nothing in the way.
+    let mut client = server.connect_control();
+    for _ in 0..2 {
+        client.send("POST /events/a HTTP/1.1\r\nhost: h\r\ntransfer-encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n");
+        assert_eq!(client.response().head.field("connection"), None);
+    }
+}
+
+/// A head has one deadline, and a connection that waits for a request another.
+#[test]
+fn an_idle_connection_lives_longer_than_a_slow_head() {
+    let server = Server::start("[limits]\nhead_deadline = \"300ms\"\nidle = \"3s\"\n");
+    let mut idle = server.connect();
+    for _ in 0..2 {
+        idle.send("GET / HTTP/1.1\r\nhost: h\r\n\r\n");
+        assert_eq!(idle.response().body, "ok");
+        idle.expect_nothing(Duration::from_millis(900));
+    }
+    let began = Instant::now();
+    idle.send("GET / HT");
+    assert_eq!(idle.response().status(), 408);
+    let slow = began.elapsed();
+    let mut fresh = server.connect();
+    let began = Instant::now();
+    fresh.expect_end();
+    let waited = began.elapsed();
+    assert!(slow < Duration::from_millis(2_500) && waited > Duration::from_millis(2_500), "{slow:?} {waited:?}");
 }
 
 // ===== how the connection is used =====
@@ -475,11 +639,84 @@ fn half_a_close_is_a_close() {
 
 #[test]
 fn health_and_readiness() {
-    let server = Server::start("");
-    let mut operator = server.connect_control();
-    for (path, body) in [("/healthz", "ok\n"), ("/readyz", "ready\n")] {
-        operator.send(format!("GET {path} HTTP/1.1\r\nhost: h\r\n\r\n"));
-        let response = operator.response();
-        assert_eq!((response.status(), &*response.body), (200, body));
+    let server = Launch::config("").argument("--health").argument("127.0.0.1:0").start();
+    for mut operator in [server.connect_control(), server.connect_health()] {
+        for (path, body) in [("/healthz", "ok\n"), ("/readyz", "ready\n")] {
+            operator.send(format!("GET {path} HTTP/1.1\r\nhost: h\r\n\r\n"));
+            let response = operator.response();
+            assert_eq!((response.status(), &*response.body), (200, body));
+        }
+        operator.send("GET /metrics HTTP/1.1\r\nhost: h\r\n\r\n");
+        assert!(operator.response().body.contains("sluicegate_streams"));
     }
+    // The health listener reads, whatever it is called, and nothing else.
+    let mut probe = server.connect_health();
+    for (method, path, status) in [
+        ("GET", "/", 404),
+        ("GET", "/events/a", 404),
+        ("POST", "/events/a", 404),
+        ("GET", "/admin/streams", 404),
+        ("POST", "/healthz", 405),
+        ("GET", "/healthz", 200),
+    ] {
+        probe.send(format!("{method} {path} HTTP/1.1\r\nhost: gate.example.com\r\ncontent-length: 0\r\n\r\n"));
+        let response = probe.response();
+        assert_eq!(response.status(), status, "{method} {path}");
+        assert_eq!(response.head.field("access-control-allow-origin"), None);
+    }
+    let metrics = server.metrics();
+    assert_eq!(metrics.get("sluicegate_connections{listener=\"health\"}"), 1.0);
+    // It is off unless it is given.
+    let server = Server::start("");
+    assert!(server.log("health and metrics are served").is_none());
+}
+
+/// As many publishers as may be keep their connections, and one more of each kind comes in.
+#[test]
+fn publishers_that_keep_their_connections_shut_out_nobody() {
+    let server = Launch::config("").argument("--health").argument("127.0.0.1:0").start();
+    let mut publishers: Vec<_> = (0..160).map(|_| server.publisher()).collect();
+    for publisher in publishers.iter_mut().skip(16) {
+        publisher.publish("a", "x");
+    }
+    for mut probe in [server.connect_control(), server.connect_health()] {
+        probe.send("GET /healthz HTTP/1.1\r\nhost: h\r\n\r\n");
+        assert_eq!(probe.response().body, "ok\n");
+    }
+    // The one that was used last still is.
+    publishers[159].publish("a", "x");
+    assert!(server.metrics().get("sluicegate_connections{listener=\"control\"}") <= 144.0);
+}
+
+/// Requests to publish that never come to an end, as many as there may be connections: each has a body
+/// in memory, so there is a bound on them, below that on connections.
+#[test]
+fn slow_publishers_shut_out_no_probe() {
+    let server = Launch::config("").argument("--health").argument("127.0.0.1:0").start();
+    let slow = |_| {
+        let mut client = server.connect_control();
+        client.send("POST /events/a HTTP/1.1\r\nhost: h\r\ncontent-length: 9\r\n\r\nhalf");
+        client
+    };
+    let _slow: Vec<_> = (0..128).map(slow).collect();
+    let busy = || {
+        let mut client = slow(0);
+        // Who is refused is told at once; who is not waits for its body.
+        let refused = !client.is_silent_for(Duration::from_millis(50));
+        refused.then(|| client.response())
+    };
+    let mut refusal = None;
+    assert!(within(SOON, || {
+        refusal = busy();
+        refusal.is_some()
+    }));
+    let refusal = refusal.expect("there was one");
+    assert_eq!((refusal.status(), refusal.head.field("retry-after")), (503, Some("1")));
+    assert_eq!(refusal.json()["reason"], "busy");
+    let more: Vec<_> = (0..100).map(slow).collect();
+    for mut probe in [server.connect_control(), server.connect_health()] {
+        probe.send("GET /readyz HTTP/1.1\r\nhost: h\r\n\r\n");
+        assert_eq!(probe.response().body, "ready\n");
+    }
+    drop(more);
 }

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use crate::hub::close::CloseReason;
-use crate::hub::frame::Framing;
 use crate::hub::log::{Resume, Start};
 use crate::hub::offset::Offset;
 use crate::hub::policy::Policies;
@@ -129,7 +128,7 @@ pub trait Host {
     fn settings(&self) -> Settings;
 
     /// What a response begins with.
-    fn response_head(&self, framing: Framing, into: &mut Vec<u8>);
+    fn response_head(&self, subscribe: &Subscribe, into: &mut Vec<u8>);
     /// Has what becomes of a stream's socket reported from now on. `false` if that can't be.
     fn watch(&self, key: StreamKey, socket: &mut Self::Socket, write_deadline: Duration) -> bool;
     /// The write deadline of open sockets has changed.

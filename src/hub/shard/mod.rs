@@ -200,7 +200,7 @@ impl<H: Host> Shard<H> {
         }
         let (start, head) = host.start(&subscribe.resume, subscription);
         self.head.clear();
-        host.response_head(subscribe.framing, &mut self.head);
+        host.response_head(&subscribe, &mut self.head);
         let slow = self.settings.policies.for_subscription(subscription);
         let opening = Opening { socket, subscribe: &subscribe, slow, start, head, response_head: &self.head };
         let now_ms = now_ms(host);

@@ -5,8 +5,6 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::net::problem::Problem;
-
 use super::Transport;
 
 /// How long, and for how many bytes, a closing connection still takes what the client sends.
@@ -14,10 +12,10 @@ const LINGER: (Duration, usize) = (Duration::from_secs(2), 16 * 1024 * 1024);
 
 /// Writes the last words, and closes without a reset: closing a socket that has unread input
 /// makes the kernel send one, and it would take the answer from under the client's eyes.
-pub(super) async fn close(mut stream: impl Transport, last_words: Option<Problem>) {
+pub(super) async fn close(mut stream: impl Transport, last_words: Option<Vec<u8>>) {
     let linger = async {
-        if let Some(problem) = last_words {
-            stream.write_all(&problem.into_bytes()).await?;
+        if let Some(words) = last_words {
+            stream.write_all(&words).await?;
         }
         stream.shutdown().await?;
         let mut scratch = vec![0; 16 * 1024];

@@ -108,7 +108,7 @@ pub(super) fn refused<S>(ended: &Ended, io: &Io<'_, S>, unread: &[u8]) -> Option
 }
 
 /// What the client is told.
-pub(super) fn explain(reason: Refusal, limits: &ConnectionLimits, ended: &Ended) -> Problem {
+pub(super) fn explain(reason: Refusal, limits: &ConnectionLimits, ended: &Ended) -> Vec<u8> {
     let detail = match reason {
         Refusal::UriTooLong => "the request's target is too long".into(),
         Refusal::HeadTooLarge => {
@@ -123,7 +123,7 @@ pub(super) fn explain(reason: Refusal, limits: &ConnectionLimits, ended: &Ended)
             _ => "the request head can't be read".into(),
         },
     };
-    Problem::new(reason, detail)
+    Problem::new(reason, detail).into_bytes(limits.any_reader)
 }
 
 impl<S: Transport> AsyncRead for Io<'_, S> {

@@ -56,6 +56,8 @@ pub struct ConnectionLimits {
     pub head_deadline: Duration,
     /// How long a connection may wait for a request's first byte.
     pub idle: Duration,
+    /// Whether any web page may read why a request was not understood.
+    pub any_reader: bool,
 }
 
 /// What the handler decided.

@@ -15,8 +15,12 @@ use super::*;
 use crate::net::room::Room;
 use crate::ops::metrics::{Gauges, Listener, Metrics, ShardCells};
 
-const LIMITS: ConnectionLimits =
-    ConnectionLimits { head_bytes: 8192, head_deadline: Duration::from_millis(300), idle: Duration::from_millis(600) };
+const LIMITS: ConnectionLimits = ConnectionLimits {
+    head_bytes: 8192,
+    head_deadline: Duration::from_millis(300),
+    idle: Duration::from_millis(600),
+    any_reader: true,
+};
 
 /// What came of one connection.
 struct Outcome {

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::ops::limits::{DEADLINE_MS_MIN, RETRY_MEAN_MS_MAX};
 use crate::ops::units::Time;
 
 /// `[drain]`: how the process ends on SIGTERM. A second signal ends it at once.
@@ -20,7 +21,7 @@ pub struct Drain {
     pub grace: Time,
     /// The mean of the `retry:` sent to a stream that is drained or shed; each gets from half to
     /// one and a half times this, at random. Default: 3 seconds, as long as a browser waits by itself.
-    pub retry: Time,
+    pub retry: Time<DEADLINE_MS_MIN, RETRY_MEAN_MS_MAX>,
 }
 
 impl Default for Drain {

@@ -4,6 +4,8 @@
 //! written down a second time: it is what the default configuration serializes to.
 //! `docs/configuration.md` is the reference for operators; a test holds it to the defaults here.
 
+/// `[cors]`.
+mod cors;
 /// `[drain]`.
 mod drain;
 /// What is wrong with a configuration, and where.
@@ -46,6 +48,7 @@ use crate::hub::id::Epoch;
 use crate::hub::policy::Policies;
 use crate::hub::topic::{Numbers, Topic, Topics};
 
+pub use cors::Cors;
 pub use drain::Drain;
 pub use error::ConfigError;
 pub use history::History;
@@ -91,6 +94,8 @@ pub struct Config {
     pub stream: Stream,
     /// How passes, the batched writes of a shard, are spaced.
     pub pass: Pass,
+    /// Which web pages may read streams.
+    pub cors: Cors,
     /// How the process ends.
     pub drain: Drain,
     /// Log lines.
@@ -117,6 +122,7 @@ impl Default for Config {
             history: History::default(),
             stream: Stream::default(),
             pass: Pass::default(),
+            cors: Cors::default(),
             drain: Drain::default(),
             log: Log::default(),
             schedule: vec![Schedule::hello()],

@@ -195,6 +195,11 @@ impl Conversation {
         }
     }
 
+    /// Whether nothing comes for this time.
+    pub(crate) fn is_silent_for(&mut self, time: Duration) -> bool {
+        self.unread.is_empty() && self.fill(Instant::now() + time).is_err()
+    }
+
     /// The server has closed, properly, and nothing is left.
     #[track_caller]
     pub(crate) fn expect_end(&mut self) {

@@ -126,6 +126,7 @@ impl Launch {
         assert!(ready && server.has_ended().is_none(), "the server does not start: {:#?}", server.lines.lock());
         let address = |line: &Value| line["address"].as_str().and_then(|text| text.parse().ok()).expect("an address");
         server.public = server.logs("streams are served").iter().map(address).collect();
+        server.health = server.log("health and metrics are served").as_ref().map(address);
         server.control =
             server.log("publishing, metrics and health are served").as_ref().map(address).expect("it was logged");
         server
@@ -169,7 +170,18 @@ impl Launch {
         let mut child = command.spawn().expect("the binary starts");
         let stderr = child.stderr.take();
         let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
-        (Server { child, public: Vec::new(), control: nowhere, lines: Arc::default(), ended: None, folder }, stderr)
+        (
+            Server {
+                child,
+                public: Vec::new(),
+                control: nowhere,
+                health: None,
+                lines: Arc::default(),
+                ended: None,
+                folder,
+            },
+            stderr,
+        )
     }
 }
 
@@ -179,6 +191,7 @@ pub(crate) struct Server {
     child: Child,
     public: Vec<SocketAddr>,
     control: SocketAddr,
+    health: Option<SocketAddr>,
     lines: Arc<Mutex<Vec<String>>>,
     ended: Option<ExitStatus>,
     folder: TempDir,
@@ -218,6 +231,12 @@ impl Server {
     #[track_caller]
     pub(crate) fn connect_control(&self) -> Conversation {
         Conversation::to(self.control)
+    }
+
+    /// Connects to the health listener.
+    #[track_caller]
+    pub(crate) fn connect_health(&self) -> Conversation {
+        Conversation::to(self.health.expect("--health"))
     }
 
     /// Opens a stream and reads its head and first comment, so that it is open when this returns.
