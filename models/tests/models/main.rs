@@ -5,5 +5,6 @@
 mod inbox;
 mod publish;
 mod timers;
+mod topic;
 mod turn;
 mod waker;

@@ -16,21 +16,15 @@ use sluicegate_models::hub::frame::Draft;
 use sluicegate_models::hub::id::Epoch;
 use sluicegate_models::hub::log::{LogLimits, Resume};
 use sluicegate_models::hub::offset::Offset;
-use sluicegate_models::hub::topic::{NameHash, Release, Subscription, Topic, TopicHandle, Topics};
+use sluicegate_models::hub::topic::{Subscription, TopicHandle, Topics};
 
+use super::topic::topic;
 use super::waker::Waker;
-
-/// Where the one topic has its number from.
-struct Unnumbered;
-
-impl Release for Unnumbered {
-    fn release(&self, _: &Topic, _: u32) {}
-}
 
 /// A gateway of one shard, where an event is published while `enter` makes the shard known to the
 /// directory and its stream starts.
 fn model(enter: fn(&Bus<()>, &TopicHandle)) {
-    let topic = TopicHandle::new(Topic::parse("a").unwrap(), 0, &NameHash::default(), Arc::new(Unnumbered));
+    let topic = topic();
     let subscription = Subscription::to(topic.clone());
     loom::model(move || {
         let waker = Arc::new(Waker::new());

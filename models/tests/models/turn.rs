@@ -19,7 +19,7 @@ use sluicegate_models::exchange::sync::Receiver;
 use sluicegate_models::hub::bounds::Bounds;
 use sluicegate_models::hub::close::CloseReason;
 use sluicegate_models::hub::event::Event;
-use sluicegate_models::hub::frame::{Draft, Framing, Topics};
+use sluicegate_models::hub::frame::{Draft, Framing};
 use sluicegate_models::hub::id::Epoch;
 use sluicegate_models::hub::log::{LogLimits, Resume, Start};
 use sluicegate_models::hub::offset::Offset;
@@ -28,9 +28,10 @@ use sluicegate_models::hub::registry::{Registry, StreamKey, Tally};
 use sluicegate_models::hub::shard::{self, Host, Settings, Shard, ShardTimer, Sleep};
 use sluicegate_models::hub::stream::{Sent, Socket};
 use sluicegate_models::hub::subscribe::Subscribe;
-use sluicegate_models::hub::topic::{Subscription, Topic};
+use sluicegate_models::hub::topic::{Subscription, TopicHandle, Topics};
 use sluicegate_models::hub::wheel::{TimerKey, Wheel};
 
+use super::topic::topic;
 use super::waker::Waker;
 
 const PREEMPTIONS: usize = 2;
@@ -135,11 +136,11 @@ impl Host for World {
         self.bus.inbox(0).set_position(position);
     }
 
-    fn join(&self, topic: &Topic) {
+    fn join(&self, topic: &TopicHandle) {
         self.bus.directory.join(topic, 0);
     }
 
-    fn leave(&self, topic: &Topic) {
+    fn leave(&self, topic: &TopicHandle) {
         self.bus.directory.leave(topic, 0);
     }
 
@@ -208,10 +209,10 @@ fn run(events: u64, questions: u64, cpu_step_ns: u64) {
     let (inbox, mail) = Inbox::new(move || wakes.wake());
     let limits = LogLimits { events: 100, bytes: 1 << 20, age_ns: u64::MAX };
     let bus = Arc::new(Bus::new(LogCell::new(Epoch::new(1), limits), vec![inbox], None));
-    let topic = Topic::parse("a").unwrap();
+    let topic = topic();
     let subscribe = Subscribe::to(Arc::new(Subscription::to(topic.clone())));
     let publish = move |bus: &Bus<Message>| {
-        let topics = Topics::from_elem(topic.clone(), 1);
+        let topics = Topics::one(topic.clone());
         let event = Draft::encode(topics, &Event::new("x"), bus.log.epoch()).unwrap();
         bus.publish(vec![event], NOW_NS).unwrap();
     };
