@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 use serde::Serialize;
 
 use crate::payload;
@@ -32,6 +32,12 @@ pub(crate) enum Scenario {
     Slow(Run<SlowArgs>),
     /// For as long as you like, with streams that leave and resume all the while: memory, latency, nothing lost
     Soak(Run<SoakArgs>),
+    /// Streams of another topic end all the while: what that costs a delivery
+    Ends(Run<EndsArgs>),
+    /// Streams of many patterns resume from the beginning of a full history: what live streams notice of it
+    Attack(Run<AttackArgs>),
+    /// The highest rate that is held
+    Rate(Run<RateArgs>),
     /// Memory a stream, what is given back, and the CPU of heartbeats
     Idle(Run<IdleArgs>),
     /// Schedules and heartbeats: are they on time, and what do they cost
@@ -44,6 +50,8 @@ pub(crate) enum Scenario {
     Scale(Run<ScaleArgs>),
     /// The README's figures: what must be reached and what was
     Table(Run<TableArgs>),
+    /// Two builds of the gateway in turn: fails if a figure of the new one is more than 5 % worse
+    Ab(AbArgs),
     /// Servers side by side, in turn: one table and one plot
     Compare(CompareArgs),
     /// Prints the HTML report of what --json has written, or the plot of its table
@@ -220,6 +228,67 @@ pub(crate) struct SoakArgs {
 }
 
 #[derive(Clone, Debug, clap::Args, Serialize)]
+pub(crate) struct EndsArgs {
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) streams: u32,
+    /// Events a second
+    #[arg(long, default_value_t = 100.0, value_parser = rate)]
+    pub(crate) rate: f64,
+    /// Short streams a second, each ended by the server after a second
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=2_000))]
+    #[serde(rename = "ends_per_second")]
+    pub(crate) ends: u32,
+    /// Seconds with short streams, and as many without
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(4..=600))]
+    pub(crate) seconds: u32,
+    #[arg(long, default_value_t = 100, value_parser = size)]
+    #[serde(rename = "size_bytes")]
+    pub(crate) size: usize,
+}
+
+#[derive(Clone, Debug, clap::Args, Serialize)]
+pub(crate) struct AttackArgs {
+    /// Live streams
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) streams: u32,
+    /// Events a second to them
+    #[arg(long, default_value_t = 50.0, value_parser = rate)]
+    pub(crate) rate: f64,
+    /// Streams that resume from the beginning
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) attackers: u32,
+    /// Patterns of each of these
+    #[arg(long, default_value_t = 127, value_parser = clap::value_parser!(u32).range(1..=128))]
+    pub(crate) patterns: u32,
+    /// Events in the history when they come, each for one of them
+    #[arg(long, default_value_t = 95_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) kept: u32,
+    /// Seconds of the live streams from then on
+    #[arg(long, default_value_t = 15, value_parser = seconds())]
+    pub(crate) seconds: u32,
+    #[arg(long, default_value_t = 100, value_parser = size)]
+    #[serde(rename = "size_bytes")]
+    pub(crate) size: usize,
+}
+
+#[derive(Clone, Debug, clap::Args, Serialize)]
+pub(crate) struct RateArgs {
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) streams: u32,
+    /// Events a second that are tried first
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) from: u32,
+    /// Events a second from one that is tried to the next, upwards or downwards
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) step: u32,
+    #[arg(long, default_value_t = 10, value_parser = seconds())]
+    pub(crate) seconds: u32,
+    #[arg(long, default_value_t = 100, value_parser = size)]
+    #[serde(rename = "size_bytes")]
+    pub(crate) size: usize,
+}
+
+#[derive(Clone, Debug, clap::Args, Serialize)]
 pub(crate) struct IdleArgs {
     #[arg(long, default_value_t = 18_000, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) streams: u32,
@@ -282,6 +351,64 @@ pub(crate) struct TableArgs {
     /// Shorter runs and one round: a look, not a measurement
     #[arg(long)]
     pub(crate) quick: bool,
+}
+
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct AbArgs {
+    /// The build to hold the other against
+    #[arg(long, value_name = "PATH")]
+    pub(crate) old: PathBuf,
+    /// The build to be judged [default: the one beside the load client]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) new: Option<PathBuf>,
+    /// Old and new in turn, so many times; medians are compared
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=20))]
+    pub(crate) rounds: u32,
+    /// Only these parts [default: all]
+    #[arg(long, value_delimiter = ',', value_name = "PART,...")]
+    pub(crate) only: Vec<Part>,
+    /// Seconds measured in each run
+    #[arg(long, default_value_t = 10, value_parser = seconds())]
+    pub(crate) seconds: u32,
+    #[command(flatten)]
+    pub(crate) keep: Keep,
+}
+
+/// What two builds are compared by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Part {
+    /// 10 events/s to 10,000 streams
+    #[value(name = "10")]
+    Fanout10,
+    /// 100 events/s to 10,000 streams
+    #[value(name = "100")]
+    Fanout100,
+    /// 200 events/s to 10,000 streams
+    #[value(name = "200")]
+    Fanout200,
+    /// 800 events/s to 10,000 streams
+    #[value(name = "800")]
+    Fanout800,
+    /// 5 events/s to 10,000 streams: the time to the last of them
+    Last,
+    /// 10 events/s to 1,000 streams
+    Few,
+    /// 10 events/s to 18,000 streams
+    Many,
+    /// 10,000 events/s to 10,000 topics of a stream each
+    Topics,
+    /// 10,000 connects
+    Connect,
+    /// 10,000 streams resume 100 events
+    Storm,
+    /// Batches, nobody subscribed
+    Publish,
+    /// 200 ends a second beside 100 events/s to 10,000 streams
+    Ends,
+    /// 1,000 streams of 127 patterns resume from the beginning
+    Attack,
+    /// 18,000 streams, nothing published
+    Idle,
 }
 
 #[derive(Clone, Debug, clap::Args)]

@@ -17,6 +17,7 @@ use crate::{
     checker::{Reading, Span},
     clock::Clock,
     process::{Cpu, Process},
+    profile::Subscribe,
     reader::{Order, Word},
     server::{Server, own_program},
     streams::{self, Plan, SPARE_DESCRIPTORS, Topic},
@@ -31,6 +32,8 @@ const ANSWER_PATIENCE: Duration = Duration::from_secs(60);
 /// What streams to hold, and how.
 #[derive(Clone, Debug)]
 pub(crate) struct Streams {
+    /// Another request than the profile's, if any.
+    pub(crate) subscribe: Option<Subscribe>,
     pub(crate) topic: Topic,
     pub(crate) count: u32,
     pub(crate) reading: Reading,
@@ -46,6 +49,7 @@ impl Streams {
     /// Streams of one topic that start with what is published from now on.
     pub(crate) fn of(topic: String, count: u32, size: usize) -> Self {
         Self {
+            subscribe: None,
             topic: Topic::Shared(topic),
             count,
             reading: Reading::Events { size },
@@ -79,6 +83,13 @@ pub(crate) struct Fleet {
 impl Fleet {
     /// Opens all streams and returns when each has its response head.
     pub(crate) fn open(streams: &Streams, server: &Server, clock: Clock) -> Result<Self> {
+        let mut this = Self::begin(streams, server, clock)?;
+        this.wait_until_open(clock.now_ns())?;
+        Ok(this)
+    }
+
+    /// Begins to open all streams.
+    pub(crate) fn begin(streams: &Streams, server: &Server, clock: Clock) -> Result<Self> {
         let processes = processes_for(streams.count, streams.processes)?;
         let (words, inbox) = mpsc::channel();
         let mut this =
@@ -90,7 +101,7 @@ impl Fleet {
             let plan = Plan {
                 clock,
                 server: server.streams,
-                subscribe: server.profile.subscribe.clone(),
+                subscribe: streams.subscribe.as_ref().unwrap_or(&server.profile.subscribe).clone(),
                 topic: streams.topic.clone(),
                 first,
                 count,
@@ -105,7 +116,6 @@ impl Fleet {
             this.readers.push(reader);
             this.order(index as usize, &Order::Open(Box::new(plan)))?;
         }
-        this.wait_until_open(clock.now_ns())?;
         Ok(this)
     }
 
@@ -299,9 +309,9 @@ fn hint(streams: u32) -> String {
     }
 }
 
-/// What no other client process has, here or in a run beside this one: an address of which most ports still wait out
+/// A part of a source address that no other client process has, here or in a run beside this one: an address of which most ports still wait out
 /// a run before makes connecting slow.
-fn fresh_source() -> u8 {
+pub(crate) fn fresh_source() -> u8 {
     static USED: AtomicU32 = AtomicU32::new(0);
     let used = USED.fetch_add(1, Ordering::Relaxed);
     (std::process::id().wrapping_add(used) % 250) as u8 + 1

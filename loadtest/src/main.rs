@@ -4,8 +4,8 @@
 //! Reading order: [`payload`] (what an event looks like), [`http`] and [`sse`] (how one stream's bytes become
 //! frames), [`checker`] (what must be true of them), [`streams`] (ten thousand of those on one epoll), [`reader`] (a
 //! process that holds them), [`fleet`] (all such processes), [`tally`] (what travels between them), [`profile`],
-//! [`server`] and [`process`] (who is measured), [`request`] and [`publisher`] (the open-loop clock), then the
-//! scenarios, and [`record`], [`report`] and [`html`] (what is left behind).
+//! [`server`] and [`process`] (who is measured), [`request`] and [`publisher`] (the open-loop clock),
+//! [`visitors`] (streams that come and go), then the scenarios, and [`record`], [`report`] and [`html`] (what is left behind).
 
 mod args;
 mod checker;
@@ -27,6 +27,7 @@ mod server;
 mod sse;
 mod streams;
 mod tally;
+mod visitors;
 
 use std::process::ExitCode;
 

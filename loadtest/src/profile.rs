@@ -66,6 +66,21 @@ pub(crate) struct Subscribe {
     pub(crate) data_path: Option<String>,
     /// Connects under way at once that the server bears, if there is a known bound.
     pub(crate) in_flight_max: Option<u32>,
+    /// The query parameter that has the server end a stream after so many seconds.
+    pub(crate) seconds_query: Option<String>,
+    /// How topics are asked for by patterns.
+    pub(crate) patterns: Option<Patterns>,
+}
+
+/// Streams of patterns: `*` stands for one segment.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Patterns {
+    pub(crate) path: String,
+    /// The query parameter that is a pattern; it may be repeated.
+    pub(crate) query: String,
+    /// The id after which all that is kept comes.
+    pub(crate) earliest: String,
 }
 
 /// A publish request. `{topic}` and `{data}` in path and body are the event's.
@@ -216,6 +231,26 @@ impl StartFile {
 }
 
 impl Subscribe {
+    /// The same for streams that the server ends after so many seconds, if it does that.
+    pub(crate) fn ending_after(&self, seconds: u32) -> Option<Self> {
+        let query = self.seconds_query.as_ref()?;
+        let path = format!("{}{}{query}={seconds}", self.path, if self.path.contains('?') { '&' } else { '?' });
+        Some(Self { path, ..self.clone() })
+    }
+
+    /// Streams of everything kept below a topic, asked for by so many patterns of which one names it.
+    pub(crate) fn by_patterns(&self, count: u32) -> Option<Self> {
+        let Patterns { path, query, earliest } = self.patterns.as_ref()?;
+        // As a client sends them: a pattern that matches nothing costs as much as one that does.
+        let patterns: Vec<String> = (1..count)
+            .map(|other| format!("{query}={{topic}}-{other}/*"))
+            .chain([format!("{query}={{topic}}/*")])
+            .collect();
+        let mut headers = self.headers.clone();
+        headers.extend(self.resume_header.iter().map(|name| (name.clone(), earliest.clone())));
+        Some(Self { path: format!("{path}?{}", patterns.join("&")), headers, ..self.clone() })
+    }
+
     /// The bytes that ask for a topic, after an event if `id` names one.
     pub(crate) fn request(&self, server: SocketAddr, topic: &str, id: Option<&[u8]>) -> Vec<u8> {
         let mut path = fill(&self.path, &[("topic", &escaped(topic))]);
@@ -294,6 +329,21 @@ mod tests {
             request(Some(b"1:2")),
             "GET /s?t=a/b%20c&after=1%3A2 HTTP/1.1\r\nhost: 127.0.0.1:80\r\naccept: x\r\nlast-event-id: 1:2\r\n\r\n"
         );
+    }
+
+    #[test]
+    fn streams_that_end_and_streams_of_patterns_are_asked_for() {
+        let subscribe = Profile::named("sluicegate").unwrap().subscribe;
+        let line = |subscribe: Option<Subscribe>| {
+            let request = subscribe.unwrap().request("127.0.0.1:80".parse().unwrap(), "a/7", None);
+            String::from_utf8(request).unwrap()
+        };
+        assert!(line(subscribe.ending_after(1)).starts_with("GET /events/a/7?max_seconds=1 HTTP/1.1\r\n"));
+        let request = line(subscribe.by_patterns(3));
+        assert!(request.starts_with("GET /events?match=a/7-1/*&match=a/7-2/*&match=a/7/* HTTP/1.1\r\n"), "{request}");
+        assert!(request.contains("\r\nlast-event-id: earliest\r\n"), "{request}");
+        let floor = Profile::named("floor").unwrap().subscribe;
+        assert!(floor.ending_after(1).is_none() && floor.by_patterns(1).is_none());
     }
 
     #[test]

@@ -57,6 +57,14 @@ impl Target {
         Ok(Self { profile: Profile::named(name)?, source: Source::Start { program: None, extra: Vec::new() } })
     }
 
+    /// A build of the gateway under a name of its own; without a program, the one beside us.
+    pub(crate) fn build(name: &str, program: Option<PathBuf>) -> Result<Self> {
+        let mut this = Self::built_in("sluicegate")?;
+        name.clone_into(&mut this.profile.name);
+        this.source = Source::Start { program, extra: Vec::new() };
+        Ok(this)
+    }
+
     /// The same with further arguments; an error if it already runs.
     pub(crate) fn with_arguments(&self, more: &[String]) -> Result<Self> {
         let Source::Start { program, extra } = &self.source else {
@@ -85,9 +93,11 @@ impl Target {
             contender.files.push((file.name.clone(), fill(file.contents().unwrap_or_default(), &values)));
         }
         let words = fill(&[&start.arguments[..], extra].concat().join(" "), &values);
-        contender.command = format!("{} {words}", start.program.trim_start_matches("self:")).trim_end().to_owned();
+        let named = program.as_ref().map(|program| program.display().to_string());
+        let named = named.as_deref().unwrap_or(start.program.trim_start_matches("self:"));
+        contender.command = format!("{named} {words}").trim_end().to_owned();
         match find(program.as_ref(), start) {
-            Ok(_) => contender.version = version(start),
+            Ok(found) => contender.version = version(start, program.is_some().then_some(found)),
             Err(why) => contender.missing = Some(why),
         }
         contender
@@ -329,11 +339,12 @@ fn on_path(name: &str) -> Result<PathBuf> {
         .ok_or_else(|| format!("{name} is not on PATH"))
 }
 
-/// The first line that the server says of its version; empty if it says nothing.
-fn version(start: &Start) -> String {
+/// The first line that the server, or another program in its place, says of its version; empty if it says nothing.
+fn version(start: &Start, other: Option<PathBuf>) -> String {
     let said = || {
         let (program, words) = start.version.split_first()?;
-        let said = Command::new(named(program).ok()?).args(words).stdin(Stdio::null()).output().ok()?;
+        let program = other.clone().map_or_else(|| named(program), Ok).ok()?;
+        let said = Command::new(program).args(words).stdin(Stdio::null()).output().ok()?;
         let text = [said.stdout, said.stderr].concat();
         Some(String::from_utf8_lossy(&text).lines().next()?.trim().to_owned())
     };

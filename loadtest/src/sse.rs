@@ -3,7 +3,7 @@
 //! Lines end with LF or CRLF. A lone CR as a line end is allowed by the format but no server we drive writes it;
 //! it would show up as corrupted events, not as lost ones.
 
-/// One frame: what stood before a blank line.
+/// One frame: what stood before a blank line, or a comment that stood alone.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Frame<'a> {
     pub(crate) id: Option<&'a [u8]>,
@@ -40,11 +40,21 @@ fn split(bytes: &[u8], each: &mut impl FnMut(Frame<'_>)) -> usize {
                 frame = Frame::default();
             }
             used = line_start;
+        } else if frame == Frame::default() && acts_at_once(line) {
+            if line[0] == b':' {
+                each(Frame { comment: true, ..Frame::default() });
+            }
+            used = line_start;
         } else {
             take_line(&mut frame, line);
         }
     }
     used
+}
+
+/// Whether a line needs no blank line after it: a comment, as heartbeats are, or a time to wait before a return.
+fn acts_at_once(line: &[u8]) -> bool {
+    line[0] == b':' || field(line, b"retry").is_some()
 }
 
 fn take_line<'a>(frame: &mut Frame<'a>, line: &'a [u8]) {
@@ -73,7 +83,7 @@ mod tests {
     use super::*;
 
     const BODY: &[u8] =
-        b":\n\nid: e-1\ndata: one\n\n: beat\r\n\r\nid:e-2\r\nevent: news\r\ndata:two\r\ndata:\r\n\r\n\n\nretry: 5\ndata\n\n";
+        b":\n\nid: e-1\ndata: one\n\n: beat\r\n\r\nid:e-2\r\nevent: news\r\ndata:two\r\n:\r\ndata:\r\n\r\n\n\nretry: 5\ndata\n\n:\n:\n";
 
     fn frames(pieces: &[&[u8]]) -> Vec<String> {
         let (mut carry, mut seen) = (Vec::new(), Vec::new());
@@ -103,8 +113,10 @@ mod tests {
                 "None None None 0 true",
                 "Some(\"e-1\") None Some(\"one\") 1 false",
                 "None None None 0 true",
-                "Some(\"e-2\") Some(\"news\") Some(\"two\") 2 false",
+                "Some(\"e-2\") Some(\"news\") Some(\"two\") 2 true",
                 "None None Some(\"\") 1 false",
+                "None None None 0 true",
+                "None None None 0 true",
             ]
         );
         for cut in 0..=BODY.len() {

@@ -280,18 +280,8 @@ impl Streams {
         self.connects += 1;
         self.opening += 1;
         let stalled = self.streams[index].stalled;
-        let connect = || -> std::io::Result<OwnedFd> {
-            let socket = Socket::new(Domain::IPV4, Type::STREAM.nonblocking(), None)?;
-            if stalled {
-                socket.set_recv_buffer_size(STALLED_BUFFER_BYTES)?;
-            }
-            socket.bind(&SocketAddr::from(SocketAddrV4::new(source, 0)).into())?;
-            match socket.connect(&self.plan.server.into()) {
-                Err(error) if error.raw_os_error() != Some(Errno::INPROGRESS.raw_os_error()) => Err(error),
-                _ => Ok(socket.into()),
-            }
-        };
-        let socket = connect().map_err(|error| self.cannot_connect(&error))?;
+        let buffer_bytes = stalled.then_some(STALLED_BUFFER_BYTES);
+        let socket = connect(source, self.plan.server, buffer_bytes).map_err(|error| self.cannot_connect(&error))?;
         listen_to(&self.epoll, &socket, index)?;
         self.streams[index].socket = Some(socket);
         Ok(())
@@ -477,13 +467,30 @@ impl Streams {
     }
 }
 
-fn listen_to(epoll: &OwnedFd, socket: &OwnedFd, index: usize) -> Result<()> {
+/// Begins to connect.
+pub(crate) fn connect(
+    source: Ipv4Addr,
+    server: SocketAddr,
+    receive_buffer_bytes: Option<usize>,
+) -> std::io::Result<OwnedFd> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM.nonblocking(), None)?;
+    if let Some(bytes) = receive_buffer_bytes {
+        socket.set_recv_buffer_size(bytes)?;
+    }
+    socket.bind(&SocketAddr::from(SocketAddrV4::new(source, 0)).into())?;
+    match socket.connect(&server.into()) {
+        Err(error) if error.raw_os_error() != Some(Errno::INPROGRESS.raw_os_error()) => Err(error),
+        _ => Ok(socket.into()),
+    }
+}
+
+pub(crate) fn listen_to(epoll: &OwnedFd, socket: &OwnedFd, index: usize) -> Result<()> {
     let flags = epoll::EventFlags::IN | epoll::EventFlags::OUT | epoll::EventFlags::RDHUP | epoll::EventFlags::ET;
     epoll::add(epoll, socket, epoll::EventData::new_u64(index as u64), flags).map_err(|error| format!("epoll: {error}"))
 }
 
 /// A source address that has ports left: loopback has 16 million, so none is used for long enough to run out.
-fn next_source(run: u8, connects: u32) -> Ipv4Addr {
+pub(crate) fn next_source(run: u8, connects: u32) -> Ipv4Addr {
     let source = connects / STREAMS_PER_SOURCE;
     Ipv4Addr::new(127, run, (source / 250 % 250) as u8, (source % 250) as u8 + 2)
 }

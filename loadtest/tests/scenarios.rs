@@ -3,10 +3,12 @@
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
-    net::{SocketAddr, TcpListener, TcpStream},
+    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
+    os::unix::fs::PermissionsExt as _,
     process::{Command, Output},
     sync::{Arc, Mutex},
     thread,
+    time::Duration,
 };
 
 /// What the gateway does wrong.
@@ -35,14 +37,28 @@ enum Fault {
     Forbid,
     /// Sends no ids.
     NoIds,
+    /// Ends a stream that is to end after a second at once.
+    EndEarly,
+    /// Cuts it off instead.
+    EndByClose,
 }
 
 /// The event at which faults happen.
 const FAULTY: usize = 5;
 
 struct Subscriber {
-    topic: String,
+    topics: Vec<String>,
     socket: TcpStream,
+}
+
+impl Subscriber {
+    /// Topics by their name, or `x/*` for those below `x`.
+    fn wants(&self, topic: &str) -> bool {
+        self.topics.iter().any(|wanted| match wanted.strip_suffix('*') {
+            Some(above) => topic.strip_prefix(above).is_some_and(|segment| !segment.contains('/')),
+            None => wanted == topic,
+        })
+    }
 }
 
 struct Gateway {
@@ -77,7 +93,8 @@ impl Gateway {
                 }
                 match line.trim_end().split_once(": ") {
                     Some(("content-length", value)) => length = value.parse().unwrap(),
-                    Some(("last-event-id", value)) => resume_after = Some(value[2..].parse::<usize>().unwrap()),
+                    Some(("last-event-id", "earliest")) => resume_after = Some(None),
+                    Some(("last-event-id", value)) => resume_after = Some(Some(value[2..].parse::<usize>().unwrap())),
                     _ if line == "\r\n" => break,
                     _ if request.is_empty() => request = line,
                     _ => {}
@@ -97,7 +114,13 @@ impl Gateway {
         }
     }
 
-    fn subscribe(&mut self, topic: &str, mut socket: TcpStream, resume_after: Option<usize>) {
+    fn subscribe(&mut self, path: &str, mut socket: TcpStream, resume_after: Option<Option<usize>>) {
+        let (topic, query) = path.split_once('?').unwrap_or((path, ""));
+        let mut topics: Vec<String> =
+            query.split('&').filter_map(|part| part.strip_prefix("match=")).map(str::to_owned).collect();
+        if topics.is_empty() {
+            topics.push(topic.to_owned());
+        }
         let head = match self.fault {
             Fault::NotFound => "HTTP/1.1 404 Not Found\r\ncontent-length: 13\r\n\r\nno such topic",
             Fault::Page => "HTTP/1.1 200 OK\r\ncontent-type: text/html\r\n\r\n<p>",
@@ -106,13 +129,29 @@ impl Gateway {
             }
         };
         let mut bytes = head.as_bytes().to_vec();
-        for seq in resume_after.map_or(self.log.len(), |seq| seq + 1)..self.log.len() {
-            if self.log[seq].0 == topic {
+        let subscriber = Subscriber { topics, socket: socket.try_clone().unwrap() };
+        let first = match resume_after {
+            Some(after) => after.map_or(0, |seq| seq + 1),
+            None => self.log.len(),
+        };
+        for seq in first..self.log.len() {
+            if subscriber.wants(&self.log[seq].0) {
                 bytes.extend(self.frame(seq));
             }
         }
         socket.write_all(&bytes).unwrap();
-        self.subscribers.push(Subscriber { topic: topic.to_owned(), socket });
+        if query == "max_seconds=1" {
+            let fault = self.fault;
+            thread::spawn(move || {
+                thread::sleep(Duration::from_millis(if fault == Fault::EndEarly { 100 } else { 1_000 }));
+                if fault != Fault::EndByClose {
+                    socket.write_all(b"0\r\n\r\n").unwrap();
+                }
+                let _ = socket.shutdown(Shutdown::Both);
+            });
+        } else {
+            self.subscribers.push(subscriber);
+        }
     }
 
     fn publish(&mut self, topic: &str, body: &str) -> String {
@@ -148,7 +187,7 @@ impl Gateway {
             let frame = self.frame(seq);
             let mut changed = frame.clone();
             changed[60] ^= 1;
-            let subscribers = self.subscribers.iter().filter(|subscriber| subscriber.topic == topic);
+            let subscribers = self.subscribers.iter().filter(|subscriber| subscriber.wants(topic));
             for (index, subscriber) in subscribers.enumerate() {
                 let bytes = match self.fault {
                     Fault::LoseOne if (seq, index) == (FAULTY, 1) => &[][..],
@@ -202,6 +241,8 @@ fn fails(fault: Fault, words: &str, expected: &str) {
     assert_eq!(problem.lines().count(), 1, "{fault:?}: more than one line: {problem}");
 }
 
+const ENDS: &str = "ends --streams 5 --rate 20 --ends 20 --seconds 4";
+const ATTACK: &str = "attack --streams 5 --rate 20 --attackers 8 --patterns 3 --kept 100 --seconds 2";
 const FANOUT: &str = "fanout --streams 20 --rate 50 --seconds 1 --warmup 0";
 
 #[test]
@@ -213,6 +254,12 @@ fn honest_gateways_pass() {
     passes("soak --streams 20 --rate 50 --seconds 2 --churn 20", &["7,000 of 7,000", "streams left and came back"]);
     passes("topics --streams 20 --batch 50 --rate 5 --seconds 1", &["750 of 750"]);
     passes("topics --streams 20 --topics 5 --zipf 1.2 --batch 50 --rate 5 --seconds 1", &["3,000 of 3,000"]);
+    passes(ENDS, &["short streams 80 came, 80 ended as they should", "µs a delivery, "]);
+    passes(ATTACK, &["8 streams of 3 patterns resume from the first of 100 events", "whole after 0."]);
+    passes(
+        "rate --streams 5 --from 20 --step 20000 --seconds 1",
+        &["  20 events/s held", "| highest rate held, 5 streams | "],
+    );
     passes("connect --streams 50", &["connect: 50 streams"]);
     passes("publish --seconds 1 --batch 10", &["events/s"]);
     passes("idle --streams 20 --seconds 1", &["bytes", "heartbeats"]);
@@ -233,6 +280,24 @@ fn the_floor_sends_to_all_or_by_topic() {
     }
 }
 
+/// The floor in the place of both builds; it can be connected to, and that is all that is asked of it here.
+#[test]
+fn two_builds_are_measured_in_turn_and_judged() {
+    let folder = std::env::temp_dir().join(format!("loadtest-ab-{}", std::process::id()));
+    std::fs::create_dir(&folder).unwrap();
+    let program = folder.join("build.sh");
+    let text = format!("#!/bin/sh\nexec {} floor-server \"$@\"\n", env!("CARGO_BIN_EXE_loadtest"));
+    std::fs::write(&program, text).unwrap();
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o700)).unwrap();
+    let program = program.to_str().unwrap();
+    let (ok, out, problem) = load(&["ab", "--old", program, "--new", program, "--rounds", "1", "--only", "connect"]);
+    std::fs::remove_dir_all(&folder).unwrap();
+    let row = out.lines().find(|line| line.starts_with("| connect: CPU a connect | ")).expect(&out);
+    // On a busy machine one build differs from itself: the exit code says what the table does.
+    assert_eq!(ok, row.ends_with("| ok |"), "{row}: {problem}");
+    assert_eq!(out.lines().filter(|line| line.starts_with("connect: 10,000 streams of ")).count(), 2, "{out}");
+}
+
 #[test]
 fn departures_from_exactly_once_are_told_apart() {
     let topics = "topics --streams 3 --batch 10 --rate 5 --seconds 1";
@@ -247,6 +312,14 @@ fn departures_from_exactly_once_are_told_apart() {
             (Fault::CorruptOne, FANOUT, "1 missing, 0 doubled, 0 reordered, 1 corrupted"),
             (Fault::Close, FANOUT, "the server closed 1 of 20 streams; the first: cut off after 5 events"),
             (Fault::Lose, topics, "1 missing, 0 doubled"),
+            (Fault::EndEarly, ENDS, "the first of the others: it was ended after 0.1"),
+            (Fault::EndByClose, ENDS, "the first of the others: it was cut off"),
+            (
+                Fault::Corrupt,
+                ATTACK,
+                "to those that resumed, events were not delivered exactly once, whole and in order: 1 missing",
+            ),
+            (Fault::Lose, ENDS, "5 missing, 0 doubled"),
             (Fault::NoIds, "storm --streams 5", "got no id, and cannot resume"),
         ] {
             scope.spawn(move || fails(fault, words, expected));
@@ -274,6 +347,8 @@ fn bad_starts_are_named() {
     check(&["fanout", "--streams", "5", "--url", &format!("http://{dead}")], "connection refused");
     check(&["fanout", "--url", "http://192.0.2.1:80"], "loopback only");
     check(&["fanout", "--server", "/nowhere/sluicegate"], "there is no server at /nowhere/sluicegate");
+    check(&["ab", "--old", "/nowhere/sluicegate"], "there is no server at /nowhere/sluicegate");
+    check(&["ends", "--profile", "floor"], "floor ends no stream after a time");
     check(&["fanout", "--server", env!("CARGO_BIN_EXE_loadtest")], "the server ended at once");
     check(
         &["fanout", "--profile", "floor", "--streams", "4000000"],

@@ -23,8 +23,6 @@ use crate::{
 const RATES: [f64; 4] = [1.0, 10.0, 100.0, 200.0];
 /// And to who holds those, until it does not.
 const MORE_RATES: [f64; 3] = [400.0, 800.0, 1_600.0];
-/// A rate is held if every delivery is right and 99 % are no later than this.
-const HELD_P99_MS: f64 = 1_000.0;
 /// The rate at which one event is done long before the next.
 const ALONE: f64 = 1.0;
 /// So many streams the targets are for.
@@ -104,8 +102,9 @@ fn measure_round(args: &CompareArgs, entries: &mut [Entry], book: &mut Book) {
         };
         let load = Load { streams: args.streams, rate, seconds, size, warmup: 2, processes: 0 };
         for entry in entries.iter_mut().filter(|entry| entry.may_hold(rate)) {
-            let result = take("fanout", None, &entry.target, book, |target| fanout::measure(&load, target))
-                .map(|(figures, is_right)| AtRate { held: is_right && figures.latency.p99_ms <= HELD_P99_MS, figures });
+            let outcome = book.take("fanout", &entry.target, fanout::measure(&load, &entry.target));
+            let at = |outcome: Outcome<_>| AtRate { held: fanout::is_held(&outcome), figures: outcome.figures };
+            let result = outcome.map(at).ok_or_else(|| FAILED.to_owned());
             match entry.fanouts.iter_mut().find(|(at, _)| *at == rate) {
                 Some((_, results)) => results.push(result),
                 None => entry.fanouts.push((rate, vec![result])),

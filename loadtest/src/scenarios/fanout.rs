@@ -18,6 +18,9 @@ use crate::{
     streams::fresh_topic,
 };
 
+/// A rate is held if every delivery is right and 99 % are no later than this.
+const HELD_P99_MS: f64 = 1_000.0;
+
 /// What one run measured.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Figures {
@@ -45,6 +48,10 @@ pub(crate) fn run(args: &FanoutArgs, target: &Target, book: &mut Book) -> Result
     }
     book.take("fanout", target, measure(&args.load, target));
     Ok(())
+}
+
+pub(crate) fn is_held(outcome: &Outcome<Figures>) -> bool {
+    outcome.is_right() && outcome.figures.latency.p99_ms <= HELD_P99_MS
 }
 
 /// One run against a server of its own.

@@ -1,12 +1,16 @@
-//! What can be measured, one file each; `window` and `book` are what they share, `table` and `compare` put several
-//! of them together.
+//! What can be measured, one file each; `window` and `book` are what they share, `table`, `ab` and `compare` put
+//! several of them together.
 
+mod ab;
+mod attack;
 mod book;
 mod compare;
 mod connect;
+mod ends;
 mod fanout;
 mod idle;
 mod publish;
+mod rate;
 mod ratios;
 mod scale;
 mod slow;
@@ -37,6 +41,9 @@ pub(crate) fn run(args: Args) -> Result<bool> {
         Scenario::Storm(args) => alone("storm", &args, storm::measure),
         Scenario::Slow(args) => alone("slow", &args, slow::measure),
         Scenario::Soak(args) => alone("soak", &args, soak::measure),
+        Scenario::Ends(args) => alone("ends", &args, ends::measure),
+        Scenario::Attack(args) => alone("attack", &args, attack::measure),
+        Scenario::Rate(args) => with_book_of(Book::forgiving(), &args, rate::run),
         Scenario::Idle(args) => alone("idle", &args, idle::measure),
         Scenario::Ticks(args) => alone("ticks", &args, ticks::measure),
         Scenario::Publish(args) => alone("publish", &args, publish::measure),
@@ -49,6 +56,7 @@ pub(crate) fn run(args: Args) -> Result<bool> {
             scale::fill(scale, target, book)
         }),
         Scenario::Table(args) => with_book(&args, table::run),
+        Scenario::Ab(args) => ab::run(&args),
         Scenario::Compare(args) => compare::run(&args),
         Scenario::Render(args) => print(&html::render(&args.file, args.plot)?).map(|()| true),
         Scenario::FloorServer(args) => floor::serve(&args).map(|()| true),
@@ -61,8 +69,15 @@ fn with_book<S: clap::Args>(
     args: &Run<S>,
     scenario: impl FnOnce(&S, &Target, &mut Book) -> Result<()>,
 ) -> Result<bool> {
+    with_book_of(Book::new(), args, scenario)
+}
+
+fn with_book_of<S: clap::Args>(
+    mut book: Book,
+    args: &Run<S>,
+    scenario: impl FnOnce(&S, &Target, &mut Book) -> Result<()>,
+) -> Result<bool> {
     Book::check(&[&args.keep.json, &args.keep.html])?;
-    let mut book = Book::new();
     scenario(&args.settings, &Target::new(&args.server)?, &mut book)?;
     book.close(&args.keep)
 }

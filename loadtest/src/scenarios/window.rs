@@ -1,5 +1,7 @@
 //! The part every publishing scenario shares: publish on schedule, read, and take what the measured window used.
 
+use hdrhistogram::Histogram;
+
 use crate::{
     Result,
     checker::Span,
@@ -11,7 +13,7 @@ use crate::{
     report::{Quantiles, grouped, ms},
     server::Server,
     streams,
-    tally::{Expected, Tally},
+    tally::{Expected, Tally, histogram},
 };
 
 /// From the last stream's head to the first event, so that neither disturbs the other.
@@ -156,6 +158,18 @@ impl Window {
     pub(crate) fn memory(&self) -> Option<(u64, u64)> {
         let first = self.samples.taken.first()?.1;
         Some((first, self.samples.taken.iter().map(|(_, memory)| *memory).max()?))
+    }
+
+    /// The latency of what was due from one moment to another, in whole slices: the last one is taken in.
+    pub(crate) fn latency_between(&self, from_ns: u64, until_ns: u64) -> Histogram<u64> {
+        let begins = |index: usize| self.span.from_ns + index as u64 * self.span.slice_ns;
+        let mut latency = histogram();
+        for (index, slice) in self.tally.slices.iter().enumerate() {
+            if (from_ns..until_ns).contains(&begins(index)) {
+                latency += &slice.latency;
+            }
+        }
+        latency
     }
 
     /// The lines about deliveries, latency and CPU that all scenarios with a window print.
