@@ -5,6 +5,7 @@ use std::fmt;
 
 /// A refused input. It names the field, so that a problem document can.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Fault {
     /// The field as the publisher or subscriber wrote it: `topic`, `id`, `retry` …
     pub field: &'static str,

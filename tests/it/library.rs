@@ -1,9 +1,14 @@
 //! The gateway as a library, in this process.
 
+use std::fmt::Debug;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use sluicegate::{Builder, Event, EventId, Gateway, PublishError, Reply, Request, Schedule, StreamReply, Topic};
+use sluicegate::config::ConfigError;
+use sluicegate::{
+    Builder, Config, Event, EventId, Fault, Gateway, Pattern, PublishError, Publisher, ReloadError, Reloaded, Reply,
+    Request, Schedule, StartError, StreamReply, Topic,
+};
 
 use crate::support::{Conversation, Item, Metrics, SOON, within};
 
@@ -115,6 +120,35 @@ fn a_batch_is_published_whole_or_not_at_all() {
     assert!(matches!(error, PublishError::TooLarge { .. }), "{error:?}");
     publisher.publish("a", Event::new("end")).unwrap();
     stream.expect_data("end");
+}
+
+/// What one expects of the types of a library, checked by the compiler.
+#[test]
+fn types_can_be_sent_printed_and_compared() {
+    fn plain<T: Debug + Send + Sync + 'static>() {}
+    fn value<T: Debug + Clone + PartialEq + Send + Sync + 'static>() {}
+    fn error<T: std::error::Error + Send + Sync + 'static>() {}
+    plain::<Builder>();
+    plain::<Gateway>();
+    plain::<Publisher>();
+    plain::<Request>();
+    plain::<Reply>();
+    plain::<StreamReply>();
+    value::<Event<'static>>();
+    value::<EventId>();
+    value::<Topic>();
+    value::<Pattern>();
+    value::<Schedule>();
+    value::<Reloaded>();
+    value::<Config>();
+    error::<Fault>();
+    error::<PublishError>();
+    error::<StartError>();
+    error::<ReloadError>();
+    error::<ConfigError>();
+    assert_eq!("a/b".parse::<Topic>().unwrap().to_string(), "a/b");
+    assert_eq!("a/*".parse::<Pattern>().unwrap().as_ref(), "a/*");
+    assert_eq!("".parse::<Topic>().unwrap_err().field, "topic");
 }
 
 #[test]
