@@ -463,6 +463,12 @@ pub(crate) struct Launch {
     pub(crate) words: Vec<String>,
 }
 
+/// What a scenario takes where nothing is said.
+pub(crate) fn defaults<S: clap::Args>() -> S {
+    let command = S::augment_args(clap::Command::new("defaults"));
+    S::from_arg_matches(&command.get_matches_from(["defaults"])).expect("every argument has a default")
+}
+
 impl TicksArgs {
     pub(crate) fn every(&self) -> Duration {
         Duration::from_millis(self.every_ms.into())
@@ -520,5 +526,15 @@ mod tests {
     #[test]
     fn the_command_line_is_sound() {
         <Args as clap::CommandFactory>::command().debug_assert();
+    }
+
+    #[test]
+    fn what_is_not_said_has_a_default() {
+        let load = defaults::<Load>();
+        assert_eq!((load.streams, load.rate, load.seconds, load.size, load.warmup), (10_000, 10.0, 10, 100, 2));
+        assert_eq!((defaults::<TopicsArgs>().topics, defaults::<StormArgs>().missed), (None, 100));
+        assert_eq!((defaults::<ConnectArgs>().in_flight, defaults::<PublishArgs>().connections), (256, 2));
+        assert_eq!((defaults::<IdleArgs>().streams, defaults::<EndsArgs>().ends), (18_000, 200));
+        assert_eq!((defaults::<AttackArgs>().patterns, defaults::<ScaleArgs>().many), (127, 18_000));
     }
 }

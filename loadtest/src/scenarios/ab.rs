@@ -10,7 +10,9 @@ use super::{
 };
 use crate::{
     Result,
-    args::{AbArgs, AttackArgs, ConnectArgs, EndsArgs, IdleArgs, Load, Part, PublishArgs, StormArgs, TopicsArgs},
+    args::{
+        AbArgs, AttackArgs, ConnectArgs, EndsArgs, IdleArgs, Load, Part, PublishArgs, StormArgs, TopicsArgs, defaults,
+    },
     record::{Cell, TableRow},
     report::median,
     server::Target,
@@ -88,8 +90,8 @@ impl Row {
             let median = median(values.to_vec())?;
             let least = values.iter().copied().fold(f64::INFINITY, f64::min);
             let most = values.iter().copied().fold(0.0, f64::max);
-            let places = if median < 100.0 { 2 } else { 0 };
-            let text = format!("{median:.places$} {} ({least:.places$} to {most:.places$})", self.unit);
+            let decimals = if median < 100.0 { 2 } else { 0 };
+            let text = format!("{median:.decimals$} {} ({least:.decimals$} to {most:.decimals$})", self.unit);
             Some(Cell::of(median, text))
         };
         let (Some(old), Some(new)) = (say(&self.old), say(&self.new)) else {
@@ -107,7 +109,7 @@ impl Row {
 
 fn measure(part: Part, seconds: u32, target: &Target, book: &mut Book) -> Vec<Figure> {
     let mut fanout = |streams, rate| {
-        let load = Load { streams, rate, seconds, size: 100, warmup: 2, processes: 0 };
+        let load = Load { streams, rate, seconds, ..defaults() };
         figures(book.take("fanout", target, fanout::measure(&load, target)))
     };
     match part {
@@ -122,26 +124,17 @@ fn measure(part: Part, seconds: u32, target: &Target, book: &mut Book) -> Vec<Fi
             vec![Figure("to the last, p50", "ms", figures.and_then(|figures| figures.to_last_p50_ms))]
         }
         Part::Topics => {
-            let args = TopicsArgs {
-                streams: 10_000,
-                topics: None,
-                zipf: 0.0,
-                rate: 10.0,
-                batch: 1_000,
-                seconds,
-                size: 100,
-                with_floor: false,
-            };
+            let args = TopicsArgs { seconds, ..defaults() };
             let figures = figures(book.take("topics", target, topics::measure(&args, target)));
             vec![Figure("CPU a delivery", "µs", figures.and_then(|figures| figures.cpu_us))]
         }
         Part::Connect => {
-            let args = ConnectArgs { streams: 10_000, in_flight: 256 };
+            let args: ConnectArgs = defaults();
             let figures = figures(book.take("connect", target, connect::measure(&args, target)));
             vec![Figure("CPU a connect", "µs", figures.map(|figures| figures.cpu_us))]
         }
         Part::Storm => {
-            let args = StormArgs { streams: 10_000, missed: 100, size: 100, in_flight: 1_024 };
+            let args: StormArgs = defaults();
             let figures = figures(book.take("storm", target, storm::measure(&args, target)));
             vec![
                 Figure("CPU", "s", figures.as_ref().and_then(|figures| figures.cpu_s)),
@@ -149,31 +142,23 @@ fn measure(part: Part, seconds: u32, target: &Target, book: &mut Book) -> Vec<Fi
             ]
         }
         Part::Publish => {
-            let args = PublishArgs { connections: 2, batch: 1_000, seconds: seconds.min(5), size: 100 };
+            let args = PublishArgs { seconds: seconds.min(5), ..defaults() };
             let figures = figures(book.take("publish", target, publish::measure(&args, target)));
             vec![Figure("events", "events/s", figures.map(|figures| figures.events_per_second))]
         }
         Part::Ends => {
-            let args = EndsArgs { streams: 10_000, rate: 100.0, ends: 200, seconds: seconds.max(4), size: 100 };
+            let args = EndsArgs { seconds: seconds.max(4), ..defaults() };
             let figures = figures(book.take("ends", target, ends::measure(&args, target)));
             vec![Figure("CPU a delivery beside them", "µs", figures.and_then(|figures| figures.with_cpu_us))]
         }
         Part::Attack => {
-            let args = AttackArgs {
-                streams: 1_000,
-                rate: 50.0,
-                attackers: 1_000,
-                patterns: 127,
-                kept: 95_000,
-                seconds,
-                size: 100,
-            };
+            let args = AttackArgs { seconds, ..defaults() };
             let figures = figures(book.take("attack", target, attack::measure(&args, target)));
             vec![Figure("latency p99 of live streams", "ms", figures.map(|figures| figures.latency.p99_ms))]
         }
         Part::Idle => {
             // Two heartbeats of each stream.
-            let args = IdleArgs { streams: 18_000, seconds: 30 };
+            let args = IdleArgs { seconds: 30, ..defaults() };
             let figures = figures(book.take("idle", target, idle::measure(&args, target)));
             let of = |figure: fn(&idle::Figures) -> f64| figures.as_ref().map(figure);
             vec![

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     Result,
-    args::{CompareArgs, ConnectArgs, IdleArgs, Load, SlowArgs, StormArgs},
+    args::{CompareArgs, ConnectArgs, IdleArgs, Load, SlowArgs, StormArgs, defaults},
     html,
     profile::COMPARED,
     record::{Cell, TableRow},
@@ -100,7 +100,7 @@ fn measure_round(args: &CompareArgs, entries: &mut [Entry], book: &mut Book) {
             (false, true) => 10,
             (false, false) => 30,
         };
-        let load = Load { streams: args.streams, rate, seconds, size, warmup: 2, processes: 0 };
+        let load = Load { streams: args.streams, rate, seconds, size, ..defaults() };
         for entry in entries.iter_mut().filter(|entry| entry.may_hold(rate)) {
             let outcome = book.take("fanout", &entry.target, fanout::measure(&load, &entry.target));
             let at = |outcome: Outcome<_>| AtRate { held: fanout::is_held(&outcome), figures: outcome.figures };
@@ -118,17 +118,17 @@ fn measure_round(args: &CompareArgs, entries: &mut [Entry], book: &mut Book) {
     }
     for entry in entries.iter_mut() {
         let (streams, rate, seconds, size) = BACKLOG;
-        let args = SlowArgs { load: Load { streams, rate, seconds, size, warmup: 0, processes: 0 }, stalled: 1.0 };
+        let args = SlowArgs { load: Load { streams, rate, seconds, size, warmup: 0, ..defaults() }, stalled: 1.0 };
         let result = take("slow", Some("slow"), &entry.target, book, |target| slow::measure(&args, target));
         entry.slow.push(result.map(|(figures, _)| figures));
     }
     for entry in entries.iter_mut() {
-        let args = ConnectArgs { streams: args.streams, in_flight: 256 };
+        let args = ConnectArgs { streams: args.streams, ..defaults() };
         let result = take("connect", None, &entry.target, book, |target| connect::measure(&args, target));
         entry.connect.push(right(result));
     }
     for entry in entries.iter_mut() {
-        let args = StormArgs { streams: args.streams, missed: 100, size, in_flight: 1_024 };
+        let args = StormArgs { streams: args.streams, size, ..defaults() };
         let result = take("storm", Some("replay"), &entry.target, book, |target| storm::measure(&args, target));
         entry.storm.push(right(result));
     }

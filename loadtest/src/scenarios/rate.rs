@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     Result,
-    args::{Load, RateArgs},
+    args::{Load, RateArgs, defaults},
     record::{Cell, TableRow},
     report::grouped,
     server::Target,
@@ -16,14 +16,8 @@ use crate::{
 pub(crate) fn run(args: &RateArgs, target: &Target, book: &mut Book) -> Result<()> {
     let mut held = None;
     let highest = search(args.from, args.step, |rate| {
-        let load = Load {
-            streams: args.streams,
-            rate: rate.into(),
-            seconds: args.seconds,
-            size: args.size,
-            warmup: 2,
-            processes: 0,
-        };
+        let load =
+            Load { streams: args.streams, rate: rate.into(), seconds: args.seconds, size: args.size, ..defaults() };
         let outcome = book.take("fanout", target, fanout::measure(&load, target));
         let figures = outcome.filter(fanout::is_held).map(|outcome: Outcome<Figures>| outcome.figures);
         let is_held = figures.is_some();

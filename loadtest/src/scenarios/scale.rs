@@ -3,7 +3,7 @@
 use super::{book::Book, fanout};
 use crate::{
     Result,
-    args::{Load, ScaleArgs},
+    args::{Load, ScaleArgs, defaults},
     record::{Cell, TableRow},
     report::grouped,
     server::Target,
@@ -12,7 +12,7 @@ use crate::{
 pub(crate) fn fill(args: &ScaleArgs, target: &Target, book: &mut Book) -> Result<()> {
     let floor = Target::built_in("floor")?;
     let mut cpu = |target: &Target, streams| {
-        let load = Load { streams, rate: args.rate, seconds: args.seconds, size: 100, warmup: 2, processes: 0 };
+        let load = Load { streams, rate: args.rate, seconds: args.seconds, ..defaults() };
         book.take("fanout", target, fanout::measure(&load, target)).and_then(|outcome| outcome.figures.cpu_us)
     };
     let floor_few = cpu(&floor, args.few);

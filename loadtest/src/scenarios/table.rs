@@ -6,7 +6,9 @@ use super::{
 };
 use crate::{
     Result,
-    args::{ConnectArgs, IdleArgs, Load, PublishArgs, RatiosArgs, ScaleArgs, StormArgs, TableArgs, TopicsArgs},
+    args::{
+        ConnectArgs, IdleArgs, Load, PublishArgs, RatiosArgs, ScaleArgs, StormArgs, TableArgs, TopicsArgs, defaults,
+    },
     record::{Cell, TableRow},
     report::{grouped, median},
     server::Target,
@@ -16,26 +18,16 @@ pub(crate) fn run(args: &TableArgs, target: &Target, book: &mut Book) -> Result<
     let (seconds, idle_seconds, rounds) = if args.quick { (4, 20, 1) } else { (10, 60, 2) };
     book.set_columns(target);
 
-    let load = Load { streams: 10_000, rate: 10.0, seconds, size: 100, warmup: 2, processes: 0 };
-    let rates = vec![10.0, 100.0, 200.0];
-    ratios::fill(&RatiosArgs { load: load.clone(), rates, rounds }, target, book)?;
+    let load = Load { seconds, ..defaults() };
+    let rates = RatiosArgs { load: load.clone(), rounds, ..defaults() };
+    ratios::fill(&rates, target, book)?;
     ratios::fill_time_to_last(&Load { rate: 5.0, ..load }, rounds, target, book)?;
-    scale::fill(&ScaleArgs { few: 1_000, many: 18_000, rate: 10.0, seconds }, target, book)?;
-    let topics = TopicsArgs {
-        streams: 10_000,
-        topics: None,
-        zipf: 0.0,
-        rate: 10.0,
-        batch: 1_000,
-        seconds,
-        size: 100,
-        with_floor: true,
-    };
-    fill_topics(&topics, rounds, target, book)?;
-    fill_connect(&ConnectArgs { streams: 10_000, in_flight: 256 }, target, book);
-    fill_storm(&StormArgs { streams: 10_000, missed: 100, size: 100, in_flight: 1_024 }, target, book);
-    fill_publish(&PublishArgs { connections: 2, batch: 1_000, seconds: 5, size: 100 }, target, book);
-    fill_idle(&IdleArgs { streams: 18_000, seconds: idle_seconds }, target, book);
+    scale::fill(&ScaleArgs { seconds, ..defaults() }, target, book)?;
+    fill_topics(&TopicsArgs { seconds, ..defaults() }, rounds, target, book)?;
+    fill_connect(&defaults(), target, book);
+    fill_storm(&defaults(), target, book);
+    fill_publish(&defaults(), target, book);
+    fill_idle(&IdleArgs { seconds: idle_seconds, ..defaults() }, target, book);
     Ok(())
 }
 
@@ -125,12 +117,12 @@ fn fill_idle(args: &IdleArgs, target: &Target, book: &mut Book) {
     let figures = outcome.figures;
     // Each stream gets one in every 15 s, but for those that the first and the last moments cut off.
     let expected = u64::from(args.streams) * u64::from((args.seconds / 15).saturating_sub(1));
-    let beats = figures.heartbeats >= expected;
+    let all_came = figures.heartbeats >= expected;
     let cpu = format!("{:.2} %, {} heartbeats in {} s", figures.cpu_percent, grouped(figures.heartbeats), args.seconds);
     let results = [
         (format!("{:.0} bytes", figures.bytes_per_stream), figures.bytes_per_stream <= 1_024.0),
         (format!("{:.0} %", figures.given_back_percent), figures.given_back_percent >= 80.0),
-        (cpu, beats && figures.cpu_percent <= 1.5),
+        (cpu, all_came && figures.cpu_percent <= 1.5),
     ];
     for ((measure, must), (said, ok)) in names.iter().zip(results) {
         book.add(alone(measure, must, said, ok));

@@ -26,7 +26,7 @@ pub(crate) struct Figures {
     /// From the time an event says it was published at, in whole milliseconds, until a stream had it.
     #[serde(flatten)]
     pub(crate) latency: Quantiles,
-    /// How far the events' times are from where an even beat would have them.
+    /// How far the events' times are from where an even pace would have them.
     pub(crate) uneven_p50_ms: f64,
     pub(crate) uneven_max_ms: f64,
     pub(crate) ticks: u64,
@@ -84,7 +84,7 @@ pub(crate) fn measure(args: &TicksArgs, target: &Target) -> Result<Outcome<Figur
     };
     let said = format!(
         "ticks: {} streams of {}, half with an event every {} ms, half with a heartbeat\n\
-         \x20 ticks         {} that all had; off an even beat p50 {:.1} ms, max {:.1} ms\n\
+         \x20 ticks         {} that all had; off an even pace p50 {:.1} ms, max {:.1} ms\n\
          \x20 latency       {}\n\
          \x20 heartbeats    {} received\n\
          \x20 server CPU    {:.2} % of a core\n",
@@ -99,18 +99,18 @@ pub(crate) fn measure(args: &TicksArgs, target: &Target) -> Result<Outcome<Figur
         figures.cpu_percent
     );
     // The first and the last moments may cut one off.
-    let beats = u64::from(args.seconds) * 1_000 / u64::from(args.every_ms);
-    let least = |beats: u64| beats.saturating_sub(2).max(1);
-    let few_ticks = (ticks < least(beats))
-        .then(|| format!("{ticks} events reached all streams in {} s, of {beats} that were due", args.seconds));
-    let due = least(beats) * u64::from(args.streams / 2);
-    let few_beats = (heartbeats < due).then(|| format!("{heartbeats} heartbeats came, of {due} that were due"));
+    let periods = u64::from(args.seconds) * 1_000 / u64::from(args.every_ms);
+    let least = |periods: u64| periods.saturating_sub(2).max(1);
+    let few_ticks = (ticks < least(periods))
+        .then(|| format!("{ticks} events reached all streams in {} s, of {periods} that were due", args.seconds));
+    let due = least(periods) * u64::from(args.streams / 2);
+    let few_heartbeats = (heartbeats < due).then(|| format!("{heartbeats} heartbeats came, of {due} that were due"));
     let wrong = tally.faults.complaint();
-    let problems = [few_ticks, few_beats, wrong].into_iter().flatten().map(Err);
+    let problems = [few_ticks, few_heartbeats, wrong].into_iter().flatten().map(Err);
     Ok(Outcome::new(args, figures, said).checked([fleet.all_still_open()].into_iter().chain(problems)))
 }
 
-/// How far events are from an even beat: from the earliest line that the beat could be on.
+/// How far events are from an even pace: from the earliest line that they could be on.
 fn unevenness(ticks: &[&Spread], every_ns: u64) -> hdrhistogram::Histogram<u64> {
     let mut uneven = histogram();
     let late = |(index, tick): (usize, &&Spread)| tick.due_ns as i64 - (index as u64 * every_ns) as i64;
@@ -126,7 +126,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_beat_that_is_late_once_is_uneven_once() {
+    fn an_event_that_is_late_once_is_uneven_once() {
         let tick = |due_ms: u64| Spread { due_ns: due_ms * 1_000_000, seen: 1, last_ns: 0 };
         let ticks = [tick(5_000), tick(6_000), tick(7_300), tick(8_000)];
         let uneven = unevenness(&ticks.iter().collect::<Vec<_>>(), 1_000_000_000);

@@ -131,8 +131,8 @@ fn draw(topics: u32, zipf: f64, count: usize) -> Vec<Event> {
             state ^= state << 13;
             state ^= state >> 7;
             state ^= state << 17;
-            let place = (state >> 11) as f64 / (1_u64 << 53) as f64 * sum;
-            let key = bounds.partition_point(|bound| *bound <= place).min(bounds.len() - 1);
+            let drawn = (state >> 11) as f64 / (1_u64 << 53) as f64 * sum;
+            let key = bounds.partition_point(|bound| *bound <= drawn).min(bounds.len() - 1);
             let number = numbers[key];
             numbers[key] += 1;
             Event { number, due_ns: 0, key: key as u32 }
