@@ -42,7 +42,7 @@ pub async fn answer(state: &State, context: &Context, parts: Parts, body: &mut R
     };
     let mut response = match answered {
         Ok(Answer::HandOff(subscribe)) => {
-            return Answer::HandOff(Subscribe { head_fields: reader.head_fields(), ..subscribe });
+            return Answer::HandOff(Subscribe { head_fields: reader.head_fields(subscribe.head_fields), ..subscribe });
         }
         Ok(Answer::Respond(response)) => response,
         Err(problem) => refused(problem),

@@ -71,8 +71,19 @@ impl Reader {
         response.append(header::VARY, HeaderValue::from_static("origin"));
     }
 
-    /// What a stream's head has in the place of [`ANY`]; `None` for just that.
-    pub fn head_fields(&self) -> Option<Arc<str>> {
+    /// What a stream's head has in the place of [`ANY`], with these fields of its own; `None` for just that.
+    /// Own ones that say who may read it have the say.
+    pub fn head_fields(&self, own: Option<Arc<str>>) -> Option<Arc<str>> {
+        let Some(own) = own else { return self.fields() };
+        let name = header::ACCESS_CONTROL_ALLOW_ORIGIN;
+        if own.lines().any(|line| line.split(':').next() == Some(name.as_str())) {
+            return Some(own);
+        }
+        let fields = self.fields();
+        Some(format!("{}{own}", fields.as_deref().unwrap_or(ANY)).into())
+    }
+
+    fn fields(&self) -> Option<Arc<str>> {
         match self {
             Reader::Any => None,
             Reader::None => Some("vary: origin\r\n".into()),

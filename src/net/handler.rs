@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Response, header};
+use http::{HeaderMap, HeaderValue, Method, Response, header};
 use http_body_util::Full;
 
 use crate::hub::close::CloseReason;
@@ -88,10 +88,15 @@ impl Handler {
         match self.ask(request.clone()).await?.0 {
             Answering::Routes => Ok(Handled::Routes),
             Answering::Response(response) => Ok(Handled::Respond(respond(response))),
-            Answering::Stream(reply) => {
-                let subscribe = subscribe(request, reply, numbers)?;
-                Ok(if head { Handled::Respond(negotiation::head_response()) } else { Handled::Stream(subscribe) })
+            Answering::Stream(reply) if head => {
+                let headers = reply.headers.clone();
+                subscribe(request, reply, numbers)?;
+                let mut response = negotiation::head_response();
+                // It has one value for a name, of which those given here take the place.
+                response.headers_mut().extend(headers);
+                Ok(Handled::Respond(response))
             }
+            Answering::Stream(reply) => Ok(Handled::Stream(subscribe(request, reply, numbers)?)),
         }
     }
 
@@ -122,7 +127,7 @@ fn respond(mut response: Response<Bytes>) -> Response<Full<Bytes>> {
 
 /// The stream that a handler answers with.
 fn subscribe(request: &Request, reply: StreamReply, numbers: &impl Numbers) -> Result<Subscribe, Problem> {
-    let StreamReply { topics, patterns, resume, max_events, lasts, every } = reply;
+    let StreamReply { topics, patterns, resume, max_events, lasts, every, headers } = reply;
     let nothing = topics.is_empty() && patterns.is_empty();
     let subscription = if nothing { Ok(Subscription::nothing()) } else { Subscription::new(topics, patterns, numbers) };
     let timed = match every {
@@ -139,13 +144,26 @@ fn subscribe(request: &Request, reply: StreamReply, numbers: &impl Numbers) -> R
     };
     Ok(Subscribe {
         framing: negotiation::framing(request.parts()),
-        head_fields: None,
+        head_fields: head_fields(&headers).map_err(impossible)?,
         resume,
         subscription: Arc::new(subscription.map_err(impossible)?),
         max_events,
         lasts: lasts.map(|time| (time, CloseReason::MaxSeconds)),
         timed,
     })
+}
+
+/// Fields of a stream's head, each a whole line.
+fn head_fields(headers: &HeaderMap) -> Result<Option<Arc<str>>, Fault> {
+    let mut lines = String::new();
+    for (name, value) in headers {
+        if negotiation::is_of_streams(name) {
+            return Err(Fault::new("header", format!("{name} is the gateway's own")));
+        }
+        let value = value.to_str().map_err(|_| Fault::new("header", format!("{name} is not ASCII")))?;
+        lines.push_str(&format!("{name}: {value}\r\n"));
+    }
+    Ok((!lines.is_empty()).then(|| lines.into()))
 }
 
 /// The client did nothing wrong: the handler did, and its author reads the log.

@@ -185,6 +185,20 @@ pub fn stream_head(framing: Framing, date: &str) -> Vec<u8> {
     .into_bytes()
 }
 
+/// Whether this field of a stream's head is what makes it a stream.
+pub fn is_of_streams(name: &HeaderName) -> bool {
+    [
+        header::CONTENT_TYPE,
+        header::CONTENT_LENGTH,
+        header::TRANSFER_ENCODING,
+        header::CONNECTION,
+        header::CACHE_CONTROL,
+        header::DATE,
+        X_ACCEL_BUFFERING,
+    ]
+    .contains(name)
+}
+
 /// The answer to HEAD: what the stream's head would say about its content.
 pub fn head_response() -> Response<Full<Bytes>> {
     let mut response = Response::default();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{self, HeaderMap, HeaderValue};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::{Method, Response, StatusCode, Uri, Version};
 
@@ -185,6 +185,7 @@ pub struct StreamReply {
     pub(super) max_events: Option<NonZeroU32>,
     pub(super) lasts: Option<Duration>,
     pub(super) every: Option<(Duration, Event<'static>)>,
+    pub(super) headers: HeaderMap,
 }
 
 impl StreamReply {
@@ -227,6 +228,14 @@ impl StreamReply {
     /// longer kept, the stream begins with a `gap`.
     pub fn after(mut self, id: &str) -> StreamReply {
         self.resume = Some(Resume::after(id.as_bytes()));
+        self
+    }
+
+    /// Adds a field to the response's head: a cookie, or who may read it, in place of every web page.
+    /// What frames the stream is the gateway's: `content-type`, `content-length`, `transfer-encoding`,
+    /// `connection`, `cache-control`, `x-accel-buffering` and `date` can't be set.
+    pub fn header(mut self, name: HeaderName, value: HeaderValue) -> StreamReply {
+        self.headers.append(name, value);
         self
     }
 

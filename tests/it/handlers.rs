@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
+use sluicegate::http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CONNECTION, HeaderValue, SET_COOKIE};
 use sluicegate::http::{self, Method, StatusCode};
 use sluicegate::{Builder, Event, Gateway, Pattern, Reply, Request, StreamReply, Topic};
 
@@ -212,6 +213,51 @@ fn a_stream_resumes_where_the_request_or_the_handler_says() {
     assert_eq!(unknown.event().event, "gap");
     // What the client says wrongly is its own fault, also here.
     assert_eq!(answer(address, "GET /?last_event_id=%zz").0, 400);
+}
+
+/// The lines of a head that have this name, in any order.
+fn values(head: &Head, name: &str) -> Vec<String> {
+    let prefix = format!("{name}: ");
+    head.text.lines().filter_map(|line| line.strip_prefix(&prefix)).map(str::to_owned).collect()
+}
+
+#[test]
+fn a_streams_head_takes_fields() {
+    let fields = async |request: Request| {
+        let stream = StreamReply::new().header(SET_COOKIE, HeaderValue::from_static("a=b"));
+        let origin = HeaderValue::from_static("https://page.test");
+        match request.uri().path() {
+            "/own" => stream.header(ACCESS_CONTROL_ALLOW_ORIGIN, origin),
+            "/wrong" => stream.header(CONNECTION, HeaderValue::from_static("keep-alive")),
+            _ => stream.header(SET_COOKIE, HeaderValue::from_static("c=d")),
+        }
+    };
+    let start = |settings: &str| {
+        let mut config = sluicegate::Config::parse(settings, "fields.toml".as_ref()).unwrap();
+        config.listen = toml::Value::try_from(["127.0.0.1:0"]).unwrap().try_into().unwrap();
+        config.control = ANY_PORT.into();
+        Builder::from_config(config).on_request(fields).start().unwrap()
+    };
+    let known = start("[cors]\norigins = [\"https://known.test\"]");
+    let any = start("");
+    for method in ["GET", "HEAD"] {
+        for (gateway, path, origin, cookies) in [
+            (&any, "/", "*", &["a=b", "c=d"][..]),
+            (&any, "/own", "https://page.test", &["a=b"]),
+            (&known, "/", "https://known.test", &["a=b", "c=d"]),
+            (&known, "/own", "https://page.test", &["a=b"]),
+        ] {
+            let request = format!("{method} {path}");
+            let (_client, head) = ask(gateway.addresses()[0], &request, "origin: https://known.test\r\n");
+            assert_eq!((head.status, head.field("content-type")), (200, Some("text/event-stream")));
+            assert_eq!(values(&head, "access-control-allow-origin"), [origin], "{request}: {}", head.text);
+            assert_eq!(values(&head, "set-cookie"), cookies, "{request}: {}", head.text);
+            assert_eq!(values(&head, "content-type").len(), 1);
+        }
+        assert_eq!(answer(any.addresses()[0], &format!("{method} /wrong")).0, 500);
+    }
+    let mut stream = open(any.addresses()[0], "/", "");
+    assert_eq!(stream.item(), Some(Item::Comment(String::new())));
 }
 
 #[test]
