@@ -16,7 +16,7 @@ const DRAIN_POLL: Duration = Duration::from_millis(10);
 
 impl Gateway {
     /// Ends the gateway kindly: readiness fails; after `drain.delay` the listeners close; then the
-    /// streams are ended over `drain.window`, each with what was published so far and a jittered
+    /// streams are ended within `drain.deadline`, each with what was published so far and a jittered
     /// `retry:`. Blocks until that is done.
     pub fn drain(self) {
         self.drain_unless(&CancellationToken::new());
@@ -31,13 +31,13 @@ impl Gateway {
         self.wait_while(cut, delayed_ms, || true);
         self.state.close();
         self.public.accepting.cancel();
-        let (window, retry) = (drain.window.get(), drain.retry.get());
+        let (window, retry) = (drain.window(), drain.retry.get());
         self.tell_shards(|| Command::Drain { window, retry });
-        let gives_up_ms = self.state.clock.now_ms() + (window + drain.grace.get()).as_millis() as u64;
+        let gives_up_ms = self.state.clock.now_ms() + drain.deadline.get().as_millis() as u64;
         self.wait_while(cut, gives_up_ms, || self.state.bus.streams() > 0);
         let streams = self.state.bus.streams();
         if streams > 0 && !cut.is_cancelled() {
-            tracing::warn!(streams, "cut off: they were still behind when drain.grace was over");
+            tracing::warn!(streams, "cut off: they were still behind when drain.deadline was over");
         }
         self.stop();
     }

@@ -12,7 +12,7 @@ use crate::hub::event::Event;
 use crate::hub::frame::Draft;
 use crate::hub::id::EventId;
 use crate::hub::topic::{Numbers, Topic, Topics};
-use crate::ops::limits::PUBLISHERS_MAX;
+use crate::ops::limits::{BATCH_EVENTS_MAX, PUBLISHERS_MAX};
 use crate::ops::metrics::Source;
 
 use super::connection::RequestBody;
@@ -47,7 +47,7 @@ pub async fn publish(
         }
         None => {
             let content_type = parts.headers.get(header::CONTENT_TYPE);
-            let events = publish::batch(content_type, &body, limits.batch_events.as_usize(), &state.topics)?;
+            let events = publish::batch(content_type, &body, BATCH_EVENTS_MAX, &state.topics)?;
             reply.push_str("{\"ids\":[");
             accept(state, &events, &mut reply)?;
             reply.push_str("]}\n");

@@ -42,6 +42,9 @@ pub const HEALTH_CONNECTIONS_MAX: u64 = 32;
 /// The most connections that are no streams, in the configuration.
 pub const CONNECTIONS_MAX: u64 = 1_000_000;
 
+/// The most events in one batch: the log is locked for that long.
+pub const BATCH_EVENTS_MAX: usize = 16_384;
+
 /// Log lines that wait to be written; further ones are dropped and counted.
 pub const LOG_LINES_MAX: usize = 4096;
 /// The size of a log line, in bytes, rounded up.

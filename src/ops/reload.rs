@@ -48,7 +48,6 @@ impl Config {
             limits: Limits {
                 body_bytes: new.limits.body_bytes,
                 body_deadline: new.limits.body_deadline,
-                batch_events: new.limits.batch_events,
                 ..self.limits.clone()
             },
             stream: Stream { notsent_lowat: self.stream.notsent_lowat, ..new.stream.clone() },
@@ -88,7 +87,6 @@ mod tests {
         idle = "76s"
         body_bytes = "2MiB"
         body_deadline = "31s"
-        batch_events = 9999
         [history]
         events = 100001
         bytes = "65MiB"
@@ -106,8 +104,7 @@ mod tests {
         origins = ["https://example.com"]
         [drain]
         delay = "1s"
-        window = "6s"
-        grace = "6s"
+        deadline = "11s"
         retry = "4s"
         [log]
         format = "json"

@@ -104,7 +104,7 @@ fn the_slowest_streams() {
 
 #[test]
 fn the_busiest_topics() {
-    let server = Server::start(&format!("{CONFIG}[history]\nevents = 50\n[limits]\nbatch_events = 50\n"));
+    let server = Server::start(&format!("{CONFIG}[history]\nevents = 50\n"));
     let _stream = server.subscribe("/events/busy");
     let mut publisher = server.publisher();
     // More than is kept, so that the rate is over what is left.

@@ -15,7 +15,6 @@ head_deadline = \"400ms\"
 idle = \"400ms\"
 body_bytes = \"1KiB\"
 body_deadline = \"400ms\"
-batch_events = 3
 ";
 
 const JSON: &str = "content-type: application/json";
@@ -338,7 +337,6 @@ fn batches() {
     for count in [2, 3] {
         gate.accepted("/events", &[LINES], format!("{good}\n").repeat(count), &["x"].repeat(count));
     }
-    gate.post("/events", &[LINES], format!("{good}\n").repeat(4), 413, "body");
     for fields in [&[][..], &["content-type: text/plain"], &["content-type: application/jsonx"], &["content-type:"]] {
         let response = gate.post("/events", fields, good, 415, "content-type");
         assert_eq!(response.head.field("accept-post"), Some("application/json, application/x-ndjson"));
@@ -551,4 +549,17 @@ fn what_an_operator_may_not_ask() {
     for path in ["/admin", "/admin/", "/admin/streams/", "/admin/secrets"] {
         gate.check(Control, ask("GET", path, "host: h\r\n"), 404, "path");
     }
+}
+
+#[test]
+fn a_batch_has_a_most_of_events() {
+    let server = Server::start("schedule = []");
+    let mut publisher = server.publisher();
+    let most = "{\"topic\":\"a\",\"data\":\"x\"}\n".repeat(16_384);
+    let response = publisher.post("/events", &[LINES], format!("{most}{{\"topic\":\"a\",\"data\":\"x\"}}\n"));
+    let problem = response.json();
+    assert_eq!((response.status(), &problem["field"], &problem["line"]), (413, &"body".into(), &16_385.into()));
+    assert_eq!(server.metrics().get("sluicegate_publish_rejected_total{reason=\"batch_too_large\"}"), 1.0);
+    assert_eq!(server.metrics().get("sluicegate_events_published_total{source=\"http\"}"), 0.0);
+    assert_eq!(server.publisher().batch(&most).len(), 16_384);
 }

@@ -37,7 +37,7 @@ fn publish_until_refused(control: SocketAddr) -> u32 {
 fn sigterm_under_load_loses_nothing_and_sends_all_home_kindly() {
     const READERS: usize = 200;
     let _machine = machine();
-    let mut server = Server::start("schedule = []\n[drain]\ndelay = \"1s\"\nwindow = \"1500ms\"\nretry = \"4s\"");
+    let mut server = Server::start("schedule = []\n[drain]\ndelay = \"1s\"\ndeadline = \"2s\"\nretry = \"4s\"");
     let (public, control) = (server.public(), server.control());
     let (accepted, ends) = block_on(async {
         let mut readers = Vec::new();
@@ -100,7 +100,7 @@ fn sigterm_under_load_loses_nothing_and_sends_all_home_kindly() {
     times.sort_unstable();
     eprintln!("{accepted} events; ends from {} to {} ms after the signal", times[0], times[READERS - 1]);
     assert!(times[0] >= 950, "none ends within the delay: {times:?}");
-    // The window is from 1,000 to 2,500 ms.
+    // They are ended from 1,000 to 2,500 ms: three quarters of the deadline after the delay.
     assert!(times[READERS / 4] < 1_900 && times[READERS * 3 / 4] > 1_600, "ends are spread: {times:?}");
     assert!(times[READERS - 1] < 4_500, "{times:?}");
     let mut retries: Vec<_> = ends.iter().map(|(_, _, ms)| ms).collect();
@@ -112,7 +112,7 @@ fn sigterm_under_load_loses_nothing_and_sends_all_home_kindly() {
 #[test]
 fn a_second_signal_ends_at_once() {
     for (first, second) in [(Signal::TERM, Signal::TERM), (Signal::TERM, Signal::INT), (Signal::INT, Signal::TERM)] {
-        let mut server = Server::start("schedule = []\n[drain]\ndelay = \"1h\"\nwindow = \"1h\"");
+        let mut server = Server::start("schedule = []\n[drain]\ndelay = \"1h\"\ndeadline = \"1h\"");
         let mut stream = server.subscribe("/events/t");
         server.signal(first);
         let told = Instant::now();
@@ -129,7 +129,7 @@ fn a_second_signal_ends_at_once() {
 #[test]
 fn without_streams_the_end_is_quick() {
     for signal in [Signal::TERM, Signal::INT] {
-        let mut server = Server::start("schedule = []\n[drain]\nwindow = \"20s\"");
+        let mut server = Server::start("schedule = []\n[drain]\ndeadline = \"20s\"");
         server.signal(signal);
         assert_eq!(server.wait(Duration::from_secs(2)).code(), Some(0));
     }
@@ -138,7 +138,7 @@ fn without_streams_the_end_is_quick() {
 /// Connections that are no streams do not hold up the end: idle ones, half a head, half a body.
 #[test]
 fn connections_in_the_middle_of_something_do_not_hold_up_the_end() {
-    let mut server = Server::start("schedule = []\n[drain]\nwindow = \"200ms\"");
+    let mut server = Server::start("schedule = []\n[drain]\ndeadline = \"5s\"");
     let idle = [server.connect(), server.connect_control()];
     let mut half_a_head = server.connect();
     half_a_head.send("GET /events/t HTTP/1.1\r\nhost:");
@@ -152,10 +152,10 @@ fn connections_in_the_middle_of_something_do_not_hold_up_the_end() {
     drop((idle, half_a_head, half_a_body));
 }
 
-/// A reader that is behind and does read gets what it is owed, though the window is over.
+/// A reader that is behind and does read gets what it is owed, though its turn to end has come.
 #[test]
 fn who_is_behind_gets_what_was_published_before_the_end() {
-    let mut server = Server::start("schedule = []\n[drain]\nwindow = \"100ms\"");
+    let mut server = Server::start("schedule = []\n[drain]\ndeadline = \"5s\"");
     let mut publisher = server.publisher();
     block_on(async {
         let mut stream = Ask::target("/events/t").receive_buffer(4096).open(server.public()).await;
@@ -178,7 +178,7 @@ fn who_is_behind_gets_what_was_published_before_the_end() {
 /// a whole stream with a proper end, or no connection.
 #[test]
 fn who_connects_as_it_closes_gets_a_whole_answer_or_none() {
-    let mut server = Server::start("schedule = []\n[drain]\ndelay = \"100ms\"\nwindow = \"300ms\"");
+    let mut server = Server::start("schedule = []\n[drain]\ndelay = \"100ms\"\ndeadline = \"4s\"");
     let public = server.public();
     let stop = Arc::new(AtomicBool::new(false));
     let clients: Vec<_> = (0..4)

@@ -181,7 +181,7 @@ fn a_socket_that_is_bound_may_be_passed_in() {
 
 #[test]
 fn a_gateway_serves_until_a_future_is_ready() {
-    let mut config = sluicegate::Config::parse("[drain]\nwindow = \"100ms\"\n", "drain.toml".as_ref()).unwrap();
+    let mut config = sluicegate::Config::parse("[drain]\ndeadline = \"5s\"\n", "drain.toml".as_ref()).unwrap();
     config.listen = toml::Value::try_from(["127.0.0.1:0"]).unwrap().try_into().unwrap();
     config.control = ANY_PORT.into();
     let gateway = Builder::from_config(config).start().unwrap();
@@ -293,7 +293,7 @@ fn a_handler_may_leave_requests_to_the_gateway() {
 
 #[test]
 fn a_drain_ends_streams_kindly() {
-    let mut config = sluicegate::Config::parse("[drain]\nwindow = \"100ms\"\n", "drain.toml".as_ref()).unwrap();
+    let mut config = sluicegate::Config::parse("[drain]\ndeadline = \"5s\"\n", "drain.toml".as_ref()).unwrap();
     config.listen = toml::Value::try_from(["127.0.0.1:0"]).unwrap().try_into().unwrap();
     config.control = ANY_PORT.into();
     let gateway = Builder::from_config(config).start().unwrap();

@@ -65,7 +65,7 @@ fn runs() {
     if !is_child("runs") {
         return;
     }
-    let mut config = Config::parse("[drain]\ndelay = \"1h\"\nwindow = \"1h\"\n", "drain.toml".as_ref()).unwrap();
+    let mut config = Config::parse("[drain]\ndelay = \"1h\"\ndeadline = \"1h\"\n", "drain.toml".as_ref()).unwrap();
     config.listen = toml::Value::try_from(["127.0.0.1:0"]).unwrap().try_into().unwrap();
     config.control = ANY_PORT.into();
     let gateway = Builder::from_config(config).start().unwrap();

@@ -66,12 +66,12 @@ fn what_is_invalid_changes_nothing_and_is_told_in_one_line() {
 
 #[test]
 fn what_needs_a_restart_is_named_and_the_rest_applied() {
-    let server = Server::start("schedule = []\n[limits]\nbody_bytes = 10\nbatch_events = 1\n");
+    let server = Server::start("schedule = []\n[limits]\nbody_bytes = 10\n");
     let mut publisher = server.publisher();
     let line = server.reload(
-        "schedule = []\nshards = 7\ncontrol = \"127.0.0.1:1\"\n[limits]\nbody_bytes = 200\nbatch_events = 2\nhead_bytes = \"9KiB\"\n",
+        "schedule = []\nshards = 7\ncontrol = \"127.0.0.1:1\"\n[limits]\nbody_bytes = 60\nhead_bytes = \"9KiB\"\n",
     );
-    assert_eq!(applied(&line), "limits.batch_events, limits.body_bytes");
+    assert_eq!(applied(&line), "limits.body_bytes");
     // The flags still win over the file: the addresses have not changed.
     assert!(within(SOON, || need_restart(&server).len() == 2), "{:?}", need_restart(&server));
     assert_eq!(need_restart(&server), ["limits.head_bytes", "shards"]);
@@ -173,7 +173,7 @@ fn open_streams_get_the_new_write_deadline() {
 
 #[test]
 fn policies_hold_for_streams_that_are_open() {
-    let config = |policy: &str| format!("schedule = []\n{policy}[limits]\nbatch_events = 10\n[history]\nevents = 10\n");
+    let config = |policy: &str| format!("schedule = []\n{policy}\n[history]\nevents = 10\n");
     let server = Server::start(&config(""));
     let last = "sluicegate_streams_closed_total{reason=\"lagged\"}";
     let (skipped, lagged) = ("sluicegate_gaps_total{reason=\"lagged\"}", 20);
@@ -193,12 +193,12 @@ fn policies_hold_for_streams_that_are_open() {
 
 #[test]
 fn the_log_level_and_the_drain_change() {
-    let config = |level, window, retry| {
-        format!("schedule = []\n[log]\nlevel = \"{level}\"\n[drain]\nwindow = \"{window}\"\nretry = \"{retry}\"\n")
+    let config = |level, deadline, retry| {
+        format!("schedule = []\n[log]\nlevel = \"{level}\"\n[drain]\ndeadline = \"{deadline}\"\nretry = \"{retry}\"\n")
     };
     let mut server = Server::start(&config("info", "1h", "3s"));
     let mut stream = server.subscribe("/events/a");
-    assert_eq!(applied(&server.reload(&config("trace", "100ms", "50s"))), "drain.retry, drain.window, log.level");
+    assert_eq!(applied(&server.reload(&config("trace", "2s", "50s"))), "drain.deadline, drain.retry, log.level");
     drop(server.subscribe("/events/a"));
     assert!(within(SOON, || server.log("stream closed").is_some()), "{:#?}", server.lines());
     server.signal(Signal::TERM);

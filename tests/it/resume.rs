@@ -349,7 +349,7 @@ fn an_id_from_the_future_is_unknown() {
 
 #[test]
 fn ids_that_are_too_old_get_a_gap_and_then_all_that_is_kept() {
-    let server = Server::start("schedule = []\n[history]\nevents = 10\n[limits]\nbatch_events = 10");
+    let server = Server::start("schedule = []\n[history]\nevents = 10");
     let mut publisher = server.publisher();
     let ids: Vec<_> = data(0..30).iter().map(|text| publisher.publish("t", text)).collect();
     check_gap(&server, "/events/t", &ids[0], json!(ids[0]), "expired", &data(20..30));
@@ -364,7 +364,7 @@ fn ids_that_are_too_old_get_a_gap_and_then_all_that_is_kept() {
 
 #[test]
 fn a_topic_that_lost_nothing_has_no_gap_though_others_did() {
-    let server = Server::start("schedule = []\n[history]\nevents = 10\n[limits]\nbatch_events = 10");
+    let server = Server::start("schedule = []\n[history]\nevents = 10");
     let mut publisher = server.publisher();
     let first = publisher.publish("quiet", "quiet 0");
     for text in data(0..5) {

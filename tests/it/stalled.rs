@@ -127,7 +127,7 @@ impl Stalled {
     async fn behind(policy: &str, history_events: u32, events: usize, query: &str) -> Stalled {
         let server = Server::start(&format!(
             "schedule = []\npolicy = [{{topic = \"t\", slow = \"{policy}\"}}]\n\
-             [history]\nevents = {history_events}\n[limits]\nbatch_events = 10"
+             [history]\nevents = {history_events}"
         ));
         let mut publisher = server.publisher();
         let stream = Ask::target("/events/t").receive_buffer(2048).open(server.public()).await;

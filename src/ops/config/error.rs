@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use super::settings::gone;
+
 /// A fault in the configuration. Its text names the place: file, line and key; variable; or keys.
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
@@ -38,8 +40,12 @@ impl ConfigError {
         // Without its input the error tells its key, as a last line "in `a.b`".
         error.set_input(None);
         let told = error.to_string();
-        let key = told.lines().last().and_then(|last| last.strip_prefix("in `")?.strip_suffix('`')).map(str::to_owned);
-        ConfigError(Kind::File { file: file.to_owned(), line, key, message })
+        let section =
+            told.lines().last().and_then(|last| last.strip_prefix("in `")?.strip_suffix('`')).map(str::to_owned);
+        // "unknown field `window`, expected one of …", in `drain`.
+        let unknown = message.strip_prefix("unknown field `").and_then(|rest| rest.split_once('`'));
+        let gone = unknown.and_then(|(key, _)| gone(&format!("{}.{key}", section.as_deref().unwrap_or_default())));
+        ConfigError(Kind::File { file: file.to_owned(), line, key: section, message: gone.unwrap_or(message) })
     }
 }
 

@@ -27,8 +27,6 @@ pub struct Limits {
     pub body_bytes: Size<1, BODY_BYTES_MAX>,
     /// How long a client may take to send a request's body. Default: 30 seconds.
     pub body_deadline: Time<DEADLINE_MS_MIN>,
-    /// The most events in one batch: the log is locked for that long. Default: 10,000.
-    pub batch_events: Count<1, 1_000_000>,
 }
 
 impl Default for Limits {
@@ -41,7 +39,6 @@ impl Default for Limits {
             idle: Time::from_millis(75_000),
             body_bytes: Size::new(MIB),
             body_deadline: Time::from_millis(30_000),
-            batch_events: Count::new(10_000),
         }
     }
 }

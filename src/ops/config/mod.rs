@@ -60,7 +60,7 @@ pub use policy::PolicyRule;
 pub use stream::Stream;
 
 use error::Kind;
-use settings::{Variables, settings_of};
+use settings::{Variables, gone_variable, settings_of};
 
 /// All settings. Each field's type holds valid values only; what two fields must agree on is
 /// checked by [`Config::check`].
@@ -230,11 +230,6 @@ impl Config {
             let reason = format!("an event of up to {body} would not fit into {history} of history");
             return conflict(["limits.body_bytes", "history.bytes"], reason);
         }
-        let (batch, events) = (self.limits.batch_events.get(), self.history.events.get());
-        if batch > events {
-            let reason = format!("a batch of up to {batch} events would not fit into {events} events of history");
-            return conflict(["limits.batch_events", "history.events"], reason);
-        }
         for (i, schedule) in self.schedule.iter().enumerate() {
             let bytes = schedule.data_bytes();
             if bytes > body.get() {
@@ -270,6 +265,9 @@ impl Config {
         let mut warnings = Vec::new();
         for (name, value) in variables {
             let Some(setting) = settings.iter().find(|setting| setting.variable() == name) else {
+                if let Some((key, reason)) = gone_variable(&name) {
+                    return Err(ConfigError(Kind::Variable { name, key: key.to_owned(), reason }));
+                }
                 warnings.push(format!("the variable {name} is no setting and has no effect"));
                 continue;
             };

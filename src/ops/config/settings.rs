@@ -17,6 +17,31 @@ pub(in crate::ops) const FILE_VARIABLE: &str = "SLUICEGATE_CONFIG";
 /// Variables with our prefix that are no settings: for the tests, and for the build.
 const OTHER_VARIABLES: [&str; 2] = ["SLUICEGATE_REQUIRE_TOOLS", "SLUICEGATE_COMMIT"];
 
+/// Settings that are gone, and what to say of each.
+const GONE: [(&str, &str); 3] = [
+    ("drain.window", "drain.deadline is in its place: how long all of the drain may take"),
+    ("drain.grace", "drain.deadline is in its place: how long all of the drain may take"),
+    ("limits.batch_events", "a batch is bounded by limits.body_bytes"),
+];
+
+/// What to say of a setting that is gone.
+pub(super) fn gone(key: &str) -> Option<String> {
+    let (key, now) = GONE.into_iter().find(|(gone, _)| *gone == key)?;
+    Some(format!("{key} is gone; {now}"))
+}
+
+/// The setting that is gone whose variable this was, and what to say of it.
+pub(super) fn gone_variable(name: &str) -> Option<(&'static str, String)> {
+    let (key, _) = GONE.into_iter().find(|(key, _)| variable(key.split('.')) == name)?;
+    Some((key, gone(key)?))
+}
+
+/// The variable of the setting at this path: `SLUICEGATE_LIMITS_HEAD_BYTES`.
+fn variable<'a>(path: impl Iterator<Item = &'a str>) -> String {
+    let words: Vec<_> = path.map(str::to_uppercase).collect();
+    format!("{PREFIX}{}", words.join("_"))
+}
+
 /// The variables with our prefix.
 #[derive(Default)]
 pub(in crate::ops) struct Variables {
@@ -78,7 +103,7 @@ impl Setting {
 
     /// The variable: `SLUICEGATE_LIMITS_HEAD_BYTES`.
     pub(in crate::ops) fn variable(&self) -> String {
-        format!("{PREFIX}{}", self.path.join("_").to_uppercase())
+        variable(self.path.iter().map(String::as_str))
     }
 
     /// Reads a variable's value as the TOML type of the setting's own.

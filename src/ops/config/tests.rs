@@ -161,6 +161,25 @@ fn errors_in_variables_name_the_variable() {
 }
 
 #[test]
+fn settings_that_are_gone_name_what_is_in_their_place() {
+    for (section, key, value, now) in [
+        ("drain", "window", "\"5s\"", "drain.deadline"),
+        ("drain", "grace", "\"5s\"", "drain.deadline"),
+        ("limits", "batch_events", "1", "limits.body_bytes"),
+    ] {
+        let error = Config::parse(&format!("\n[{section}]\n{key} = {value}\n"), Path::new("gate.toml")).unwrap_err();
+        let expected = format!("gate.toml:3: {section}: {section}.{key} is gone; ");
+        assert!(error.to_string().starts_with(&expected) && error.to_string().contains(now), "{error}");
+        let variable = format!("SLUICEGATE_{}_{}", section.to_uppercase(), key.to_uppercase());
+        let error = load("", &[(&variable, value)]).unwrap_err().to_string();
+        assert!(error.starts_with(&format!("{variable} (the setting {section}.{key}): ")), "{error}");
+        assert!(error.contains(now), "{error}");
+    }
+    // Another section's key of that name is unknown as ever.
+    refused("[stream]\nwindow = 1", "gate.toml:2: stream: unknown field `window`");
+}
+
+#[test]
 fn unknown_variables_only_warn() {
     let variables = [
         ("SLUICEGATE_SERVICE_HOST", "10.0.0.1"),
@@ -180,7 +199,6 @@ fn settings_that_disagree_are_both_named() {
     conflict("listen = [\"127.0.0.1:81\"]\ncontrol = \"127.0.0.1:81\"", "listen and control disagree: ");
     conflict("listen = [\"0.0.0.0:81\"]\ncontrol = \"127.0.0.1:81\"", "listen and control disagree: ");
     conflict("[history]\nbytes = \"1023KiB\"", "limits.body_bytes and history.bytes disagree: ");
-    conflict("[history]\nevents = 9999", "limits.batch_events and history.events disagree: ");
     conflict(
         "[limits]\nbody_bytes = 4\n[[schedule]]\nevery = \"1s\"\ndata = \"hello\"",
         "schedule.data and limits.body_bytes disagree: schedule 1",

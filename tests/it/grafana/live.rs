@@ -94,7 +94,7 @@ impl Drop for Prometheus {
 
 // ===== a gateway under load =====
 
-const CONFIG: &str = "shards = 2\nschedule = []\n[limits]\nstreams = 12\nbatch_events = 10\n[history]\nevents = 30\n\
+const CONFIG: &str = "shards = 2\nschedule = []\n[limits]\nstreams = 12\n[history]\nevents = 30\n\
                       [stream]\nheartbeat = \"100ms\"\nwrite_deadline = \"300ms\"";
 
 /// A bit of everything that a gateway meets, again and again, until it is enough.
