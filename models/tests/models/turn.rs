@@ -19,7 +19,7 @@ use sluicegate_models::exchange::sync::Receiver;
 use sluicegate_models::hub::bounds::Bounds;
 use sluicegate_models::hub::close::CloseReason;
 use sluicegate_models::hub::event::Event;
-use sluicegate_models::hub::frame::{Draft, Framing};
+use sluicegate_models::hub::frame::Draft;
 use sluicegate_models::hub::id::Epoch;
 use sluicegate_models::hub::log::{LogLimits, Resume, Start};
 use sluicegate_models::hub::offset::Offset;
@@ -158,7 +158,7 @@ impl Host for World {
         }
     }
 
-    fn response_head(&self, _: Framing, _: &mut Vec<u8>) {}
+    fn response_head(&self, _: &Subscribe, _: &mut Vec<u8>) {}
 
     fn watch(&self, _: StreamKey, _: &mut Wire, _: Duration) -> bool {
         true
