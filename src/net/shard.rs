@@ -114,7 +114,8 @@ impl Shard {
                 }
                 let flags = event.flags;
                 let ready = Ready {
-                    closed: flags.intersects(EventFlags::RDHUP | EventFlags::HUP | EventFlags::ERR),
+                    closed: flags.intersects(EventFlags::HUP | EventFlags::ERR),
+                    half_closed: flags.contains(EventFlags::RDHUP),
                     readable: flags.contains(EventFlags::IN),
                     writable: flags.contains(EventFlags::OUT),
                 };

@@ -1,4 +1,4 @@
-//! What the doors know of the gateway as a whole.
+//! What requests know of the gateway as a whole.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -19,7 +19,7 @@ use super::command::Command;
 use super::handler::Handler;
 use super::question::Turns;
 
-/// Shared by the doors of one gateway.
+/// Shared by the listeners of one gateway.
 pub struct State {
     /// The log, the directory and the shards.
     pub bus: Arc<Bus<Command>>,

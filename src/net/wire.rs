@@ -30,12 +30,12 @@ impl Socket for Wire {
 }
 
 impl Wire {
-    /// Reads and drops what the client sent, up to `max` bytes. `None` if it has closed.
+    /// Reads and drops what the client sent, up to `max` bytes. `None` if the connection has failed.
     pub fn discard(&self, scratch: &mut [u8], max: usize) -> Option<usize> {
         let mut dropped = 0;
         while dropped < max {
             match recv(&self.0, &mut *scratch, RecvFlags::DONTWAIT) {
-                Ok((_, 0)) => return None,
+                Ok((_, 0)) => break,
                 Ok((_, len)) => dropped += len,
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => break,

@@ -22,11 +22,11 @@ const LINES: &str = "content-type: application/x-ndjson";
 
 /// Which listener is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Door {
+enum Listener {
     Public,
     Control,
 }
-use Door::{Control, Public};
+use Listener::{Control, Public};
 
 /// A gateway, and a stream of everything beside the refusals.
 struct Gate {
@@ -59,7 +59,7 @@ impl Gate {
 
     /// The request is refused with this status; the document names this field, or none for `""`.
     #[track_caller]
-    fn check(&mut self, door: Door, request: impl AsRef<[u8]>, status: u16, field: &str) -> Response {
+    fn check(&mut self, listener: Listener, request: impl AsRef<[u8]>, status: u16, field: &str) -> Response {
         let refused = |metrics: &Metrics| {
             let mut counts = metrics.nonzero("sluicegate_publish_rejected_total");
             counts.extend(metrics.nonzero("sluicegate_requests_rejected_total"));
@@ -67,7 +67,7 @@ impl Gate {
         };
         let shown = String::from_utf8_lossy(&request.as_ref()[..request.as_ref().len().min(300)]).into_owned();
         let before = self.server.metrics();
-        let mut client = match door {
+        let mut client = match listener {
             Public => self.server.connect(),
             Control => self.server.connect_control(),
         };
@@ -348,7 +348,7 @@ fn methods_and_paths() {
     let mut gate = Gate::open();
     let request =
         |method: &str, path: &str| format!("{method} {path} HTTP/1.1\r\nhost: h\r\ncontent-length: 0\r\n\r\n");
-    for (door, method, path, allow) in [
+    for (listener, method, path, allow) in [
         (Public, "PUT", "/events/a", "GET, HEAD, OPTIONS"),
         (Public, "DELETE", "/events?topic=a", "GET, HEAD, OPTIONS"),
         (Public, "POST", "/", "GET, HEAD, OPTIONS"),
@@ -359,7 +359,7 @@ fn methods_and_paths() {
         (Control, "POST", "/healthz", "GET, HEAD"),
         (Control, "DELETE", "/readyz", "GET, HEAD"),
     ] {
-        let response = gate.check(door, request(method, path), 405, "method");
+        let response = gate.check(listener, request(method, path), 405, "method");
         assert_eq!(response.head.field("allow"), Some(allow), "{method} {path}");
     }
     gate.check(Public, post("/events/a", &[], "x"), 403, "method");
@@ -412,13 +412,13 @@ fn heads() {
 #[test]
 fn hosts() {
     let mut gate = Gate::open();
-    for (door, line) in
+    for (listener, line) in
         [(Public, "GET /events/a HTTP/1.1"), (Control, "GET /healthz HTTP/1.1"), (Control, "POST /events/a HTTP/1.1")]
     {
-        gate.check(door, format!("{line}\r\ncontent-length: 0\r\n\r\n"), 400, "host");
-        gate.check(door, format!("{line}\r\nhost: h\r\nhost: h\r\ncontent-length: 0\r\n\r\n"), 400, "host");
+        gate.check(listener, format!("{line}\r\ncontent-length: 0\r\n\r\n"), 400, "host");
+        gate.check(listener, format!("{line}\r\nhost: h\r\nhost: h\r\ncontent-length: 0\r\n\r\n"), 400, "host");
         for bad in ["a b", "u@h", "h:x", "[::1", "http://h", "h/", "\u{e4}"] {
-            gate.check(door, format!("{line}\r\nhost: {bad}\r\ncontent-length: 0\r\n\r\n"), 400, "host");
+            gate.check(listener, format!("{line}\r\nhost: {bad}\r\ncontent-length: 0\r\n\r\n"), 400, "host");
         }
     }
     // HTTP/1.0 may go without, but not be ambiguous.

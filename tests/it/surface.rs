@@ -620,16 +620,38 @@ fn heartbeats_come_to_the_idle_only() {
     assert_eq!(busy.item(), Some(Item::Comment(String::new())));
 }
 
-/// A client that shuts its writing side is taken to be gone: half-open peers are found this way.
+/// A client that shuts its writing side still reads; one that closes is found at once, by the same FIN and
+/// one heartbeat.
 #[test]
-fn half_a_close_is_a_close() {
-    let server = Server::start("");
+fn half_a_close_is_none() {
+    let server = Server::start("[stream]\nheartbeat = \"60s\"\n");
+    let gone = |server: &Server| server.metrics().get("sluicegate_streams_closed_total{reason=\"client_gone\"}");
     let mut stream = server.subscribe("/events/a");
     stream.shut_write();
-    assert!(stream.is_closed_within(SOON));
-    let gone = |metrics: Metrics| metrics.get("sluicegate_streams_closed_total{reason=\"client_gone\"}") == 1.0;
-    assert!(within(SOON, || gone(server.metrics())));
-    // A request that is no stream is answered all the same.
+    assert_eq!(stream.item(), Some(Item::Comment(String::new())), "the heartbeat that asks");
+    for data in ["1", "2"] {
+        server.publish("a", data);
+        stream.expect_data(data);
+    }
+    stream.expect_nothing(Duration::from_millis(100));
+    // Shut in the same packet as the request, and before it is answered.
+    let mut early = server.connect();
+    early.send("GET /events/a HTTP/1.1\r\nhost: h\r\n\r\n");
+    early.shut_write();
+    assert_eq!(early.head().status, 200);
+    server.publish("a", "3");
+    for stream in [&mut stream, &mut early] {
+        stream.expect_data("3");
+    }
+    assert_eq!(gone(&server), 0.0);
+    let others: Vec<_> = (0..50).map(|_| server.subscribe("/events/b")).collect();
+    drop(others);
+    assert!(within(SOON, || gone(&server) == 50.0));
+    // They have no FIN left to send: the next write finds them.
+    drop((stream, early));
+    server.publish("a", "4");
+    assert!(within(SOON, || gone(&server) == 52.0));
+    // A request that is no stream is answered, too.
     let mut client = server.connect();
     client.send("GET / HTTP/1.1\r\nhost: h\r\n\r\n");
     client.shut_write();

@@ -391,6 +391,13 @@ impl<S: Socket> Registry<S> {
         }
     }
 
+    /// Writes to a stream whose client may be gone, unless bytes are on their way already.
+    pub fn probe(&mut self, key: StreamKey, now_ms: u64) {
+        if self.streams.get_mut(key).is_some_and(|stream| stream.behind.is_none()) {
+            self.write_or_hold(key, Rest { source: RestSource::Chunk(self.heartbeat.clone()), offset: 0 }, now_ms);
+        }
+    }
+
     /// A client sent bytes after its request. They mean nothing; too many of them end the stream.
     pub fn stray(&mut self, key: StreamKey, bytes: usize) {
         let Some(stream) = self.streams.get_mut(key) else { return };

@@ -58,8 +58,10 @@ pub enum ShardTimer {
 /// What of a stream's socket has changed.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Ready {
-    /// The peer has closed, or the connection has failed.
+    /// The connection is gone.
     pub closed: bool,
+    /// The peer sends nothing more; it may still read.
+    pub half_closed: bool,
     /// There are bytes to read.
     pub readable: bool,
     /// It can take bytes.
@@ -133,7 +135,8 @@ pub trait Host {
     fn watch(&self, key: StreamKey, socket: &mut Self::Socket, write_deadline: Duration) -> bool;
     /// The write deadline of open sockets has changed.
     fn set_write_deadline(&self, socket: &mut Self::Socket, write_deadline: Duration);
-    /// Reads and drops what a client sent, up to about `max` bytes. `None` if it has closed.
+    /// Reads and drops what a client sent, up to about `max` bytes. `None` if the connection
+    /// has failed.
     fn discard(&self, socket: &mut Self::Socket, max: usize) -> Option<usize>;
     /// A stream is no more.
     fn closed(&self, socket: Self::Socket, reason: CloseReason);

@@ -102,6 +102,10 @@ impl<H: Host> Shard<H> {
                 None => return self.registry.close(key, CloseReason::ClientGone),
             }
         }
+        if ready.half_closed {
+            // One that has closed altogether answers with a reset, and that is reported; see ADR 5.
+            self.registry.probe(key, now_ms(host));
+        }
         if ready.writable {
             self.registry.writable(key);
         }
