@@ -76,6 +76,8 @@ mod exchange;
 mod ops;
 mod net;
 mod gateway;
+#[cfg(test)]
+mod simulation;
 
 pub use gateway::{Builder, Gateway, IntoTopics, PublishError, Publisher, ReloadError, StartError};
 pub use hub::event::Event;

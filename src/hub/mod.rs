@@ -29,6 +29,3 @@ pub mod top;
 mod run;
 // When.
 pub mod wheel;
-// And all of it together.
-#[cfg(test)]
-mod simulation;

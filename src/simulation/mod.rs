@@ -1,0 +1,12 @@
+//! The core of a gateway as it ships, whole, in one thread and by seed: its shards' turns, the log, the directory, the
+//! inboxes and a wheel, under a time that is made up. Beside it stands an oracle, written from the rules.
+//!
+//! A failing seed is printed; `SLUICEGATE_SEED=7 cargo test --lib simulation` plays that one again, and
+//! `SLUICEGATE_SEEDS=5000` plays so many.
+
+mod host;
+mod kit;
+mod oracle;
+mod press;
+mod tests;
+mod world;

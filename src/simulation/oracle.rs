@@ -1,0 +1,387 @@
+//! What must come to whom, from the rules alone: the list of all that was published, held against what clients saw.
+
+use std::str::FromStr;
+use std::sync::atomic::Ordering;
+
+use crate::hub::close::CloseReason;
+use crate::hub::frame::Framing;
+use crate::hub::gap::GapReason;
+use crate::hub::id::Parsed;
+use crate::hub::policy::SlowPolicy;
+use crate::hub::registry::Tally;
+use crate::hub::topic::TopicHandle;
+
+use super::kit::Seen;
+use super::press::Published;
+use super::world::{Connection, DEADLINE_MS, HEARTBEAT_MS, STEP_MS_MAX, World};
+
+impl World {
+    fn is_of(&self, subscription: usize, event: &Published) -> bool {
+        self.subscriptions[subscription].covers(&event.topics)
+    }
+
+    /// Whether this event is one of the connection's.
+    fn expects(&self, connection: &Connection, published: &[Published], seq: u64) -> bool {
+        let Some((after, _, opened_at)) = connection.opened else { return false };
+        let event = &published[seq as usize - 1];
+        let since = if event.live_only { after.max(opened_at) } else { after };
+        seq > since && self.is_of(connection.subscription, event)
+    }
+
+    fn offset(&self, id: &str) -> u64 {
+        match self.epoch.parse(id) {
+            Parsed::Here(seq) => seq,
+            other => panic!("{id} is {other:?}"),
+        }
+    }
+
+    /// Whether newer events of the same key, up to `to`, stand for this one: on each topic of it that the
+    /// subscription has, one of them has come after it.
+    fn is_stood_for(&self, connection: &Connection, published: &[Published], seq: u64, to: u64) -> bool {
+        let event = &published[seq as usize - 1];
+        let subscription = &self.subscriptions[connection.subscription];
+        let is_wanted = |topic: &&TopicHandle| subscription.covers(std::slice::from_ref(*topic));
+        event.key.is_some()
+            && event.topics.iter().filter(is_wanted).all(|topic| {
+                (seq + 1..=to).any(|newer| {
+                    let newer_event = &published[newer as usize - 1];
+                    newer_event.key == event.key
+                        && newer_event.topics.contains(topic)
+                        && self.expects(connection, published, newer)
+                })
+            })
+    }
+
+    /// Whether a gap that the stream was told of accounts for an event that it did not get.
+    fn is_excused(&self, connection: &Connection, published: &[Published], seq: u64) -> bool {
+        let evicted_live = self.press.evicted.get()[1];
+        connection.gaps.iter().any(|&(from, to, reason)| match reason {
+            GapReason::Lagged => {
+                (from < seq && seq <= to) || published[seq as usize - 1].live_only && seq <= evicted_live
+            }
+            GapReason::Conflated => from < seq && seq <= to && self.is_stood_for(connection, published, seq, to),
+            _ => false,
+        })
+    }
+
+    /// Whether something of the connection after this offset has left the log.
+    fn has_lost(&self, connection: &Connection, published: &[Published], after: u64) -> bool {
+        let evicted = self.press.evicted.get();
+        (after + 1..=evicted[0].max(evicted[1])).any(|seq| {
+            let kind = usize::from(published[seq as usize - 1].live_only);
+            seq <= evicted[kind] && self.expects(connection, published, seq)
+        })
+    }
+
+    fn note_loss(&self, is_true: bool) {
+        if !is_true {
+            self.false_losses.set(self.false_losses.get() + 1);
+        }
+    }
+
+    fn context(&self, at: usize) -> String {
+        let Connection { closed, policies, seen, opened, subscription, .. } = &self.connections[at];
+        format!(
+            "connection {at} on {subscription} (policies {policies:?}, opened {opened:?}, closed {closed:?}): {seen:?}"
+        )
+    }
+
+    /// A stream starts where its client asked, or is told.
+    pub(super) fn check_start(&self, at: usize) {
+        let connection = &self.connections[at];
+        let (after, gap, head) = connection.opened.unwrap();
+        assert!(after <= head);
+        let Some(id) = &connection.asked else { return };
+        let published = self.press.published.borrow();
+        if let Parsed::Here(asked) = self.epoch.parse(id)
+            && asked <= head
+            && !published
+                .iter()
+                .any(|event| event.id.as_deref() == Some(id) && event.id.as_deref() != Some(&self.id(asked)))
+        {
+            match gap {
+                None => assert_eq!(after, asked, "{}", self.context(at)),
+                Some(GapReason::Expired) => {
+                    let evicted = self.press.evicted.get()[0];
+                    let lost = (asked + 1..=evicted).any(|seq| {
+                        let event = &published[seq as usize - 1];
+                        !event.live_only && self.is_of(connection.subscription, event)
+                    });
+                    self.note_loss(lost);
+                }
+                Some(other) => panic!("{other:?}: {}", self.context(at)),
+            }
+        }
+    }
+
+    fn id(&self, seq: u64) -> String {
+        self.bus.log.id(crate::hub::offset::Offset::new(seq)).to_string()
+    }
+
+    /// The client reads what has come, and holds it against what was published.
+    pub(super) fn read(&mut self, at: usize) {
+        let connection = &mut self.connections[at];
+        let mut wire = connection.wire.borrow_mut();
+        let streams = self.cores[connection.shard].shard.streams();
+        let is_behind = connection.key.and_then(|key| streams.is_behind(key)).unwrap_or(false);
+        connection.fell_behind |= wire.waiting || is_behind;
+        if wire.got.is_empty() {
+            return;
+        }
+        let got = std::mem::take(&mut wire.got);
+        drop(wire);
+        let mut seen = Vec::new();
+        connection.reader.feed(&got, connection.framing, &mut seen);
+        for seen in seen {
+            let is_first = self.connections[at].seen.is_empty();
+            self.connections[at].seen.push(seen.clone());
+            self.check_seen(at, seen, is_first);
+        }
+    }
+
+    fn check_seen(&mut self, at: usize, seen: Seen, is_first: bool) {
+        let published = self.press.published.borrow();
+        let connection = &self.connections[at];
+        let context = || self.context(at);
+        assert_eq!(connection.farewells, 0, "nothing follows a farewell: {}", context());
+        let (after, start_gap, opened_at) = connection.opened.expect("it was opened");
+        if start_gap.is_some() && is_first {
+            assert!(matches!(seen, Seen::Gap { .. }), "a gap is told first: {}", context());
+        }
+        match seen {
+            Seen::Event { seq, id } => {
+                assert!(self.expects(connection, &published, seq), "{seq} is not its event: {}", context());
+                assert!(seq > connection.accounted, "{seq} came twice or late: {}", context());
+                assert_eq!(id, published[seq as usize - 1].id, "{}", context());
+                for missing in connection.accounted.max(connection.clear) + 1..seq {
+                    let fine = !self.expects(connection, &published, missing)
+                        || self.is_excused(connection, &published, missing);
+                    assert!(fine, "{missing} is missing before {seq}: {}", context());
+                }
+                drop(published);
+                let connection = &mut self.connections[at];
+                connection.accounted = seq;
+                connection.clear = connection.clear.max(seq);
+                connection.events += 1;
+                connection.live_events += u64::from(seq > opened_at);
+                let max_events = connection.max_events.unwrap_or(u32::MAX);
+                assert!(connection.events <= max_events, "at most {max_events} events: {}", self.context(at));
+            }
+            Seen::Gap { from, to, reason, id } => {
+                let to_offset = self.offset(&to);
+                let reason = GapReason::from_str(&reason).unwrap();
+                let gap = match reason {
+                    GapReason::Lagged => {
+                        let from = self.offset(from.as_ref().unwrap());
+                        // What was live only may be missing beyond the offset to resume after.
+                        let resumes_after = self.offset(id.as_ref().unwrap());
+                        assert!(from <= to_offset && connection.accounted <= from, "{}", context());
+                        assert!(resumes_after <= to_offset, "{}", context());
+                        assert!(connection.policies.iter().any(|policy| *policy != SlowPolicy::Disconnect));
+                        self.note_loss(self.has_lost(connection, &published, from));
+                        (from, resumes_after, reason)
+                    }
+                    GapReason::Conflated => {
+                        let from = self.offset(from.as_ref().unwrap());
+                        assert!(from <= to_offset && connection.accounted <= from, "{}", context());
+                        assert!(id.is_none() && connection.policies.contains(&SlowPolicy::Conflate), "{}", context());
+                        let any = (from + 1..=to_offset).any(|seq| {
+                            self.expects(connection, &published, seq)
+                                && self.is_stood_for(connection, &published, seq, to_offset)
+                        });
+                        assert!(any, "nothing was conflated in {from}..={to_offset}: {}", context());
+                        (from, to_offset, reason)
+                    }
+                    _ => {
+                        assert!(is_first && start_gap == Some(reason), "{}", context());
+                        assert_eq!((&from, to_offset), (&connection.asked, after), "{}", context());
+                        assert_eq!(id.as_ref(), Some(&to));
+                        return;
+                    }
+                };
+                drop(published);
+                self.connections[at].gaps.push(gap);
+            }
+            Seen::Retry => {
+                assert!(matches!(connection.told_to_end, Some((CloseReason::Drained, ..))) || self.is_draining());
+                drop(published);
+                self.connections[at].farewells += 1;
+            }
+            Seen::Comment | Seen::Own => {}
+        }
+    }
+
+    /// Everything of the connection up to this offset has come, or was accounted for.
+    fn is_complete(&self, at: usize, through: u64, when: &str) {
+        let connection = &self.connections[at];
+        let published = self.press.published.borrow();
+        for seq in connection.clear + 1..=through {
+            let fine = !self.expects(connection, &published, seq) || self.is_excused(connection, &published, seq);
+            assert!(fine, "{seq} is owed {when}: {}", self.context(at));
+        }
+    }
+
+    /// The law: when a shard sleeps, nothing is owed to anyone that a wake-up, a timer or a socket would not bring.
+    pub(super) fn nothing_is_owed(&mut self, shard: usize) {
+        let core = &self.cores[shard];
+        if core.woken.load(Ordering::SeqCst) {
+            return;
+        }
+        assert!(core.around.mail.is_empty(), "it sleeps, and has mail");
+        let position = core.shard.streams().position();
+        assert!(position >= self.press.halfway.get(), "it sleeps, and is about to be lapped");
+        let due = if core.around.resting.get() { position.get() } else { self.press.head() };
+        for at in 0..self.connections.len() {
+            let connection = &self.connections[at];
+            let wire = connection.wire.borrow();
+            let reports = core.sockets.iter().any(|(key, _)| Some(*key) == connection.key);
+            if connection.shard != shard
+                || connection.closed.is_some()
+                || wire.waiting
+                || wire.broken.is_some()
+                || reports
+            {
+                continue;
+            }
+            drop(wire);
+            assert!(connection.key.is_some(), "its request was left: {}", self.context(at));
+            assert!(!connection.reader.is_amid(), "cut, and its socket is not full: {}", self.context(at));
+            self.is_complete(at, due, "and its shard sleeps");
+            assert!(Some(connection.events) != connection.max_events, "it should have ended: {}", self.context(at));
+            if let Some((reason, ..)) = connection.told_to_end
+                && reason != CloseReason::Drained
+            {
+                panic!("an end is owed: {}", self.context(at));
+            }
+            let clear = due.max(connection.clear);
+            self.connections[at].clear = clear;
+        }
+    }
+
+    /// What a closed connection had to get by then.
+    pub(super) fn check_close(&self, at: usize, reason: CloseReason) {
+        let connection = &self.connections[at];
+        let wire = connection.wire.borrow();
+        let context = || self.context(at);
+        match reason {
+            CloseReason::MaxEvents => assert_eq!(Some(connection.events), connection.max_events, "{}", context()),
+            CloseReason::Drained => {
+                let through = connection.told_to_end.map_or(0, |(_, through, _)| through);
+                self.is_complete(at, through, "and it was drained");
+                assert_eq!(connection.farewells, 1, "{}", context());
+            }
+            CloseReason::MaxSeconds | CloseReason::Rotated => {
+                let (told, through, was_live) = connection.told_to_end.expect("a timer");
+                if told == reason && was_live && !connection.fell_behind {
+                    self.is_complete(at, through, "and it was ended");
+                }
+            }
+            CloseReason::Lagged => {
+                assert!(connection.policies.contains(&SlowPolicy::Disconnect), "{}", context());
+                assert!(!connection.reader.is_amid(), "{}", context());
+                self.note_loss(self.has_lost(connection, &self.press.published.borrow(), connection.accounted));
+            }
+            CloseReason::ClientGone | CloseReason::WriteError => assert!(wire.broken.is_some(), "{}", context()),
+            CloseReason::WriteDeadline => {
+                let silent_ms = self.time.now_ms() - wire.written_ms + self.turn_ms_max;
+                assert!(silent_ms >= DEADLINE_MS && wire.waiting, "{}", context());
+            }
+            CloseReason::ClientData | CloseReason::Cut => {}
+        }
+        let properly = reason.is_proper();
+        assert!(!properly || !connection.reader.is_amid(), "{}", context());
+        assert_eq!(connection.reader.ended, properly && connection.framing == Framing::Chunked, "{}", context());
+    }
+
+    /// Live streams are not silent for longer than twice the interval, since one that waits for its shard when its
+    /// heartbeat falls due is passed over.
+    pub(super) fn heartbeats_come(&self) {
+        if !self.has_heartbeats() {
+            return;
+        }
+        for (at, connection) in self.connections.iter().enumerate() {
+            let wire = connection.wire.borrow();
+            if connection.closed.is_none() && !wire.waiting && wire.broken.is_none() {
+                let silent_ms = self.time.now_ms().saturating_sub(wire.written_ms);
+                assert!(
+                    silent_ms <= 2 * HEARTBEAT_MS + STEP_MS_MAX + self.turn_ms_max,
+                    "{silent_ms} ms without a heartbeat: {}",
+                    self.context(at)
+                );
+            }
+        }
+    }
+
+    /// A client that comes back with the last id it saw gets, over all its connections, every kept
+    /// event once, but for what it was told of.
+    pub(super) fn check_chain(&self, at: usize) {
+        let client = &self.clients[at];
+        let mut opened = client.connections.iter().filter(|at| self.connections[**at].opened.is_some()).peekable();
+        let Some(first) = opened.peek().filter(|_| client.faithful && !self.press.careless_ids) else { return };
+        let published = self.press.published.borrow();
+        let (mut last, mut live_last) = (self.connections[**first].opened.unwrap().0, 0);
+        let mut gaps: Vec<(u64, u64, GapReason)> = Vec::new();
+        for &at in opened {
+            let connection = &self.connections[at];
+            for seen in &connection.seen {
+                match seen {
+                    Seen::Event { seq, .. } if published[*seq as usize - 1].live_only => {
+                        assert!(*seq > live_last, "live-only event {seq} came twice to {:?}", client.connections);
+                        live_last = *seq;
+                    }
+                    Seen::Event { seq, .. } => {
+                        assert!(*seq > last, "{seq} came twice to {:?}", client.connections);
+                        for missing in last + 1..*seq {
+                            let event = &published[missing as usize - 1];
+                            let wanted = !event.live_only && self.is_of(client.subscription, event);
+                            let excused = gaps.iter().any(|&(from, to, reason)| {
+                                from < missing
+                                    && missing <= to
+                                    && (reason != GapReason::Conflated
+                                        || self.is_stood_for(connection, &published, missing, to))
+                            });
+                            assert!(!wanted || excused, "{missing} never came to {:?}: {gaps:?}", client.connections);
+                        }
+                        last = *seq;
+                    }
+                    Seen::Gap { from, to, reason, .. } => {
+                        let reason = GapReason::from_str(reason).unwrap();
+                        let from = match reason {
+                            GapReason::Lagged | GapReason::Conflated => self.offset(from.as_ref().unwrap()),
+                            _ => last,
+                        };
+                        gaps.push((from, self.offset(to), reason));
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    /// What the shards counted is what clients got.
+    pub(super) fn check_sums(&self) -> Tally {
+        let mut tally = Tally::default();
+        let mut observed = 0;
+        for core in &self.cores {
+            let notes = core.around.notes.borrow();
+            observed += notes.observed;
+            tally.opened += notes.tally.opened;
+            tally.deliveries += notes.tally.deliveries;
+            tally.bytes += notes.tally.bytes;
+            tally.closed.iter_mut().zip(notes.tally.closed).for_each(|(sum, one)| *sum += one);
+            tally.gaps.iter_mut().zip(notes.tally.gaps).for_each(|(sum, one)| *sum += one);
+        }
+        let sum = |of: fn(&Connection) -> u64| self.connections.iter().map(of).sum::<u64>();
+        assert!(self.connections.iter().all(|connection| connection.closed.is_some()));
+        assert_eq!(tally.deliveries, sum(|connection| connection.events.into()));
+        assert_eq!(tally.bytes, sum(|connection| connection.wire.borrow().bytes));
+        assert_eq!(observed, sum(|connection| connection.live_events), "each delivery but of replay was observed");
+        assert_eq!(tally.opened, self.connections.len() as u64);
+        assert_eq!(tally.closed.iter().sum::<u64>(), tally.opened);
+        let gaps = |connection: &Connection| {
+            connection.seen.iter().filter(|seen| matches!(seen, Seen::Gap { .. })).count() as u64
+        };
+        assert!(tally.gaps.iter().sum::<u64>() >= sum(gaps), "each gap was counted");
+        tally
+    }
+}

@@ -1,0 +1,137 @@
+//! Publishing, by the real bus, and the list of all that was ever published, which the oracle goes by.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use crate::exchange::bus::Bus;
+use crate::exchange::topics::TopicTable;
+use crate::hub::event::Event;
+use crate::hub::frame::Draft;
+use crate::hub::log::LogLimits;
+use crate::hub::offset::Offset;
+use crate::hub::shard::Message;
+use crate::hub::topic::{TopicHandle, Topics};
+
+use super::kit::{Mock, Random, Time};
+
+pub(super) type SimBus = Bus<Message<Mock, ()>>;
+
+pub(super) const TOPICS: [&str; 6] = ["a", "b", "c/x", "c/y", "d/e/f", "quiet"];
+
+/// An event as the oracle knows it.
+pub(super) struct Published {
+    pub(super) topics: Vec<TopicHandle>,
+    pub(super) key: Option<&'static str>,
+    pub(super) live_only: bool,
+    pub(super) id: Option<String>,
+}
+
+/// All that publishers do.
+pub(super) struct Press {
+    pub(super) bus: Rc<SimBus>,
+    pub(super) time: Rc<Time>,
+    pub(super) random: RefCell<Random>,
+    pub(super) limits: LogLimits,
+    /// All events, by their offset less one.
+    pub(super) published: RefCell<Vec<Published>>,
+    /// What the log still holds, kept and live only.
+    held: RefCell<[VecDeque<u64>; 2]>,
+    /// The newest offsets that have left the log.
+    pub(super) evicted: Cell<[u64; 2]>,
+    /// Whoever stood before this at the last publish is in danger of being lapped.
+    pub(super) halfway: Cell<Offset>,
+    topics: Vec<TopicHandle>,
+    /// Ids may be used twice, and live-only events may have one: then no client can be exact.
+    pub(super) careless_ids: bool,
+    pub(super) big: bool,
+}
+
+impl Press {
+    pub(super) fn new(
+        bus: Rc<SimBus>,
+        time: Rc<Time>,
+        table: &TopicTable,
+        mut random: Random,
+        limits: LogLimits,
+        big: bool,
+    ) -> Press {
+        Press {
+            bus,
+            time,
+            careless_ids: random.chance(25),
+            random: RefCell::new(random),
+            limits,
+            published: RefCell::default(),
+            held: RefCell::default(),
+            evicted: Cell::new([0, 0]),
+            halfway: Cell::new(Offset::ZERO),
+            topics: TOPICS.iter().map(|text| table.named(text).unwrap()).collect(),
+            big,
+        }
+    }
+
+    pub(super) fn head(&self) -> u64 {
+        self.published.borrow().len() as u64
+    }
+
+    /// Publishes a few events in one call, if the log can hold them.
+    pub(super) fn publish(&self) {
+        let mut random = self.random.borrow_mut();
+        let count = if random.chance(10) { self.limits.events.min(30) } else { 1 + random.below(4) };
+        let (mut drafts, mut new) = (Vec::new(), Vec::new());
+        for at in 0..count {
+            let seq = self.head() + 1 + at as u64;
+            // Nothing is ever published on the last.
+            let topics =
+                (0..random.pick(&[1, 1, 1, 2, 3])).map(|_| self.topics[random.below(TOPICS.len() - 1)].clone());
+            let topics = Topics::new(topics.collect::<Vec<_>>()).unwrap();
+            let key = random.pick(&[None, Some("k"), Some("l")]);
+            let live_only = random.chance(25);
+            let own_id = match random.below(4) {
+                0 if self.careless_ids => Some(format!("twice-{}", random.below(3))),
+                1 if self.careless_ids || !live_only => Some(format!("own-{seq}")),
+                _ => None,
+            };
+            let pad = if self.big { random.pick(&[10, 30_000, 70_000]) } else { random.below(120) };
+            let mut event = Event::new(format!("e{seq} {}\nmore", "x".repeat(pad))).keep(!live_only);
+            event = own_id.iter().fold(event, |event, id| event.id(id.clone()));
+            event = key.iter().fold(event, |event, key| event.key(*key));
+            drafts.push(Draft::encode(topics.clone(), &event, self.bus.log.epoch()).unwrap());
+            let id = own_id.or((!live_only).then(|| self.bus.log.id(Offset::new(seq)).to_string()));
+            new.push(Published { topics: topics.to_vec(), key, live_only, id });
+        }
+        let (first, last) = (self.head() + 1, self.head() + count as u64);
+        let Ok(placed) = self.bus.publish(drafts, self.time.now_ns.get()) else { return };
+        assert_eq!((placed.first.get(), placed.last.get()), (first, last));
+        self.halfway.set(placed.halfway);
+        for (event, seq) in new.iter().zip(first..) {
+            self.held.borrow_mut()[usize::from(event.live_only)].push_back(seq);
+        }
+        self.published.borrow_mut().extend(new);
+        self.look_at_log();
+        let evicted = self.evicted.get();
+        assert!(evicted.iter().all(|&seq| seq < first), "a call evicts nothing of its own");
+    }
+
+    /// Has the log forget what is too old.
+    pub(super) fn evict(&self) {
+        self.bus.log.evict(self.time.now_ns.get());
+        self.look_at_log();
+    }
+
+    /// Notes what has left the log.
+    fn look_at_log(&self) {
+        let mut frames = Vec::new();
+        self.bus.log.before(Offset::MAX, usize::MAX, &mut frames);
+        let mut held = self.held.borrow_mut();
+        let mut evicted = self.evicted.get();
+        for (kind, held) in held.iter_mut().enumerate() {
+            let left = frames.iter().filter(|frame| usize::from(frame.live_only()) == kind).count();
+            for seq in held.drain(..held.len() - left) {
+                evicted[kind] = seq;
+            }
+        }
+        self.evicted.set(evicted);
+    }
+}
