@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::support::{Conversation, Event, Head, Item, Launch, Metrics, SOON, Server, within};
+use crate::support::{Conversation, Event, Head, Item, Launch, SOON, Server, within};
 
 /// A stream's head over HTTP/1.1, and its first comment.
 const CHUNKED_HEAD: &str = "HTTP/1.1 200 OK\r\n\
