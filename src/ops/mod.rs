@@ -16,7 +16,6 @@ pub mod logging;
 pub mod memory;
 /// What Prometheus reads.
 pub mod metrics;
-mod process;
 /// A new configuration for a gateway that runs.
 pub mod reload;
 /// Why requests are refused.

@@ -1,0 +1,104 @@
+//! Every name, with its help and its label.
+
+use super::family::{Family, counter, gauge, histogram};
+
+pub(super) const STREAMS: Family = gauge("sluicegate_streams", "Open streams.").by(&["shard"]);
+pub(super) const BEHIND_STREAMS: Family =
+    gauge("sluicegate_behind_streams", "Open streams that read behind the head of the log.");
+pub(super) const STREAMS_OPENED: Family = counter("sluicegate_streams_opened_total", "Streams opened.");
+pub(super) const STREAMS_CLOSED: Family =
+    counter("sluicegate_streams_closed_total", "Streams closed, by reason.").by(&["reason"]);
+pub(super) const STREAMS_SHED: Family =
+    counter("sluicegate_streams_shed_total", "Streams refused with a retry and a close, by reason.").by(&["reason"]);
+pub(super) const EVENTS_PUBLISHED: Family =
+    counter("sluicegate_events_published_total", "Events taken into the log, by source.").by(&["source"]);
+pub(super) const PUBLISH_REJECTED: Family =
+    counter("sluicegate_publish_rejected_total", "Publish requests refused, by reason.").by(&["reason"]);
+pub(super) const REQUESTS_REJECTED: Family =
+    counter("sluicegate_requests_rejected_total", "Requests refused that were no publish, by reason.").by(&["reason"]);
+pub(super) const DELIVERIES: Family =
+    counter("sluicegate_deliveries_total", "Events written to streams: one per event and stream.");
+pub(super) const BYTES_WRITTEN: Family = counter("sluicegate_bytes_written_total", "Bytes written to streams.");
+pub(super) const WRITES: Family = counter("sluicegate_writes_total", "Writes to streams that took at least a byte.");
+pub(super) const GAPS: Family =
+    counter("sluicegate_gaps_total", "Gaps that streams were told of, by reason.").by(&["reason"]);
+pub(super) const DELIVERY_SECONDS: Family = histogram(
+    "sluicegate_delivery_seconds",
+    "Time from an event's publish to the write that carried it, per delivery but for replay, in seconds.",
+);
+pub(super) const PASS_SECONDS: Family = histogram(
+    "sluicegate_pass_seconds",
+    "Length of a shard's passes, rests between their pieces included, in seconds.",
+);
+pub(super) const SHARD_LAG_SECONDS: Family = gauge(
+    "sluicegate_shard_lag_seconds",
+    "Age of the oldest event in the log that waits for the shard's passes, in seconds; 0 when none does.",
+)
+.by(&["shard"]);
+pub(super) const SHARD_BUSY_SECONDS: Family =
+    counter("sluicegate_shard_busy_seconds_total", "Processor time that the shard's passes took, in seconds.")
+        .by(&["shard"]);
+pub(super) const STREAMS_MAX: Family = gauge("sluicegate_streams_max", "Streams that may be open.");
+pub(super) const LOG_EVENTS_MAX: Family = gauge("sluicegate_log_events_max", "Kept events that the log may hold.");
+pub(super) const LOG_BYTES_MAX: Family =
+    gauge("sluicegate_log_bytes_max", "Memory that kept events may take, in bytes.");
+pub(super) const LOG_EVENTS: Family = gauge("sluicegate_log_events", "Events in the log, kept and live-only.");
+pub(super) const LOG_BYTES: Family = gauge("sluicegate_log_bytes", "Memory of the events in the log, in bytes.");
+pub(super) const TIMER_ENTRIES: Family = gauge("sluicegate_timer_entries", "Entries on the timing wheel.");
+pub(super) const TIMER_LATE_SECONDS: Family =
+    histogram("sluicegate_timer_late_seconds", "How late the timing wheel's entries expired, in seconds.");
+pub(super) const CONNECTIONS: Family =
+    gauge("sluicegate_connections", "Open connections that are no streams, by listener.").by(&["listener"]);
+pub(super) const CONNECTIONS_OVER_LIMIT: Family = counter(
+    "sluicegate_connections_over_limit_total",
+    "Connections that found as many open as may be, so that the longest idle was closed, by listener.",
+)
+.by(&["listener"]);
+pub(super) const ACCEPT_ERRORS: Family = counter("sluicegate_accept_errors_total", "Failures to accept a connection.");
+pub(super) const LOG_LINES_DROPPED: Family =
+    counter("sluicegate_log_lines_dropped_total", "Log lines dropped, since stderr did not take them in time.");
+pub(super) const DRAINING: Family = gauge("sluicegate_draining", "1 while the gateway is shutting down, else 0.");
+pub(super) const RELOAD_SUCCESSFUL: Family = gauge(
+    "sluicegate_config_last_reload_successful",
+    "1 if the configuration was applied when it was last read, 0 if it was refused.",
+);
+pub(super) const RELOAD_SUCCESS_TIMESTAMP: Family = gauge(
+    "sluicegate_config_last_reload_success_timestamp_seconds",
+    "When a configuration was last applied, at the start or since, in seconds since 1970.",
+);
+pub(super) const BUILD_INFO: Family =
+    gauge("sluicegate_build_info", "1, with what was built as labels.").by(&["revision", "version"]);
+
+pub(super) const FAMILIES: [&Family; 31] = [
+    &STREAMS,
+    &BEHIND_STREAMS,
+    &STREAMS_OPENED,
+    &STREAMS_CLOSED,
+    &STREAMS_SHED,
+    &EVENTS_PUBLISHED,
+    &PUBLISH_REJECTED,
+    &REQUESTS_REJECTED,
+    &DELIVERIES,
+    &BYTES_WRITTEN,
+    &WRITES,
+    &GAPS,
+    &DELIVERY_SECONDS,
+    &PASS_SECONDS,
+    &SHARD_LAG_SECONDS,
+    &SHARD_BUSY_SECONDS,
+    &STREAMS_MAX,
+    &LOG_EVENTS_MAX,
+    &LOG_BYTES_MAX,
+    &LOG_EVENTS,
+    &LOG_BYTES,
+    &TIMER_ENTRIES,
+    &TIMER_LATE_SECONDS,
+    &CONNECTIONS,
+    &CONNECTIONS_OVER_LIMIT,
+    &ACCEPT_ERRORS,
+    &LOG_LINES_DROPPED,
+    &DRAINING,
+    &RELOAD_SUCCESSFUL,
+    &RELOAD_SUCCESS_TIMESTAMP,
+    &BUILD_INFO,
+];
