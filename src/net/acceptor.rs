@@ -199,3 +199,70 @@ impl LastSubscription {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use tracing::span;
+
+    use super::*;
+    use crate::net::listener::{SocketOptions, bind};
+    use crate::net::state::tests::state;
+
+    /// Panics at the first thing that it is told.
+    struct Panics;
+
+    impl tracing::Subscriber for Panics {
+        fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+            metadata.target().contains("sluicegate")
+        }
+
+        fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+            span::Id::from_u64(1)
+        }
+
+        fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+
+        fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+
+        fn event(&self, event: &tracing::Event<'_>) {
+            panic!("told of {}", event.metadata().name());
+        }
+
+        fn enter(&self, _: &span::Id) {}
+
+        fn exit(&self, _: &span::Id) {}
+    }
+
+    /// It does not go on with a listener that nobody accepts from: its thread ends the process.
+    #[test]
+    fn a_panic_in_accepting_comes_out() {
+        let (state, _mail) = state(1, 1);
+        let state = Arc::new(state);
+        // The warning that there is no room is given in the midst of accepting.
+        let room = Room::new(Listener::Public, 1, state.metrics.clone());
+        let second = Duration::from_secs(1);
+        let limits = ConnectionLimits { head_bytes: 8192, head_deadline: second, idle: second, any_reader: false };
+        let closing = Closing::default();
+        let endpoint = Endpoint {
+            listener: Listener::Public,
+            allows: Allows::PUBLIC,
+            room,
+            limits: Arc::new(limits),
+            closing: closing.clone(),
+        };
+        let socket = bind(SocketAddr::from(([127, 0, 0, 1], 0)), &SocketOptions::default()).unwrap();
+        let address = socket.local_addr().unwrap();
+        let _clients = [(); 2].map(|()| std::net::TcpStream::connect(address).unwrap());
+        let acceptor = Acceptor::new(endpoint, vec![socket], state).unwrap();
+        let rescue = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_secs(20));
+            closing.cancel();
+        });
+        let ran = tracing::subscriber::with_default(Panics, || catch_unwind(AssertUnwindSafe(|| acceptor.run())));
+        let panic = ran.expect_err("it goes on without its listener");
+        assert!(panic.downcast_ref::<String>().is_some_and(|said| said.starts_with("told of event")), "another panic");
+        drop(rescue);
+    }
+}

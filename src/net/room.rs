@@ -76,7 +76,10 @@ impl Room {
         let mut seats = self.seats.lock();
         if seats.taken < self.max {
             seats.taken += 1;
-            return Asked::Taken(seats.rest(evicted.clone()));
+            let resting = seats.rest(evicted.clone());
+            // Whoever else waits may find another seat, or has to have one cleared.
+            self.freed.notify_one();
+            return Asked::Taken(resting);
         }
         if seats.leaving == 0
             && let Some((_, longest)) = seats.resting.pop_first()
@@ -122,8 +125,12 @@ impl Seat {
 
     /// The request is answered: the connection waits for its client.
     pub fn rest(&self) {
-        let resting = self.room.seats.lock().rest(self.evicted.clone());
-        self.resting.set(Some(resting));
+        let mut seats = self.room.seats.lock();
+        self.resting.set(Some(seats.rest(self.evicted.clone())));
+        if seats.taken >= self.room.max {
+            // It can make room now.
+            self.room.freed.notify_one();
+        }
     }
 
     /// Is over when the connection is to be closed for another.
@@ -146,5 +153,118 @@ impl Drop for Seat {
         }
         drop(seats);
         self.room.freed.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::task::JoinHandle;
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::ops::metrics::{Gauges, ShardCells};
+
+    const SOON: Duration = Duration::from_secs(5);
+
+    fn room(max: usize) -> Arc<Room> {
+        let metrics = Metrics::new(ShardCells::for_shards(1), Gauges::default());
+        Room::new(Listener::Public, max, Arc::new(metrics))
+    }
+
+    async fn taken(room: &Arc<Room>) -> Seat {
+        timeout(SOON, room.seat()).await.expect("a seat")
+    }
+
+    /// Someone who waits for a seat, and has begun to.
+    async fn waits(room: &Arc<Room>) -> JoinHandle<Seat> {
+        let waits = tokio::task::spawn_local({
+            let room = room.clone();
+            async move { room.seat().await }
+        });
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+        assert!(!waits.is_finished());
+        waits
+    }
+
+    #[track_caller]
+    fn is_evicted(seat: &Seat) -> bool {
+        use std::task::{Context, Poll, Waker};
+        let evicted = std::pin::pin!(seat.evicted());
+        evicted.poll(&mut Context::from_waker(Waker::noop())) == Poll::Ready(())
+    }
+
+    fn local(test: impl Future<Output = ()>) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        tokio::task::LocalSet::new().block_on(&runtime, test);
+    }
+
+    #[test]
+    fn the_longest_idle_makes_room_and_no_other() {
+        local(async {
+            let room = room(3);
+            let (worker, first, second) = (taken(&room).await, taken(&room).await, taken(&room).await);
+            assert!(worker.begin());
+            // It was at work in between, and so has waited for less long than the second.
+            assert!(first.begin());
+            first.rest();
+            let newcomer = waits(&room).await;
+            assert!(is_evicted(&second) && !is_evicted(&first) && !is_evicted(&worker));
+            // Told to go, it begins nothing new.
+            assert!(!second.begin());
+            // One at a time: that one makes the room.
+            let next = waits(&room).await;
+            assert!(!is_evicted(&first));
+            drop(second);
+            let newcomer = timeout(SOON, newcomer).await.unwrap().unwrap();
+            for _ in 0..10 {
+                tokio::task::yield_now().await;
+            }
+            assert!(is_evicted(&first) && !is_evicted(&newcomer));
+            drop(first);
+            let _next = timeout(SOON, next).await.unwrap().unwrap();
+            assert_eq!(room.seats.lock().taken, 3);
+        });
+    }
+
+    #[test]
+    fn where_all_are_at_work_a_newcomer_waits_until_one_rests() {
+        local(async {
+            let room = room(2);
+            let (one, other) = (taken(&room).await, taken(&room).await);
+            assert!(one.begin() && other.begin());
+            let newcomer = waits(&room).await;
+            assert!(!is_evicted(&one) && !is_evicted(&other));
+            one.rest();
+            timeout(SOON, one.evicted()).await.expect("it makes room");
+            drop(one);
+            let newcomer = timeout(SOON, newcomer).await.unwrap().unwrap();
+            assert!(newcomer.begin());
+            let next = waits(&room).await;
+            drop(other);
+            timeout(SOON, next).await.unwrap().unwrap();
+        });
+    }
+
+    #[test]
+    fn seats_that_are_free_at_once_go_to_all_who_wait() {
+        local(async {
+            let room = room(4);
+            let mut seats = Vec::new();
+            for _ in 0..4 {
+                let seat = taken(&room).await;
+                assert!(seat.begin());
+                seats.push(seat);
+            }
+            let waiting = [waits(&room).await, waits(&room).await, waits(&room).await];
+            seats.clear();
+            for newcomer in waiting {
+                timeout(SOON, newcomer).await.expect("a seat for each").unwrap();
+            }
+            assert_eq!(room.seats.lock().taken, 0);
+        });
     }
 }

@@ -84,3 +84,39 @@ impl State {
         }
     }
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use crossbeam_channel::Receiver;
+
+    use super::*;
+    use crate::exchange::inbox::Inbox;
+    use crate::exchange::log_cell::LogCell;
+    use crate::hub::id::Epoch;
+    use crate::hub::log::LogLimits;
+    use crate::hub::topic::table;
+    use crate::ops::config::Config;
+    use crate::ops::metrics::{Gauges, ShardCells};
+
+    /// A gateway's state without its threads, and the shards' ends of their inboxes.
+    pub(in crate::net) fn state(shards: usize, events: usize) -> (State, Vec<Receiver<Command>>) {
+        let (inboxes, mail) = (0..shards).map(|_| Inbox::new(|| {})).unzip();
+        let limits = LogLimits { events, bytes: 1 << 30, age_ns: u64::MAX };
+        let state = State {
+            bus: Arc::new(Bus::new(LogCell::new(Epoch::new(1), limits), inboxes, None)),
+            topics: table(),
+            metrics: Arc::new(Metrics::new(ShardCells::for_shards(shards), Gauges::default())),
+            clock: Clock::start(),
+            config: Arc::new(LiveConfig::from_pointee(Config { admin: true, ..Config::default() })),
+            default_topic: Topic::parse("default").unwrap(),
+            streams_max: 1,
+            handler: None,
+            publishers: tokio::sync::Semaphore::new(1),
+            admin: Turns::new(shards),
+            draining: AtomicBool::default(),
+            closing: AtomicBool::default(),
+            publishing: AtomicUsize::default(),
+        };
+        (state, mail)
+    }
+}

@@ -257,3 +257,16 @@ fn a_streams_age_is_bounded_where_asked_for() {
     let rotated = "sluicegate_streams_closed_total{reason=\"rotated\"}";
     assert!(within(SOON, || server.metrics().get(rotated) == 1.0));
 }
+
+/// Whoever reaches the control listener may publish, and it has no other guard than where it is.
+#[test]
+fn a_control_listener_that_others_reach_is_warned_of() {
+    let warning = "whoever reaches the control listener may publish: it is not on loopback";
+    let addresses = |control: &str| format!("listen = [\"127.0.0.1:0\"]\ncontrol = \"{control}\"\n");
+    let server = Launch::config(&addresses("0.0.0.0:0")).own_addresses().start();
+    assert_eq!(server.log(warning).expect("a warning")["level"], "WARN");
+    for private in ["127.0.0.1:0", "127.0.0.7:0"] {
+        let server = Launch::config(&addresses(private)).own_addresses().start();
+        assert!(server.log(warning).is_none(), "{private}");
+    }
+}

@@ -1,52 +1,19 @@
 //! The admin endpoints, asked without a network.
 #![cfg(test)]
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::time::Duration;
 
-use crossbeam_channel::Receiver;
 use serde_json::Value;
 
 use super::topics::COUNTED_MAX;
 use super::*;
-use crate::exchange::bus::Bus;
-use crate::exchange::inbox::Inbox;
-use crate::exchange::log_cell::LogCell;
 use crate::hub::bounds::Bounds;
 use crate::hub::event::Event;
 use crate::hub::frame::Draft;
-use crate::hub::id::Epoch;
-use crate::hub::log::LogLimits;
 use crate::hub::registry::Registry;
-use crate::hub::topic::{Topic, Topics, handle, table};
-use crate::net::clock::Clock;
+use crate::hub::topic::{Topics, handle};
 use crate::net::command::Command;
-use crate::net::question::Turns;
-use crate::ops::config::Config;
-use crate::ops::metrics::{Gauges, Metrics, ShardCells};
-use crate::ops::reload::LiveConfig;
-
-fn state(shards: usize, events: usize) -> (State, Vec<Receiver<Command>>) {
-    let (inboxes, mail) = (0..shards).map(|_| Inbox::new(|| {})).unzip();
-    let limits = LogLimits { events, bytes: 1 << 30, age_ns: u64::MAX };
-    let state = State {
-        bus: Arc::new(Bus::new(LogCell::new(Epoch::new(1), limits), inboxes, None)),
-        topics: table(),
-        metrics: Arc::new(Metrics::new(ShardCells::for_shards(shards), Gauges::default())),
-        clock: Clock::start(),
-        config: Arc::new(LiveConfig::from_pointee(Config { admin: true, ..Config::default() })),
-        default_topic: Topic::parse("default").unwrap(),
-        streams_max: 1,
-        handler: None,
-        publishers: tokio::sync::Semaphore::new(1),
-        admin: Turns::new(shards),
-        draining: AtomicBool::default(),
-        closing: AtomicBool::default(),
-        publishing: AtomicUsize::default(),
-    };
-    (state, mail)
-}
+use crate::net::state::tests::state;
 
 fn publish(state: &State, topics: &[&str], event: &Event<'_>, now_ns: u64) {
     let topics = Topics::new(topics.iter().map(|topic| handle(topic))).unwrap();
