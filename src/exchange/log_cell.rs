@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::hub::fault::Fault;
 use crate::hub::frame::{Draft, Frame};
 use crate::hub::id::{Epoch, EventId};
-use crate::hub::log::{self, Log, LogLimits, Placed, Read, Resume, Start, Window};
+use crate::hub::log::{self, LIVE_EVENTS, Log, LogLimits, Placed, Read, Resume, Start, Window};
 use crate::hub::offset::Offset;
 use crate::hub::registry::History;
 use crate::hub::topic::Subscription;
@@ -21,13 +21,16 @@ pub struct LogCell {
     /// The log's head, so that a shard sees without the lock whether there is anything for it.
     head: AtomicU64,
     epoch: Epoch,
-    limits: LogLimits,
+    /// What one call may bring: those that follow the log get it whole, however little is kept.
+    admits: LogLimits,
 }
 
 impl LogCell {
     /// An empty log.
     pub fn new(epoch: Epoch, limits: LogLimits) -> LogCell {
-        LogCell { log: Mutex::new(Log::new(epoch, limits)), head: AtomicU64::new(Offset::ZERO.get()), epoch, limits }
+        let log = Log::new(epoch, limits).with_live_events(LIVE_EVENTS);
+        let admits = LogLimits { events: limits.events.max(LIVE_EVENTS), ..limits };
+        LogCell { log: Mutex::new(log), head: AtomicU64::new(Offset::ZERO.get()), epoch, admits }
     }
 
     /// The epoch, which encoding needs.
@@ -53,7 +56,7 @@ impl LogCell {
         if drafts.is_empty() {
             return Err(Fault::new("body", "holds no event"));
         }
-        self.limits.admit(&drafts)?;
+        self.admits.admit(&drafts)?;
         let mut evicted = Vec::new();
         let placed = {
             let mut log = self.log.lock();

@@ -33,6 +33,13 @@ use super::topic::Subscription;
 const EXAMINED_MAX: usize = 256;
 const EXAMINED_MIN: usize = 16;
 
+/// How many of the newest events of either kind a log holds at most for those that follow it, beside
+/// what it keeps: shards take what was published since they last looked, however little is kept for
+/// replay. With what is kept it takes no more memory than that may.
+pub const LIVE_EVENTS: usize = 4096;
+/// For how long it holds them.
+const LIVE_AGE_NS: u64 = 10_000_000_000;
+
 /// The bounds of a log, for kept events, and once again for live-only ones.
 #[derive(Clone, Copy, Debug)]
 pub struct LogLimits {
@@ -143,6 +150,7 @@ pub struct Log {
     kept: Ring,
     live_only: Ring,
     by_id: HashMap<Box<str>, VecDeque<Offset>>,
+    live_events: usize,
 }
 
 impl Log {
@@ -155,7 +163,13 @@ impl Log {
             kept: Ring::new(limits),
             live_only: Ring::new(limits),
             by_id: HashMap::new(),
+            live_events: 0,
         }
+    }
+
+    /// The same, but with the newest events for those that follow it, as many as this if fewer are kept.
+    pub fn with_live_events(self, live_events: usize) -> Log {
+        Log { live_events, ..self }
     }
 
     /// The offset of the newest event.
@@ -216,9 +230,14 @@ impl Log {
                     self.by_id.remove(id);
                 }
             }
-            evicted.push(frame);
+            self.kept.pass_on(frame);
         }
-        evicted.extend(std::iter::from_fn(|| self.live_only.pop_over(&self.limits, now_ns)));
+        while let Some(frame) = self.live_only.pop_over(&self.limits, now_ns) {
+            self.live_only.pass_on(frame);
+        }
+        for ring in [&mut self.kept, &mut self.live_only] {
+            evicted.extend(std::iter::from_fn(|| ring.pop_passed(&self.limits, self.live_events, now_ns)));
+        }
     }
 
     /// Where a stream with this subscription starts if it wants to go on from `resume`.
@@ -256,10 +275,10 @@ impl Log {
     /// All frames after `after`, oldest first, at most `max` of them: what a shard's pass takes.
     /// Says up to which offset that is, or `None` if some have left the log.
     pub fn tail(&self, after: Offset, max: usize, out: &mut Vec<Arc<Frame>>) -> Option<Offset> {
-        if after < self.kept.evicted_through || after < self.live_only.evicted_through {
+        if after < self.kept.gone_through || after < self.live_only.gone_through {
             return None;
         }
-        let frames = merge(self.kept.after(after), self.live_only.after(after));
+        let frames = merge(self.kept.all_after(after), self.live_only.all_after(after));
         let before = out.len();
         out.extend(frames.take(max).cloned());
         let through =
@@ -386,6 +405,10 @@ struct Ring {
     slots: VecDeque<(Offset, Arc<Frame>)>,
     bytes: usize,
     evicted_through: Offset,
+    /// Those that were evicted last, for who follows the log.
+    passed: VecDeque<Arc<Frame>>,
+    passed_bytes: usize,
+    gone_through: Offset,
     by_topic: Paged<TopicIndex>,
     /// What it knows of topics that are not in `by_topic`.
     evicted: Evicted,
@@ -397,6 +420,9 @@ impl Ring {
             slots: VecDeque::new(),
             bytes: 0,
             evicted_through: Offset::ZERO,
+            passed: VecDeque::new(),
+            passed_bytes: 0,
+            gone_through: Offset::ZERO,
             by_topic: Paged::default(),
             evicted: Evicted::new(limits.events),
         }
@@ -429,6 +455,31 @@ impl Ring {
             }
         }
         Some(frame)
+    }
+
+    /// Holds one that was evicted for who follows the log.
+    fn pass_on(&mut self, frame: Arc<Frame>) {
+        self.passed_bytes += frame.cost_bytes();
+        self.passed.push_back(frame);
+    }
+
+    fn pop_passed(&mut self, limits: &LogLimits, live_events: usize, now_ns: u64) -> Option<Arc<Frame>> {
+        let oldest = self.passed.front()?;
+        let too_old = now_ns.saturating_sub(oldest.published_ns()) > LIVE_AGE_NS;
+        let (events, bytes) = (self.passed.len() + self.slots.len(), self.passed_bytes + self.bytes);
+        if events <= live_events && bytes <= limits.bytes && !too_old {
+            return None;
+        }
+        let frame = self.passed.pop_front()?;
+        self.passed_bytes -= frame.cost_bytes();
+        self.gone_through = frame.offset();
+        Some(frame)
+    }
+
+    /// The events after an offset, with those that are held for who follows the log.
+    fn all_after(&self, after: Offset) -> impl Iterator<Item = &Arc<Frame>> {
+        let from = self.passed.partition_point(|frame| frame.offset() <= after);
+        self.passed.range(from..).chain(self.after(after))
     }
 
     /// Whether events of the subscription after this offset have been evicted. It never misses a
@@ -820,6 +871,33 @@ mod tests {
         }
     }
 
+    #[test]
+    fn who_follows_the_log_gets_more_than_what_is_kept() {
+        let mut log = log(LogLimits { events: 1, ..NO_BOUNDS }).with_live_events(4);
+        append(&mut log, [kept("a")]);
+        append(&mut log, [kept("a"), kept("a"), live("a"), live("a")]);
+        assert_eq!(tail(&log, 0), Some(vec![1, 2, 3, 4, 5]));
+        // Nothing of it is replayed.
+        assert_eq!(log.start(&Resume::Earliest, &to(&["a"], &[])), starts(2, None));
+        assert_eq!(read(&log, &to(&["a"], &[]), 0, 0), (gone(2, 4), vec![]));
+        append(&mut log, [kept("a"), kept("a")]);
+        assert_eq!((tail(&log, 0), tail(&log, 1)), (None, Some(vec![2, 3, 4, 5, 6, 7])));
+        assert_eq!(log.events(), 2);
+    }
+
+    #[test]
+    fn what_is_held_for_who_follows_has_bounds_of_its_own() {
+        let three = 3 * kept("a").cost_bytes();
+        let mut log = log(LogLimits { events: 1, bytes: three, ..NO_BOUNDS }).with_live_events(LIVE_EVENTS);
+        let mut evicted = Vec::new();
+        log.append((0..4).map(|_| kept("a")), 5, &mut evicted);
+        assert_eq!((tail(&log, 0), tail(&log, 1)), (None, Some(vec![2, 3, 4])), "four are over the bound of memory");
+        log.evict(5 + LIVE_AGE_NS, &mut evicted);
+        assert_eq!(numbers(&evicted), [1]);
+        log.evict(6 + LIVE_AGE_NS, &mut evicted);
+        assert_eq!((numbers(&evicted), tail(&log, 3)), (vec![1, 2, 3], Some(vec![4])));
+    }
+
     // ===== the log equals a list with a window =====
 
     /// An event as the plain list knows it.
@@ -833,11 +911,14 @@ mod tests {
         wire: usize,
         at_ns: u64,
         gone: bool,
+        /// Not even held for who follows the log.
+        gone_for_all: bool,
     }
 
     /// The list, and nothing but.
     struct Model {
         limits: LogLimits,
+        live_events: usize,
         events: Vec<Plain>,
     }
 
@@ -867,6 +948,17 @@ mod tests {
                     }
                     let at = oldest.offset as usize - 1;
                     self.events[at].gone = true;
+                }
+                loop {
+                    let passed = self.all(live_only).filter(|event| event.gone && !event.gone_for_all);
+                    let held = self.all(live_only).filter(|event| !event.gone_for_all).count();
+                    let held_bytes: usize =
+                        self.all(live_only).filter(|event| !event.gone_for_all).map(|event| event.cost).sum();
+                    let Some(oldest) = passed.map(|event| event.offset).next() else { break };
+                    if held <= self.live_events && held_bytes <= bytes {
+                        break;
+                    }
+                    self.events[oldest as usize - 1].gone_for_all = true;
                 }
             }
         }
@@ -929,10 +1021,13 @@ mod tests {
             for max in [1, 3, usize::MAX] {
                 let mut out = Vec::new();
                 let through = log.tail(at(after), max, &mut out);
+                let followed = || model.events.iter().filter(|event| !event.gone_for_all);
+                let gone_through =
+                    model.events.iter().filter(|event| event.gone_for_all).map(|event| event.offset).max();
                 let all: Vec<u64> =
-                    held().map(|event| event.offset).filter(|&offset| offset > after).take(max).collect();
+                    followed().map(|event| event.offset).filter(|&offset| offset > after).take(max).collect();
                 let expected = if all.len() < max { head } else { all[max - 1] };
-                assert_eq!(through, (after >= kept_through.max(live_through)).then_some(at(expected)));
+                assert_eq!(through, (after >= gone_through.unwrap_or(0)).then_some(at(expected)));
                 assert_eq!(numbers(&out), if through.is_some() { all } else { vec![] });
             }
         }
@@ -1020,7 +1115,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_log_equals_a_list_with_a_window(limits in limits(), ops in prop::collection::vec(op(), 1..14)) {
+        fn the_log_equals_a_list_with_a_window(limits in limits(), live_events in prop_oneof![Just(0), 0..24usize], ops in prop::collection::vec(op(), 1..14)) {
             let subscriptions = [
                 to(&["a"], &[]),
                 to(&["c/x"], &[]),
@@ -1029,8 +1124,8 @@ mod tests {
                 to(&["a"], &["c/*", "**"]),
                 Subscription::nothing(),
             ];
-            let mut log = log(limits);
-            let mut model = Model { limits, events: Vec::new() };
+            let mut log = log(limits).with_live_events(live_events);
+            let mut model = Model { limits, live_events, events: Vec::new() };
             let mut now_ns = 0;
             for op in ops {
                 let mut evicted = Vec::new();
@@ -1049,7 +1144,7 @@ mod tests {
                             let draft = draft(&topics, event);
                             let cost = draft.cost_bytes();
                             let offset = model.events.len() as u64 + plain.len() as u64 + 1;
-                            plain.push(Plain { offset, topics, own_id, live_only, cost, wire: 0, at_ns: now_ns, gone: false });
+                            plain.push(Plain { offset, topics, own_id, live_only, cost, wire: 0, at_ns: now_ns, gone: false, gone_for_all: false });
                             drafts.push(draft);
                         }
                         if limits.admit(&drafts).is_err() {

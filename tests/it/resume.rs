@@ -407,3 +407,19 @@ fn publishers_own_ids_resume_too() {
     let kept = ["event 0", "event 2", "event 4", "event 6", "event 3 again"].map(str::to_owned);
     check_gap(&server, "/events/t", "own-5", json!("own-5"), "unknown_id", &kept);
 }
+
+#[test]
+fn open_streams_get_everything_however_little_is_kept() {
+    let server = Server::start("schedule = []\nshards = 1\n[history]\nevents = 1");
+    let mut publisher = server.publisher();
+    let (_, mut stream) = server.open("/events/t", &[]);
+    for round in 0..3 {
+        let lines: String = (0..1000).map(|n| format!("{{\"topic\":\"t\",\"data\":\"{round} {n}\"}}\n")).collect();
+        publisher.batch(&lines);
+        (0..1000).for_each(|n| drop(stream.expect_data(&format!("{round} {n}"))));
+    }
+    // And one event is kept.
+    let (_, mut late) = server.open("/events/t", &["last-event-id: earliest"]);
+    late.expect_data("2 999");
+    assert_eq!(server.metrics().get("sluicegate_streams_closed_total{reason=\"lagged\"}"), 0.0);
+}
