@@ -95,8 +95,8 @@ pub use http;
 /// The settings, section by section, and the types of their values.
 pub mod config {
     pub use crate::ops::config::{
-        Config, ConfigError, Directives, Drain, Health, History, Limits, Listen, Log, LogFormat, Pass, PolicyRule,
-        Stream,
+        Config, ConfigError, Cors, Directives, Drain, Health, History, Limits, Listen, Log, LogFormat, Pass,
+        PolicyRule, Stream,
     };
     pub use crate::ops::units::{Count, Ratio, Size, Time, TimeOrOff};
 }

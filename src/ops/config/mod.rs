@@ -48,7 +48,7 @@ use crate::hub::id::Epoch;
 use crate::hub::policy::Policies;
 use crate::hub::topic::{Numbers, Topic, Topics};
 
-pub use cors::Cors;
+pub use cors::{Cors, Origin};
 pub use drain::Drain;
 pub use error::ConfigError;
 pub use history::History;
