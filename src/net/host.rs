@@ -8,6 +8,9 @@ use http::request::Parts;
 
 use super::problem::{Problem, Refusal};
 
+/// Top-level domains in which nobody can register a name: kept for private use, and Kubernetes' short form.
+const PRIVATE_DOMAINS: [&str; 4] = ["localhost", "local", "internal", "svc"];
+
 /// Reads the one `Host` that a request must have; HTTP/1.0 may go without. Without the port, and an
 /// IPv6 address without its brackets.
 ///
@@ -74,14 +77,17 @@ pub fn refuse_pages(headers: &HeaderMap, host: Option<&str>) -> Result<(), Probl
         );
     }
     if host.is_some_and(may_be_a_page) {
-        let detail = "a name with dots may be a web page's: ask for an address, localhost or a name without dots";
+        let detail = "a name with dots may be a web page's: ask for an address, a name without dots, or one that ends in \
+                      .localhost, .local, .internal or .svc";
         return Err(Problem::new(Refusal::Forbidden, detail).about("host"));
     }
     Ok(())
 }
 
 fn may_be_a_page(host: &str) -> bool {
-    host.contains('.') && host.parse::<IpAddr>().is_err()
+    let Some((_, last)) = host.rsplit_once('.') else { return false };
+    let is_private = PRIVATE_DOMAINS.iter().any(|domain| last.eq_ignore_ascii_case(domain));
+    !is_private && host.parse::<IpAddr>().is_err()
 }
 
 #[cfg(test)]
@@ -132,10 +138,23 @@ mod tests {
     #[test]
     fn a_name_that_may_be_a_page_is_refused() {
         let refused = |host| refuse_pages(&HeaderMap::new(), host).is_err();
-        for host in ["127.0.0.1", "::1", "::ffff:1.2.3.4", "localhost", "gateway", "10.0.0.7", ""] {
+        for host in [
+            "127.0.0.1",
+            "::1",
+            "::ffff:1.2.3.4",
+            "localhost",
+            "gateway",
+            "10.0.0.7",
+            "",
+            "gate.default.svc",
+            "gate.default.svc.cluster.local",
+            "gate.corp.Internal",
+            "gate.localhost",
+        ] {
             assert!(!refused(Some(host)), "{host}");
         }
-        for host in ["evil.example", "localhost.", "127.0.0.1.nip.io", "1.2.3.4.5"] {
+        for host in ["evil.example", "localhost.", "127.0.0.1.nip.io", "1.2.3.4.5", "local.example", "svc.", "a.xlocal"]
+        {
             assert!(refused(Some(host)), "{host}");
         }
         assert!(!refused(None));
