@@ -94,8 +94,9 @@ pub use http;
 
 /// The settings, section by section, and the types of their values.
 pub mod config {
+    pub use crate::hub::policy::SlowPolicy;
     pub use crate::ops::config::{
-        Config, ConfigError, Cors, Directives, Drain, Health, History, Limits, Listen, Log, LogFormat, Pass,
+        Config, ConfigError, Cors, Directives, Drain, Health, History, Limits, Listen, Log, LogFormat, Origin, Pass,
         PolicyRule, Stream,
     };
     pub use crate::ops::units::{Count, Ratio, Size, Time, TimeOrOff};
