@@ -96,8 +96,8 @@ pub use http;
 pub mod config {
     pub use crate::hub::policy::SlowPolicy;
     pub use crate::ops::config::{
-        Config, ConfigError, Cors, Directives, Drain, Health, History, Limits, Listen, Log, LogFormat, Origin, Pass,
-        PolicyRule, Stream,
+        Config, ConfigError, Cors, Directives, Drain, Health, History, Latency, Limits, Listen, Log, LogFormat, Origin,
+        Pass, PolicyRule, Stream,
     };
     pub use crate::ops::units::{Count, Ratio, Size, Time, TimeOrOff};
 }

@@ -205,8 +205,8 @@ impl Host for Shard {
     fn settings(&self) -> Settings {
         let config = self.parts.live.load();
         Settings {
-            rest_max: config.pass.rest.get(),
-            interval_min: config.pass.interval_min.get(),
+            rest_max: config.pass.latency.rest_max(),
+            interval_min: config.pass.latency.interval_min(),
             heartbeat: config.stream.heartbeat.get(),
             write_deadline: config.stream.write_deadline.get(),
             policies: config.policies(),

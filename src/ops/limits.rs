@@ -42,6 +42,8 @@ pub const HEALTH_CONNECTIONS_MAX: u64 = 32;
 /// The most connections that are no streams, in the configuration.
 pub const CONNECTIONS_MAX: u64 = 1_000_000;
 
+/// The longest that an event may be let wait for others, in milliseconds.
+pub const PASS_LATENCY_MS_MAX: u64 = 3_600_000;
 /// The most events in one batch: the log is locked for that long.
 pub const BATCH_EVENTS_MAX: usize = 16_384;
 

@@ -98,8 +98,7 @@ mod tests {
         max_age_jitter = 0.2
         notsent_lowat = "17KiB"
         [pass]
-        rest = 4.0
-        interval_min = "1ms"
+        latency = "1ms"
         [cors]
         origins = ["https://example.com"]
         [drain]

@@ -133,7 +133,7 @@ fn check_config_says_that_all_is_well() {
 #[test]
 fn what_is_printed_reads_back_to_the_same() {
     let file = File::holding(
-        "default_topic = \"a b\"\n[stream]\nmax_age = \"1h 30m\"\n[pass]\nrest = 0.5\n\
+        "default_topic = \"a b\"\n[stream]\nmax_age = \"1h 30m\"\n[pass]\nlatency = \"50ms\"\n\
          [[policy]]\ntopic = \"prices/**\"\nslow = \"conflate\"\n\
          [[schedule]]\nevery = \"250ms\"\ndata = \"a\\nb\"\nid = \"é\"\nkeep = true\nretry = \"1s\"\n",
     );

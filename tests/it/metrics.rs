@@ -173,8 +173,7 @@ fn a_small_scenario_is_counted() {
 /// for ever. One that has nothing to take is not late, whatever is published for others.
 #[test]
 fn a_shard_that_does_not_take_its_events_lags() {
-    let server =
-        Server::start("shards = 2\nschedule = []\n[stream]\nheartbeat = \"0s\"\n[pass]\ninterval_min = \"2s\"\n");
+    let server = Server::start("shards = 2\nschedule = []\n[stream]\nheartbeat = \"0s\"\n[pass]\nlatency = \"2s\"\n");
     let lags =
         || [0, 1].map(|shard| server.metrics().get(&format!("sluicegate_shard_lag_seconds{{shard=\"{shard}\"}}")));
     let mut stream = server.subscribe("/events/a");

@@ -41,7 +41,7 @@ fn what_came_during_a_pass_in_pieces_needs_nothing_else_to_go_out() {
 fn a_rest_loses_no_event_that_a_full_history_pushes_out() {
     let server = Server::start(
         "schedule = []\nshards = 1\n[stream]\nheartbeat = \"0s\"\n[history]\nevents = 100\n\
-         [pass]\ninterval_min = \"1h\"",
+         [pass]\nlatency = \"1h\"",
     );
     let mut publisher = server.publisher();
     let mut stream = server.subscribe("/events/t");

@@ -55,7 +55,7 @@ pub use history::History;
 pub use limits::Limits;
 pub use listen::{Health, Listen};
 pub use log::{Directives, Log, LogFormat};
-pub use pass::Pass;
+pub use pass::{Latency, Pass};
 pub use policy::PolicyRule;
 pub use stream::Stream;
 

@@ -18,10 +18,12 @@ pub(in crate::ops) const FILE_VARIABLE: &str = "SLUICEGATE_CONFIG";
 const OTHER_VARIABLES: [&str; 2] = ["SLUICEGATE_REQUIRE_TOOLS", "SLUICEGATE_COMMIT"];
 
 /// Settings that are gone, and what to say of each.
-const GONE: [(&str, &str); 3] = [
+const GONE: [(&str, &str); 5] = [
     ("drain.window", "drain.deadline is in its place: how long all of the drain may take"),
     ("drain.grace", "drain.deadline is in its place: how long all of the drain may take"),
     ("limits.batch_events", "a batch is bounded by limits.body_bytes"),
+    ("pass.rest", "pass.latency is in its place: how long an event may wait for others to share its write"),
+    ("pass.interval_min", "pass.latency is in its place: how long an event may wait for others to share its write"),
 ];
 
 /// What to say of a setting that is gone.

@@ -54,7 +54,11 @@ fn errors_in_a_file_name_file_line_and_key() {
     refused("listen = []", "gate.toml:1: listen: 0 addresses");
     refused("listen = [\"a\"]", "gate.toml:1: listen: invalid socket address");
     refused("default_topic = \"a/*\"", "gate.toml:1: default_topic: the segments * and **");
-    refused("[pass]\nrest = nan", "gate.toml:2: pass.rest: NaN is out of range");
+    refused("[stream]\nmax_age_jitter = nan", "gate.toml:2: stream.max_age_jitter: NaN is out of range");
+    refused(
+        "[pass]\nlatency = \"2h\"",
+        "gate.toml:2: pass.latency: \"2h\" is too long, at most \"1h\" is allowed, or \"auto\"",
+    );
     refused("[log]\nlevel = \"lots\"", "gate.toml:2: log.level: \"lots\" is no level");
     refused("[log]\nformat = \"xml\"", "gate.toml:2: log.format: unknown variant `xml`, expected one of `auto`");
     refused(
@@ -152,7 +156,7 @@ fn errors_in_variables_name_the_variable() {
     refused_variable("SLUICEGATE_SHARDS", "many", "\"many\" is no integer");
     refused_variable("SLUICEGATE_SHARDS", "65", "65 is out of range");
     refused_variable("SLUICEGATE_ADMIN", "yes", "\"yes\" is neither true (1) nor false (0)");
-    refused_variable("SLUICEGATE_PASS_REST", "x", "is no number");
+    refused_variable("SLUICEGATE_STREAM_MAX_AGE_JITTER", "x", "is no number");
     refused_variable("SLUICEGATE_LISTEN", "", "invalid socket address");
     refused_variable("SLUICEGATE_POLICY", "a", "is no TOML array");
     refused_variable("SLUICEGATE_POLICY", "1", "is a TOML integer");
@@ -166,6 +170,8 @@ fn settings_that_are_gone_name_what_is_in_their_place() {
         ("drain", "window", "\"5s\"", "drain.deadline"),
         ("drain", "grace", "\"5s\"", "drain.deadline"),
         ("limits", "batch_events", "1", "limits.body_bytes"),
+        ("pass", "rest", "3.0", "pass.latency"),
+        ("pass", "interval_min", "\"1s\"", "pass.latency"),
     ] {
         let error = Config::parse(&format!("\n[{section}]\n{key} = {value}\n"), Path::new("gate.toml")).unwrap_err();
         let expected = format!("gate.toml:3: {section}: {section}.{key} is gone; ");
@@ -240,7 +246,7 @@ fn what_is_printed_reads_back_to_the_same() {
         bytes = 1234567
         age = "0s"
         [pass]
-        rest = 2
+        latency = "20ms"
         [log]
         level = "info,sluicegate=debug"
     "#;
