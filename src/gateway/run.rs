@@ -27,9 +27,9 @@ impl Builder {
 
 impl Gateway {
     /// Serves until SIGTERM or SIGINT, then drains; a second signal cuts that short. At SIGHUP it
-    /// reloads, if [`Builder::on_hangup`] says how. Of these signals the process learns nothing any
-    /// more, nor is it ended by them, even after this returns. Blocks: in an async program, wait as it
-    /// waits for signals, and then [`Gateway::drain`] on a thread that may block.
+    /// reloads, if [`Builder::on_hangup`] says how. From then on these signals no longer end the process
+    /// by themselves, even after this returns. It blocks: an async program waits for signals in its own
+    /// way, and then calls [`Gateway::drain`] on a thread that may block.
     ///
     /// # Errors
     /// If the system refuses what it takes to wait.
