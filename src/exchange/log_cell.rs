@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::hub::fault::Fault;
 use crate::hub::frame::{Draft, Frame};
 use crate::hub::id::{Epoch, EventId};
-use crate::hub::log::{self, LIVE_EVENTS, Log, LogLimits, Placed, Read, Resume, Start, Window};
+use crate::hub::log::{self, EVICTED_A_LOCK, LIVE_EVENTS, Log, LogLimits, Placed, Read, Resume, Start, Window};
 use crate::hub::offset::Offset;
 use crate::hub::registry::History;
 use crate::hub::topic::Subscription;
@@ -28,8 +28,13 @@ pub struct LogCell {
 impl LogCell {
     /// An empty log.
     pub fn new(epoch: Epoch, limits: LogLimits) -> LogCell {
-        let log = Log::new(epoch, limits).with_live_events(LIVE_EVENTS);
-        let admits = LogLimits { events: limits.events.max(LIVE_EVENTS), ..limits };
+        LogCell::with_live_events(epoch, limits, LIVE_EVENTS)
+    }
+
+    /// The same, with so many events at most for those that follow it.
+    pub fn with_live_events(epoch: Epoch, limits: LogLimits, live_events: usize) -> LogCell {
+        let log = Log::new(epoch, limits).with_live_events(live_events);
+        let admits = LogLimits { events: limits.events.max(live_events), ..limits };
         LogCell { log: Mutex::new(log), head: AtomicU64::new(Offset::ZERO.get()), epoch, admits }
     }
 
@@ -68,10 +73,12 @@ impl LogCell {
         Ok(placed)
     }
 
-    /// Evicts what is too old.
+    /// Evicts what is too old, in parts: others come in between.
     pub fn evict(&self, now_ns: u64) {
         let mut evicted = Vec::new();
-        self.log.lock().evict(now_ns, &mut evicted);
+        while self.log.lock().evict(now_ns, EVICTED_A_LOCK, &mut evicted) {
+            evicted.clear();
+        }
     }
 
     /// Where a stream starts, and the head at that moment.

@@ -14,6 +14,8 @@
 //! Invariant: a ring's `by_topic` names exactly its offsets, and `by_id` those of the kept ring whose
 //! events have an id of their own.
 
+use std::cmp::Reverse;
+use std::collections::binary_heap::{BinaryHeap, PeekMut};
 use std::collections::{HashMap, VecDeque, vec_deque};
 use std::sync::Arc;
 
@@ -32,6 +34,9 @@ use super::topic::Subscription;
 /// hold them against the patterns is so bounded, and how long it holds the log's lock.
 const EXAMINED_MAX: usize = 256;
 const EXAMINED_MIN: usize = 16;
+
+/// How many events that are too old are evicted under one lock.
+pub const EVICTED_A_LOCK: usize = 256;
 
 /// How many of the newest events of either kind a log holds at most for those that follow it, beside
 /// what it keeps: shards take what was published since they last looked, however little is kept for
@@ -216,13 +221,16 @@ impl Log {
             self.kept.push(frame);
         }
         debug_assert!(first <= self.head, "at least one draft");
-        self.evict(now_ns, evicted);
+        self.evict(now_ns, EVICTED_A_LOCK, evicted);
         Placed { first, last: self.head, halfway: self.halfway() }
     }
 
-    /// Evicts what is over the bounds or too old at `now_ns`.
-    pub fn evict(&mut self, now_ns: u64, evicted: &mut Vec<Arc<Frame>>) {
-        while let Some(frame) = self.kept.pop_over(&self.limits, now_ns) {
+    /// Evicts what is over the bounds, and of what is too old at `now_ns` at most `max` events. Says whether
+    /// there may be more of that.
+    pub fn evict(&mut self, now_ns: u64, max: usize, evicted: &mut Vec<Arc<Frame>>) -> bool {
+        let mut left = max;
+        while let Some(frame) = self.kept.pop_over(&self.limits, (left > 0).then_some(now_ns)) {
+            left = left.saturating_sub(1);
             if let Some(id) = frame.own_id() {
                 let offsets = self.by_id.get_mut(id).expect("the index names every own id of the ring");
                 offsets.pop_front();
@@ -232,12 +240,19 @@ impl Log {
             }
             self.kept.pass_on(frame);
         }
-        while let Some(frame) = self.live_only.pop_over(&self.limits, now_ns) {
+        while let Some(frame) = self.live_only.pop_over(&self.limits, (left > 0).then_some(now_ns)) {
+            left = left.saturating_sub(1);
             self.live_only.pass_on(frame);
         }
+        let mut passed_left = max;
         for ring in [&mut self.kept, &mut self.live_only] {
-            evicted.extend(std::iter::from_fn(|| ring.pop_passed(&self.limits, self.live_events, now_ns)));
+            let now_ns = |left: usize| (left > 0).then_some(now_ns);
+            while let Some(frame) = ring.pop_passed(&self.limits, self.live_events, now_ns(passed_left)) {
+                passed_left = passed_left.saturating_sub(1);
+                evicted.push(frame);
+            }
         }
+        left == 0 || passed_left == 0
     }
 
     /// Where a stream with this subscription starts if it wants to go on from `resume`.
@@ -438,9 +453,10 @@ impl Ring {
         self.slots.push_back((frame.offset(), frame));
     }
 
-    fn pop_over(&mut self, limits: &LogLimits, now_ns: u64) -> Option<Arc<Frame>> {
+    /// Takes out the oldest if the ring is over a bound of its size, or if it is too old now.
+    fn pop_over(&mut self, limits: &LogLimits, now_ns: Option<u64>) -> Option<Arc<Frame>> {
         let (_, oldest) = self.slots.front()?;
-        let too_old = now_ns.saturating_sub(oldest.published_ns()) > limits.age_ns;
+        let too_old = now_ns.is_some_and(|now_ns| now_ns.saturating_sub(oldest.published_ns()) > limits.age_ns);
         if self.slots.len() <= limits.events && self.bytes <= limits.bytes && !too_old {
             return None;
         }
@@ -463,9 +479,9 @@ impl Ring {
         self.passed.push_back(frame);
     }
 
-    fn pop_passed(&mut self, limits: &LogLimits, live_events: usize, now_ns: u64) -> Option<Arc<Frame>> {
+    fn pop_passed(&mut self, limits: &LogLimits, live_events: usize, now_ns: Option<u64>) -> Option<Arc<Frame>> {
         let oldest = self.passed.front()?;
-        let too_old = now_ns.saturating_sub(oldest.published_ns()) > LIVE_AGE_NS;
+        let too_old = now_ns.is_some_and(|now_ns| now_ns.saturating_sub(oldest.published_ns()) > LIVE_AGE_NS);
         let (events, bytes) = (self.passed.len() + self.slots.len(), self.passed_bytes + self.bytes);
         if events <= live_events && bytes <= limits.bytes && !too_old {
             return None;
@@ -501,7 +517,7 @@ impl Ring {
     /// The events after an offset on the topics that the subscription names.
     fn named(&self, after: Offset, subscription: &Subscription) -> impl Iterator<Item = &Arc<Frame>> {
         let indices = subscription.topics().iter().filter_map(|topic| self.by_topic.get(topic.number()));
-        let offsets = Union { lists: indices.map(|index| index.after(after).peekable()).collect() };
+        let offsets = Union::of(indices.map(|index| index.after(after)));
         offsets.map(|offset| self.get(offset).expect("the index names offsets of the ring"))
     }
 
@@ -542,20 +558,34 @@ impl Ring {
     }
 }
 
-/// The union of rising lists, rising, each offset once.
+/// The union of rising lists, rising, each offset once. The next one costs by how many lists have it, and not by
+/// how many there are.
 struct Union<I: Iterator<Item = Offset>> {
-    lists: SmallVec<[std::iter::Peekable<I>; 4]>,
+    lists: SmallVec<[I; 4]>,
+    /// The next offset of each list that has one.
+    next: BinaryHeap<Reverse<(Offset, usize)>>,
+}
+
+impl<I: Iterator<Item = Offset>> Union<I> {
+    fn of(lists: impl Iterator<Item = I>) -> Union<I> {
+        let mut lists: SmallVec<[I; 4]> = lists.collect();
+        let next = lists.iter_mut().enumerate().filter_map(|(at, list)| Some(Reverse((list.next()?, at))));
+        Union { next: next.collect(), lists }
+    }
 }
 
 impl<I: Iterator<Item = Offset>> Iterator for Union<I> {
     type Item = Offset;
 
     fn next(&mut self) -> Option<Offset> {
-        let next = self.lists.iter_mut().filter_map(|list| list.peek().copied()).min()?;
-        for list in &mut self.lists {
-            list.next_if_eq(&next);
+        let &Reverse((offset, _)) = self.next.peek()?;
+        while let Some(mut top) = self.next.peek_mut().filter(|top| top.0.0 == offset) {
+            match self.lists[top.0.1].next() {
+                Some(next) => top.0.0 = next,
+                None => drop(PeekMut::pop(top)),
+            }
         }
-        Some(next)
+        Some(offset)
     }
 }
 
@@ -688,9 +718,22 @@ mod tests {
             let mut evicted = Vec::new();
             log.append([kept("a"), live("a")], 100, &mut evicted);
             log.append([kept("a"), live("a")], 105, &mut evicted);
-            log.evict(now_ns, &mut evicted);
+            log.evict(now_ns, usize::MAX, &mut evicted);
             assert_eq!((log.events(), evicted.len()), (2 * left, 4 - 2 * left), "{now_ns}");
         }
+    }
+
+    #[test]
+    fn what_is_too_old_goes_in_parts_and_what_is_over_a_bound_at_once() {
+        let mut log = log(LogLimits { age_ns: 10, events: 6, ..NO_BOUNDS });
+        let mut evicted = Vec::new();
+        log.append((0..5).map(|_| kept("a")), 0, &mut evicted);
+        for (more, left) in [(true, 3), (true, 1), (false, 0)] {
+            assert_eq!((log.evict(11, 2, &mut evicted), log.events()), (more, left));
+        }
+        log.append((0..6).map(|_| kept("a")), 20, &mut evicted);
+        log.append((0..6).map(|_| kept("a")), 20, &mut evicted);
+        assert_eq!((log.events(), numbers(&evicted)), (6, (1..=11).collect()));
     }
 
     #[test]
@@ -892,9 +935,9 @@ mod tests {
         let mut evicted = Vec::new();
         log.append((0..4).map(|_| kept("a")), 5, &mut evicted);
         assert_eq!((tail(&log, 0), tail(&log, 1)), (None, Some(vec![2, 3, 4])), "four are over the bound of memory");
-        log.evict(5 + LIVE_AGE_NS, &mut evicted);
+        log.evict(5 + LIVE_AGE_NS, usize::MAX, &mut evicted);
         assert_eq!(numbers(&evicted), [1]);
-        log.evict(6 + LIVE_AGE_NS, &mut evicted);
+        log.evict(6 + LIVE_AGE_NS, usize::MAX, &mut evicted);
         assert_eq!((numbers(&evicted), tail(&log, 3)), (vec![1, 2, 3], Some(vec![4])));
     }
 
@@ -1132,7 +1175,7 @@ mod tests {
                 match op {
                     Op::Wait(ns) => {
                         now_ns += ns;
-                        log.evict(now_ns, &mut evicted);
+                        log.evict(now_ns, usize::MAX, &mut evicted);
                         model.evict(now_ns);
                     }
                     Op::Append(events) => {
