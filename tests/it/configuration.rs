@@ -270,3 +270,26 @@ fn a_control_listener_that_others_reach_is_warned_of() {
         assert!(server.log(warning).is_none(), "{private}");
     }
 }
+
+/// What would send clients back at once, and what no listener or page can be.
+#[test]
+fn what_clients_could_not_live_with_is_refused() {
+    for (name, value, key) in [
+        ("SLUICEGATE_DRAIN_RETRY", "0s", "drain.retry"),
+        ("SLUICEGATE_DRAIN_RETRY", "17days", "drain.retry"),
+        ("SLUICEGATE_SCHEDULE", "[{every = \"1s\", data = \"\", retry = \"25days\"}]", "retry"),
+        ("SLUICEGATE_CORS_ORIGINS", "[\"example.com\"]", "cors.origins"),
+        ("SLUICEGATE_HEALTH", "nowhere", "health"),
+        ("SLUICEGATE_LIMITS_CONNECTIONS", "0", "limits.connections"),
+        ("SLUICEGATE_LIMITS_IDLE", "99ms", "limits.idle"),
+    ] {
+        check_refused(&["--check-config"], &[(name, value)], 1, key);
+    }
+    check_refused(&["--check-config", "--health", "127.0.0.1:8081"], &[], 1, "control and health");
+    check_refused(&["--check-config", "--health", "[::]:8080"], &[], 1, "listen and health");
+    let fine = [
+        ("SLUICEGATE_DRAIN_RETRY", "16days"),
+        ("SLUICEGATE_CORS_ORIGINS", "[\"https://a.example\", \"http://localhost:3000\"]"),
+    ];
+    assert!(run(&["--check-config"], &fine).status.success());
+}
