@@ -81,11 +81,10 @@ impl Beats {
         slot.get(place.at as usize).copied()
     }
 
-    /// Moves the hand on and takes the streams of its slot out into `due`, which is cleared first.
+    /// Moves the hand on and adds the streams of its slot to `due`.
     pub fn advance(&mut self, due: &mut Vec<u32>) {
-        due.clear();
         self.hand = (self.hand + 1) % SLOTS;
-        std::mem::swap(due, &mut self.slots[self.hand]);
+        due.append(&mut std::mem::take(&mut self.slots[self.hand]));
     }
 }
 
@@ -101,6 +100,7 @@ mod tests {
         }
         let (mut due, mut seen, mut busy) = (Vec::new(), 0, 0);
         for step in 1..=SLOTS {
+            due.clear();
             beats.advance(&mut due);
             assert!(due.is_empty() || step >= SLOTS - SLOTS / EARLY_PART as usize, "{step}");
             seen += due.len();

@@ -27,8 +27,13 @@ pub struct Bounds {
     pub selection_bytes: usize,
     /// How many messages one turn takes,
     pub messages_a_turn: usize,
-    /// and how many streams that are behind it serves.
+    /// how many streams that are behind it serves,
     pub served_a_turn: usize,
+    /// and how many heartbeats it sends.
+    pub heartbeats_a_turn: usize,
+    /// How much work a turn does for new streams and for those behind before it is others' turn: a unit is an event held
+    /// against a pattern, some 30 ns.
+    pub work_a_turn: usize,
 }
 
 impl Bounds {
@@ -46,6 +51,8 @@ impl Bounds {
         selection_bytes: 4 * 1024 * 1024,
         messages_a_turn: 1024,
         served_a_turn: 64,
+        heartbeats_a_turn: 512,
+        work_a_turn: 100_000,
     };
 
     /// Bounds that a few streams and events meet.

@@ -41,8 +41,8 @@ impl Framing {
     }
 }
 
-/// The heartbeat, a comment that clients ignore. Two line ends, since naive clients split there.
-pub const HEARTBEAT: &str = ":\n\n";
+/// The heartbeat, a comment that clients ignore. One line end: there are clients that take any blank line for an event.
+pub const HEARTBEAT: &str = ":\n";
 
 /// Bytes that are ready for the wire in either framing.
 pub struct Chunk {

@@ -37,13 +37,15 @@ pub struct Slab<T> {
     first_free: u32,
     len: usize,
     generation: u32,
+    /// With how many values left it gives memory back.
+    shrinks_at: usize,
 }
 
 const NO_SLOT: u32 = u32::MAX;
 
 impl<T> Default for Slab<T> {
     fn default() -> Slab<T> {
-        Slab { slots: Vec::new(), first_free: NO_SLOT, len: 0, generation: 0 }
+        Slab { slots: Vec::new(), first_free: NO_SLOT, len: 0, generation: 0, shrinks_at: 0 }
     }
 }
 
@@ -65,6 +67,8 @@ impl<T> Slab<T> {
         self.len += 1;
         let index = self.first_free;
         if index == NO_SLOT {
+            // A new peak; what follows it is worth giving back again.
+            self.shrinks_at = self.len / 2;
             self.slots.push(taken);
             return SlabKey { index: self.slots.len() as u32 - 1, generation: self.generation };
         }
@@ -84,11 +88,26 @@ impl<T> Slab<T> {
         };
         self.first_free = key.index;
         self.len -= 1;
-        if self.len == 0 {
-            self.slots = Vec::new();
-            self.first_free = NO_SLOT;
+        if self.len <= self.shrinks_at {
+            self.shrink();
         }
         Some(value)
+    }
+
+    /// Gives the memory of the free slots at the end back, and has the lowest be taken next, so that the end becomes
+    /// free in time. It looks at all slots, but not again before half of the values have gone.
+    fn shrink(&mut self) {
+        let taken = self.slots.iter().rposition(|slot| matches!(slot, Slot::Taken { .. })).map_or(0, |last| last + 1);
+        self.slots.truncate(taken);
+        self.slots.shrink_to_fit();
+        self.first_free = NO_SLOT;
+        for index in (0..taken).rev() {
+            if let Slot::Free { next } = &mut self.slots[index] {
+                *next = self.first_free;
+                self.first_free = index as u32;
+            }
+        }
+        self.shrinks_at = self.len / 2;
     }
 
     /// The value of a key that is not stale.
@@ -163,5 +182,22 @@ mod tests {
         assert!(slab.is_empty() && slab.slots.capacity() == 0);
         let d = slab.insert('d');
         assert_eq!((d.index(), slab.get(a)), (0, None));
+    }
+
+    #[test]
+    fn a_peak_gives_its_memory_back_though_some_stay() {
+        let mut slab = Slab::default();
+        let mut keys: Vec<_> = (0..100_000).map(|n| slab.insert(n)).collect();
+        let stays = keys.pop().unwrap();
+        keys.drain(..50_000).for_each(|key| assert!(slab.remove(key).is_some()));
+        assert_eq!(slab.get(stays), Some(&99_999), "the last slot is taken, and what is there stays");
+        // The lowest are taken first, and the last one goes.
+        assert!(slab.insert(0).index() < 50_000);
+        slab.remove(stays);
+        keys.drain(10..).rev().for_each(|key| assert!(slab.remove(key).is_some()));
+        assert!(slab.slots.capacity() < 60_000, "{}", slab.slots.capacity());
+        assert_eq!(slab.keys().count(), slab.len());
+        let (len, again) = (slab.len(), slab.insert(1));
+        assert_eq!((slab.len(), slab.get(again)), (len + 1, Some(&1)));
     }
 }

@@ -144,7 +144,15 @@ impl World {
         let bounds = random.pick(&[
             Bounds::SMALL,
             Bounds::SMALL,
-            Bounds { served_a_turn: 1, messages_a_turn: 2, read_bytes: 300, ..Bounds::SMALL },
+            Bounds {
+                served_a_turn: 1,
+                messages_a_turn: 2,
+                read_bytes: 300,
+                selection_bytes: 1000,
+                heartbeats_a_turn: 1,
+                work_a_turn: 300,
+                ..Bounds::SMALL
+            },
             Bounds::SHIPPED,
         ]);
         let settings = Settings {

@@ -4,8 +4,9 @@
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
+use crate::hub::bounds::Bounds;
 use crate::hub::close::CloseReason;
-use crate::hub::frame::Frame;
+use crate::hub::frame::{Frame, Framing};
 use crate::hub::gap::{self, GapReason};
 use crate::hub::log::{Read, Window};
 use crate::hub::offset::Offset;
@@ -15,15 +16,16 @@ use crate::hub::topic::Subscription;
 
 use super::{History, Observer, Registry, StreamKey, count_down};
 
-/// After how many events looked at, for whichever streams, a call serves no further stream.
-const EXAMINED_A_CALL: usize = 16 * 1024;
+/// The work that a write is, and that of a frame that is taken from the log.
+const WRITE_WORK: usize = 128;
+const FRAME_WORK: usize = 8;
 
 impl<S: Socket> Registry<S> {
     /// Serves up to `turns` streams that are behind and whose sockets can take bytes.
     pub fn serve_ready(&mut self, turns: usize, history: &impl History, now_ms: u64, observer: &mut impl Observer) {
-        self.examined = 0;
-        for _ in 0..turns {
-            if self.examined > EXAMINED_A_CALL {
+        for turn in 0..turns {
+            // One at least, however much new streams took.
+            if turn > 0 && self.is_spent() {
                 return;
             }
             let Some(key) = self.ready.pop_front() else {
@@ -88,7 +90,7 @@ impl<S: Socket> Registry<S> {
                 if behind.cursor >= goal {
                     return self.caught_up(key, position, now_ms);
                 }
-                if reads >= self.bounds.reads_a_turn {
+                if reads >= self.bounds.reads_a_turn || reads > 0 && self.work >= self.bounds.work_a_turn {
                     return self.ready.push_back(key);
                 }
             }
@@ -99,21 +101,23 @@ impl<S: Socket> Registry<S> {
             let conflates = slow == SlowPolicy::Conflate && behind.slow;
             let (cursor, opened_at) = (behind.cursor, behind.opened_at);
             let window = Window { subscription: &subscription, after: cursor, through: goal, opened_at };
+            let mut conflated = false;
             let found = if !behind.selection.is_empty() {
                 Read::Through(behind.selected_through)
             } else if cursor >= goal {
                 Read::Through(cursor)
             } else if conflates {
-                read_all(history, window, self.bounds.read_bytes, &mut frames)
+                let choice = choose(history, window, &self.bounds, behind.asked_through, &mut frames);
+                conflated = choice.conflated;
+                choice.read
             } else {
                 history.read(&window, self.bounds.read_bytes, &mut frames)
             };
-            self.examined += if let (Read::Through(through), false) = (found, subscription.patterns().is_empty()) {
+            self.work += WRITE_WORK + FRAME_WORK * frames.len();
+            if let Read::Through(through) = found {
                 // A search by patterns looks at all there is.
-                through.since(cursor) as usize
-            } else {
-                frames.len()
-            };
+                self.work += through.since(cursor) as usize * subscription.patterns().len();
+            }
             let mut through = match found {
                 Read::Through(through) => through,
                 Read::Lost { .. } if slow == SlowPolicy::Disconnect => {
@@ -149,17 +153,6 @@ impl<S: Socket> Registry<S> {
                 }
             };
             if conflates && behind.selection.is_empty() {
-                let conflated = conflate(&mut frames, &subscription, behind.asked_through);
-                let mut bytes = 0;
-                let over = frames.iter().position(|frame| {
-                    bytes += frame.wire(framing).len();
-                    bytes > self.bounds.selection_bytes
-                });
-                let fit = over.unwrap_or(frames.len());
-                if let (true, Some(last)) = (fit < frames.len(), frames.get(fit.max(1) - 1)) {
-                    through = last.offset();
-                    frames.truncate(fit.max(1));
-                }
                 if conflated {
                     // The client's cursor stays: should the stream break now, it resumes in full.
                     let (from, to) = (history.id(cursor), history.id(through));
@@ -300,20 +293,47 @@ impl<S: Socket> Registry<S> {
     }
 }
 
-/// Reads a whole window, for conflation, which must know the newest of each key.
-fn read_all(history: &impl History, mut window: Window<'_>, budget_bytes: usize, frames: &mut Vec<Arc<Frame>>) -> Read {
+/// What conflation has chosen.
+struct Choice {
+    /// All up to where it chose from.
+    read: Read,
+    /// Whether any went.
+    conflated: bool,
+}
+
+/// Reads a window for conflation, which must know the newest of each key: all of it, or as much as a stream that is
+/// behind may hold, or as one turn may look at. What it leaves out, newer events stand for that it has read as well.
+fn choose(
+    history: &impl History,
+    mut window: Window<'_>,
+    bounds: &Bounds,
+    asked_through: Offset,
+    frames: &mut Vec<Arc<Frame>>,
+) -> Choice {
+    let from = window.after;
     let mut piece = Vec::new();
+    let (mut bytes, mut conflated) = (0, false);
+    let len = |frames: &[Arc<Frame>]| frames.iter().map(|frame| frame.wire(Framing::Chunked).len()).sum::<usize>();
     loop {
-        let found = history.read(&window, budget_bytes, &mut piece);
-        frames.append(&mut piece);
-        match found {
-            Read::Through(offset) if offset < window.through => window.after = offset,
-            Read::Through(offset) => return Read::Through(offset),
+        let through = match history.read(&window, bounds.read_bytes, &mut piece) {
+            Read::Through(through) => through,
             lost => {
                 frames.clear();
-                return lost;
+                return Choice { read: lost, conflated: false };
             }
+        };
+        bytes += len(&piece);
+        frames.append(&mut piece);
+        let work = FRAME_WORK * frames.len() + through.since(from) as usize * window.subscription.patterns().len();
+        let is_over = through >= window.through || work >= bounds.work_a_turn;
+        if is_over || bytes > bounds.selection_bytes {
+            conflated |= conflate(frames, window.subscription, asked_through);
+            bytes = len(frames);
         }
+        if is_over || bytes > bounds.selection_bytes {
+            return Choice { read: Read::Through(through), conflated };
+        }
+        window.after = through;
     }
 }
 

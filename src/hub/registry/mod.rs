@@ -156,7 +156,8 @@ pub struct Registry<S> {
     pass: Pass,
     // Scratch, kept so that a pass allocates nothing.
     run: Run,
-    examined: usize,
+    /// How much has been done in this turn, in units of [`Bounds::work_a_turn`].
+    work: usize,
     marks: u64,
     read: Vec<Arc<Frame>>,
     due: Vec<u32>,
@@ -183,7 +184,7 @@ impl<S: Socket> Registry<S> {
             tally: Tally::default(),
             pass: Pass::default(),
             run: Run::default(),
-            examined: 0,
+            work: 0,
             marks: 0,
             read: Vec::new(),
             due: Vec::new(),
@@ -215,6 +216,16 @@ impl<S: Socket> Registry<S> {
     /// Which topics and patterns it has streams for.
     pub fn routes(&self) -> &Routes {
         &self.routes
+    }
+
+    /// A turn begins.
+    pub fn begin_turn(&mut self) {
+        self.work = 0;
+    }
+
+    /// Whether enough has been done in this turn for new streams, and for those behind.
+    pub fn is_spent(&self) -> bool {
+        self.work >= self.bounds.work_a_turn
     }
 
     /// Whether streams that are behind can be served now.
@@ -422,16 +433,32 @@ impl<S: Socket> Registry<S> {
 
     // ===== time =====
 
-    /// Moves the heartbeats on by one slot: streams that have not been written to for an interval
-    /// get one.
-    pub fn heartbeat(&mut self, now_ms: u64) {
-        let mut due = std::mem::take(&mut self.due);
-        self.beats.advance(&mut due);
+    /// Moves the heartbeats on by one slot: streams that have not been written to for an interval get one, in the calls
+    /// of [`Registry::beat`].
+    pub fn heartbeat(&mut self) {
+        let waiting = self.due.len();
+        self.beats.advance(&mut self.due);
+        for &index in &self.due[waiting..] {
+            self.streams.at(index).beat_place = None;
+        }
+    }
+
+    /// Whether heartbeats wait to be sent.
+    pub fn has_due(&self) -> bool {
+        !self.due.is_empty()
+    }
+
+    /// Sends some of the heartbeats that are due.
+    pub fn beat(&mut self, now_ms: u64) {
         let (interval_ms, slot_ms) = (self.beats.interval_ms(), self.beats.slot_ms());
-        for &index in &due {
-            let key = self.streams.key_at(index);
+        for _ in 0..self.bounds.heartbeats_a_turn {
+            let Some(index) = self.due.pop() else { break };
+            // It may have gone since, and another have come to its slot, which is due at another time.
+            let Some(key) = self.streams.key_of(index) else { continue };
             let stream = self.streams.at(index);
-            stream.beat_place = None;
+            if stream.beat_place.is_some() {
+                continue;
+            }
             let mut due_in_ms = interval_ms;
             if stream.behind.is_none() {
                 // One that was written to meanwhile is skipped. The early part of the interval is
@@ -447,8 +474,9 @@ impl<S: Socket> Registry<S> {
                 stream.beat_place = Some(self.beats.place(index, due_in_ms));
             }
         }
-        due.clear();
-        self.due = due;
+        if self.due.is_empty() {
+            self.due.shrink_to(self.bounds.heartbeats_a_turn);
+        }
     }
 
     // ===== single writes =====

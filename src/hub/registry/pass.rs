@@ -288,6 +288,8 @@ impl<S: Socket> Registry<S> {
         }
         members.truncate(staying);
         self.cohorts.at(cohort).live = members;
+        // A frame may be longer than a run.
+        run.shrink(self.bounds.run_bytes);
         self.run = run;
     }
 

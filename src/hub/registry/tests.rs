@@ -380,6 +380,28 @@ fn an_event_of_several_topics_goes_only_when_it_is_old_on_each_that_the_stream_h
 }
 
 #[test]
+fn conflation_that_is_cut_at_its_bound_tells_of_what_it_left_out_and_no_more() {
+    let mut room = Room::with(LogLimits { events: 100, bytes: 1 << 30, age_ns: u64::MAX });
+    let bounds = Bounds { selection_bytes: 1500, read_bytes: 400, ..Bounds::SMALL };
+    room.registry = Registry::new(Offset::ZERO, 6400, 1, bounds);
+    let peer = room.open(Asks { slow: SlowPolicy::Conflate, room: 5, ..Asks::default() });
+    // The newest of `k` comes only after the bound.
+    room.publish(&["a"], Event::new("k1").key("k"));
+    room.publish(&["a"], Event::new("k2").key("k"));
+    (0..20).for_each(|_| room.publish(&["a"], Event::new("x".repeat(100))));
+    room.publish(&["a"], Event::new("k3").key("k"));
+    room.pass();
+    room.takes(&peer, usize::MAX);
+    let got = peer.got();
+    let to = got.split("\"to\":\"").nth(1).and_then(|rest| rest.split('"').next()).expect("a gap");
+    assert!(to < id(23).as_str() && to > id(2).as_str(), "{got}");
+    // What was left out has a newer event in the range that the gap names, and so k2 came.
+    assert!(got.contains(&event(2, "k2")) && !got.contains("data: k1"), "{got}");
+    assert_eq!((got.matches("event: gap").count(), got.matches("data: x").count()), (1, 20));
+    assert!(got.ends_with(&event(23, "k3")), "{got}");
+}
+
+#[test]
 fn nothing_conflated_is_no_gap() {
     let (mut room, peer) = conflating();
     room.publish(&["a"], Event::new("k").key("k"));
@@ -716,15 +738,18 @@ fn a_stream_is_never_silent_for_longer_than_an_interval() {
     idle.got();
     for now_ms in (0..10 * 6400).step_by(step_ms as usize) {
         room.now_ms.set(now_ms);
-        room.registry.heartbeat(now_ms);
+        room.registry.heartbeat();
+        while room.registry.has_due() {
+            room.registry.beat(now_ms);
+        }
         if now_ms % 3000 == 0 {
             room.say(&["x"]);
             room.pass();
         }
-        assert!(!busy.got().contains(":\n\n"), "one that is written to needs none");
+        assert!(!busy.got().contains(":\n"), "one that is written to needs none");
         match &*idle.got() {
             "" => assert!(now_ms - last_ms <= 6400, "silent since {last_ms} at {now_ms}"),
-            ":\n\n" => {
+            ":\n" => {
                 assert!(now_ms - last_ms >= 6400 / 2, "too early: {} ms", now_ms - last_ms);
                 (beats, last_ms) = (beats + 1, now_ms);
             }
@@ -739,12 +764,36 @@ fn a_heartbeat_that_meets_a_full_socket_makes_the_stream_wait_like_any_write() {
     let mut room = Room::new();
     let peer = room.open(Asks { room: 5 + 1, ..Asks::default() });
     for step in 0..70 {
-        room.registry.heartbeat(step * 100);
+        room.registry.heartbeat();
+        room.registry.beat(step * 100);
     }
     assert_eq!(room.registry.behind(), 1);
     room.publish(&["a"], Event::new("live").keep(false));
     room.say(&["2"]);
     room.pass();
     room.takes(&peer, usize::MAX);
-    peer.gets(&["head\n", ":\n\n", "data: live\n\n", &event(2, "2")]);
+    peer.gets(&["head\n", ":\n", "data: live\n\n", &event(2, "2")]);
+}
+
+#[test]
+fn many_heartbeats_that_are_due_at_once_come_in_portions() {
+    let mut room = Room::new();
+    room.registry = Registry::new(Offset::ZERO, 64, 1, Bounds { heartbeats_a_turn: 3, ..Bounds::SMALL });
+    let peers: Vec<_> = (0..10).map(|_| room.open(Asks::default())).collect();
+    (0..64).for_each(|_| room.registry.heartbeat());
+    let written = |room: &mut Room| room.registry.take_tally().writes;
+    written(&mut room);
+    room.registry.close(peers[9].key, CloseReason::ClientGone);
+    room.registry.close(peers[4].key, CloseReason::ClientGone);
+    // It takes the slot of one that was due, and is not.
+    let new = room.open(Asks::default());
+    written(&mut room);
+    let mut portions = Vec::new();
+    while room.registry.has_due() {
+        room.registry.beat(1_000);
+        portions.push(written(&mut room));
+    }
+    assert_eq!(portions.iter().sum::<u64>(), 8, "{portions:?}");
+    assert!(portions.iter().all(|&portion| portion <= 3), "{portions:?}");
+    new.gets(&["head\n"]);
 }

@@ -121,7 +121,11 @@ impl<H: Host> Shard<H> {
     /// Does what there is to do, a bounded part of it.
     pub fn turn(&mut self, host: &H) -> Sleep {
         host.awake();
+        self.registry.begin_turn();
         for _ in 0..self.bounds.messages_a_turn {
+            if self.registry.is_spent() {
+                break;
+            }
             let Some(message) = host.message() else { break };
             self.message(host, message);
         }
@@ -131,6 +135,9 @@ impl<H: Host> Shard<H> {
         }
         if self.registry.has_ready() {
             self.registry.serve_ready(self.bounds.served_a_turn, host.history(), now_ms(host), &mut Delivered(host));
+        }
+        if self.registry.has_due() {
+            self.registry.beat(now_ms(host));
         }
         if self.stopping {
             for key in self.registry.keys().collect::<Vec<_>>() {
@@ -143,7 +150,9 @@ impl<H: Host> Shard<H> {
         let passes_on = passes_on && !self.pace.rests();
         match () {
             () if self.stopping => Sleep::ForGood,
-            () if passes_on || self.registry.has_ready() || !host.is_inbox_empty() => Sleep::No,
+            () if passes_on || self.registry.has_ready() || self.registry.has_due() || !host.is_inbox_empty() => {
+                Sleep::No
+            }
             () => Sleep::UntilWoken,
         }
     }
@@ -174,7 +183,7 @@ impl<H: Host> Shard<H> {
                 host.listen(true);
             }
             ShardTimer::Heartbeat => {
-                self.registry.heartbeat(now_ms);
+                self.registry.heartbeat();
                 self.arm_heartbeats(host);
             }
             ShardTimer::Drain => self.drain_step(host),
