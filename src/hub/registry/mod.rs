@@ -357,6 +357,19 @@ impl<S: Socket> Registry<S> {
                 }
                 let mut behind = Behind::at(position, position, now_ms);
                 behind.then = Then::End { reason, farewell, through: Some(head) };
+                // As a pass would take it: that may be more than is kept for replay.
+                let mut frames = std::mem::take(&mut self.read);
+                frames.clear();
+                if let Some(through) = history.tail(position, self.bounds.frames_a_lock, &mut frames) {
+                    let subscription = &self.cohorts.at(cohort).subscription;
+                    frames.retain(|frame| subscription.covers(frame.topics()));
+                    behind.selection.extend(frames.drain(..));
+                    behind.selected_through = through;
+                    if behind.selection.is_empty() {
+                        behind.cursor = through;
+                    }
+                }
+                self.read = frames;
                 self.fall_behind(key.index(), behind);
                 self.serve(key, Vec::new(), history, now_ms, observer);
             }

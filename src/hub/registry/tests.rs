@@ -601,6 +601,18 @@ fn an_end_brings_the_stream_what_was_published_and_makes_no_pass() {
 }
 
 #[test]
+fn an_end_brings_what_a_short_history_no_longer_keeps() {
+    let mut room = Room::with(LogLimits { events: 1, bytes: 1 << 30, age_ns: u64::MAX });
+    let log = Log::new(epoch(), LogLimits { events: 1, bytes: 1 << 30, age_ns: u64::MAX }).with_live_events(10);
+    room.log = Shared(RefCell::new(log));
+    let peer = room.open(Asks { slow: SlowPolicy::Disconnect, ..Asks::default() });
+    room.say(&["1", "2", "3"]);
+    room.end(peer.key, CloseReason::Rotated, None);
+    peer.gets(&["head\n", &event(1, "1"), &event(2, "2"), &event(3, "3")]);
+    assert_eq!(room.closed(), [(peer.key, CloseReason::Rotated)]);
+}
+
+#[test]
 fn a_stream_that_is_behind_is_ended_when_it_has_caught_up() {
     for cut in [0, 1, 20] {
         let mut room = Room::new();
