@@ -3,7 +3,6 @@
 
 // What is published.
 pub mod event;
-mod evicted;
 pub mod paged;
 pub mod offset;
 pub mod fault;

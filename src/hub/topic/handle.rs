@@ -220,7 +220,7 @@ pub(crate) mod tests {
 
     thread_local! {
         /// The table of all tests of a thread, which tells the topics that they name apart.
-        static TABLE: TopicTable = crate::hub::evicted::tests::table_for(&["a", "b", "c", "c/x", "c/y", "d/e/f"]);
+        static TABLE: TopicTable = crate::hub::log::table_for(&["a", "b", "c", "c/x", "c/y", "d/e/f"]);
     }
 
     pub(crate) fn handle(text: &str) -> TopicHandle {

@@ -4,8 +4,8 @@
 //! patterns begin with. A slot holds the newest evicted offset of all names that share it, so that an
 //! answer may be too late an offset, but only if others share both of a name's slots; it is never too early.
 
-use super::offset::Offset;
-use super::topic::TopicHandle;
+use crate::hub::offset::Offset;
+use crate::hub::topic::TopicHandle;
 
 /// The fewest slots of a row, and the most: 128 KiB.
 const SLOTS: std::ops::RangeInclusive<usize> = 4096..=16384;

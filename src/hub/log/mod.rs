@@ -1,0 +1,205 @@
+//! The log: a bounded ring of frames in one total order, and the index that replay reads.
+//!
+//! ```text
+//!               evicted │ kept, oldest first                          │ next
+//!  offset   … 37 38 39  │  40  41       43  44            47          │  48
+//!  live-only            │           42            45  46              │
+//! ```
+//! Kept and live-only events share one order, and each kind has a ring and bounds of its own, so
+//! that a flood of live-only events can't push history out.
+//!
+//! Invariant: within a ring, offsets rise from front to back.
+//! Invariant: an event that was appended in a call is never evicted by the same call (see
+//! [`LogLimits::admit`]).
+//! Invariant: a ring's `by_topic` names exactly its offsets, and `by_id` those of the kept ring whose
+//! events have an id of their own.
+
+mod evicted;
+mod read;
+mod resume;
+mod ring;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use crate::hub::fault::Fault;
+use crate::hub::frame::{Draft, Frame};
+use crate::hub::id::{Epoch, EventId};
+use crate::hub::offset::Offset;
+
+pub use read::{Read, Window};
+pub use resume::{Resume, Start};
+use ring::Ring;
+
+#[cfg(test)]
+pub(super) use evicted::tests::table_for;
+
+/// How many events that are too old are evicted under one lock.
+pub const EVICTED_A_LOCK: usize = 256;
+
+/// How many of the newest events of either kind a log holds at most for those that follow it, beside
+/// what it keeps: shards take what was published since they last looked, however little is kept for
+/// replay. With what is kept it takes no more memory than that may.
+pub const LIVE_EVENTS: usize = 4096;
+/// The bounds of a log, for kept events, and once again for live-only ones.
+#[derive(Clone, Copy, Debug)]
+pub struct LogLimits {
+    /// The most kept events.
+    pub events: usize,
+    /// The most memory of kept events, in bytes, as [`Frame::cost_bytes`] counts it.
+    pub bytes: usize,
+    /// How long an event is kept, in nanoseconds.
+    pub age_ns: u64,
+}
+
+impl LogLimits {
+    /// Whether these drafts fit into the log together, so that none pushes another out.
+    ///
+    /// # Errors
+    /// A [`Fault`] in `body` that says which bound they are over.
+    pub fn admit(&self, drafts: &[Draft]) -> Result<(), Fault> {
+        for (kind, live_only) in [("kept", false), ("live-only", true)] {
+            let drafts = || drafts.iter().filter(|draft| draft.live_only() == live_only);
+            let (events, bytes) = (drafts().count(), drafts().map(Draft::cost_bytes).sum::<usize>());
+            if events > self.events {
+                let max = self.events;
+                return Err(Fault::new("body", format!("holds {events} {kind} events, the log holds at most {max}")));
+            }
+            if bytes > self.bytes {
+                let max = self.bytes;
+                return Err(Fault::new(
+                    "body",
+                    format!("its {kind} events take {bytes} bytes in memory, the log holds at most {max}"),
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Where a call's events stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Placed {
+    /// The offset of the first.
+    pub first: Offset,
+    /// The offset of the last.
+    pub last: Offset,
+    /// The offset in the middle of the log: whoever stands before it is in danger of being lapped.
+    pub halfway: Offset,
+}
+
+/// The id of an offset. Ids are made of offsets here, and read back in [`Log::start`].
+pub fn id(epoch: Epoch, offset: Offset) -> EventId {
+    epoch.id(offset.get())
+}
+
+/// A namespace's log.
+pub struct Log {
+    epoch: Epoch,
+    limits: LogLimits,
+    head: Offset,
+    kept: Ring,
+    live_only: Ring,
+    by_id: HashMap<Box<str>, VecDeque<Offset>>,
+    live_events: usize,
+}
+
+impl Log {
+    /// An empty log.
+    pub fn new(epoch: Epoch, limits: LogLimits) -> Log {
+        Log {
+            epoch,
+            limits,
+            head: Offset::ZERO,
+            kept: Ring::new(limits),
+            live_only: Ring::new(limits),
+            by_id: HashMap::new(),
+            live_events: 0,
+        }
+    }
+
+    /// The same, but with the newest events for those that follow it, as many as this if fewer are kept.
+    pub fn with_live_events(self, live_events: usize) -> Log {
+        Log { live_events, ..self }
+    }
+
+    /// The offset of the newest event.
+    pub fn head(&self) -> Offset {
+        self.head
+    }
+
+    /// The id of an offset.
+    pub fn id(&self, offset: Offset) -> EventId {
+        id(self.epoch, offset)
+    }
+
+    /// How many events it holds, kept and live-only.
+    pub fn events(&self) -> usize {
+        self.kept.slots.len() + self.live_only.slots.len()
+    }
+
+    /// How much memory they take, in bytes, as [`Frame::cost_bytes`] counts it.
+    pub fn bytes(&self) -> usize {
+        self.kept.bytes + self.live_only.bytes
+    }
+
+    /// Gives the drafts the next offsets, in their order, and evicts what is over the bounds into
+    /// `evicted`, for the caller to free outside its lock.
+    ///
+    /// The caller has had them admitted ([`LogLimits::admit`]); there is at least one.
+    pub fn append(
+        &mut self,
+        drafts: impl IntoIterator<Item = Draft>,
+        now_ns: u64,
+        evicted: &mut Vec<Arc<Frame>>,
+    ) -> Placed {
+        let first = self.head.next();
+        for draft in drafts {
+            self.head = self.head.next();
+            let frame = draft.place(self.head, || self.id(self.head), now_ns);
+            if frame.live_only() {
+                self.live_only.push(frame);
+                continue;
+            }
+            if let Some(id) = frame.own_id() {
+                self.by_id.entry(id.into()).or_default().push_back(frame.offset());
+            }
+            self.kept.push(frame);
+        }
+        debug_assert!(first <= self.head, "at least one draft");
+        self.evict(now_ns, EVICTED_A_LOCK, evicted);
+        Placed { first, last: self.head, halfway: self.halfway() }
+    }
+
+    /// Evicts what is over the bounds, and of what is too old at `now_ns` at most `max` events. Says whether
+    /// there may be more of that.
+    pub fn evict(&mut self, now_ns: u64, max: usize, evicted: &mut Vec<Arc<Frame>>) -> bool {
+        let mut left = max;
+        while let Some(frame) = self.kept.pop_over(&self.limits, (left > 0).then_some(now_ns)) {
+            left = left.saturating_sub(1);
+            if let Some(id) = frame.own_id() {
+                let offsets = self.by_id.get_mut(id).expect("the index names every own id of the ring");
+                offsets.pop_front();
+                if offsets.is_empty() {
+                    self.by_id.remove(id);
+                }
+            }
+            self.kept.pass_on(frame);
+        }
+        while let Some(frame) = self.live_only.pop_over(&self.limits, (left > 0).then_some(now_ns)) {
+            left = left.saturating_sub(1);
+            self.live_only.pass_on(frame);
+        }
+        let mut passed_left = max;
+        for ring in [&mut self.kept, &mut self.live_only] {
+            let now_ns = |left: usize| (left > 0).then_some(now_ns);
+            while let Some(frame) = ring.pop_passed(&self.limits, self.live_events, now_ns(passed_left)) {
+                passed_left = passed_left.saturating_sub(1);
+                evicted.push(frame);
+            }
+        }
+        left == 0 || passed_left == 0
+    }
+}

@@ -1,0 +1,155 @@
+//! Reading: what a shard's pass takes, and what a stream that is behind does.
+
+use std::sync::Arc;
+
+use crate::hub::frame::{Frame, Framing};
+use crate::hub::offset::Offset;
+use crate::hub::topic::Subscription;
+
+use super::Log;
+
+/// The most events that one read looks at for one pattern, and the fewest for many. What it costs to
+/// hold them against the patterns is so bounded, and how long it holds the log's lock.
+pub(super) const EXAMINED_MAX: usize = 256;
+pub(super) const EXAMINED_MIN: usize = 16;
+
+/// What a stream that is not live wants from the log.
+#[derive(Clone, Copy, Debug)]
+pub struct Window<'a> {
+    /// The events it subscribes to,
+    pub subscription: &'a Subscription,
+    /// after this offset,
+    pub after: Offset,
+    /// up to this offset and with it;
+    pub through: Offset,
+    /// live-only ones only after this offset, where the stream was opened.
+    pub opened_at: Offset,
+}
+
+/// What [`Log::read`] found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Read {
+    /// All that belongs to the window up to this offset.
+    Through(Offset),
+    /// Events of the window have left the log, at the latest at these offsets.
+    Lost {
+        /// The newest kept event that was evicted.
+        kept_through: Offset,
+        /// The newest live-only event that was evicted.
+        live_through: Offset,
+    },
+}
+
+impl Log {
+    /// All frames after `after`, oldest first, at most `max` of them: what a shard's pass takes.
+    /// Says up to which offset that is, or `None` if some have left the log.
+    pub fn tail(&self, after: Offset, max: usize, out: &mut Vec<Arc<Frame>>) -> Option<Offset> {
+        if after < self.kept.gone_through || after < self.live_only.gone_through {
+            return None;
+        }
+        let frames = merge(self.kept.all_after(after), self.live_only.all_after(after));
+        let before = out.len();
+        out.extend(frames.take(max).cloned());
+        let through =
+            if out.len() - before < max { self.head } else { out.last().map_or(self.head, |last| last.offset()) };
+        Some(through)
+    }
+
+    /// The offset behind which a reader should hurry: half of what the log has, of either kind, is newer, and
+    /// the log is at least half full. 0 while there is none.
+    pub fn halfway(&self) -> Offset {
+        self.kept.halfway(&self.limits).max(self.live_only.halfway(&self.limits))
+    }
+
+    /// When the oldest event at this offset or after it was accepted.
+    pub fn published_ns(&self, from: Offset) -> Option<u64> {
+        let after = from.prev();
+        merge(self.kept.after(after), self.live_only.after(after)).next().map(|frame| frame.published_ns())
+    }
+
+    /// The frames before an offset, newest first, at most `max` of them: for whoever looks at the log
+    /// from outside, a piece at a time.
+    pub fn before(&self, before: Offset, max: usize, out: &mut Vec<Arc<Frame>>) {
+        let (mut kept, mut live_only) = (self.kept.before(before).peekable(), self.live_only.before(before).peekable());
+        let frames = std::iter::from_fn(|| match (kept.peek(), live_only.peek()) {
+            (Some(x), Some(y)) if x.offset() < y.offset() => live_only.next(),
+            (Some(_), _) => kept.next(),
+            (None, _) => live_only.next(),
+        });
+        out.extend(frames.take(max).cloned());
+    }
+
+    /// The part of the last `window_ns` that is still whole, of kept events and of live-only ones.
+    pub fn reach_ns(&self, now_ns: u64, window_ns: u64) -> [u64; 2] {
+        [&self.kept, &self.live_only].map(|ring| match ring.slots.front() {
+            Some((_, oldest)) if ring.evicted_through > Offset::ZERO => {
+                now_ns.saturating_sub(oldest.published_ns()).min(window_ns)
+            }
+            _ => window_ns,
+        })
+    }
+
+    /// The frames of a window, oldest first, until they are `budget_bytes` or more: what a stream
+    /// that is behind takes. It costs O(matches) for a subscription without patterns, and looks at a
+    /// bounded number of events for one with.
+    pub fn read(&self, window: &Window<'_>, budget_bytes: usize, out: &mut Vec<Arc<Frame>>) -> Read {
+        let found = self.candidates(window, budget_bytes, out);
+        window.choose(out);
+        found
+    }
+
+    /// As [`Log::read`], but with what [`Window::choose`] will leave out: what has to be done under
+    /// a lock, and no more.
+    pub fn candidates(&self, window: &Window<'_>, budget_bytes: usize, out: &mut Vec<Arc<Frame>>) -> Read {
+        let &Window { subscription, after, through, opened_at } = window;
+        let live_after = after.max(opened_at);
+        if self.kept.lost_after(after, subscription) || self.live_only.lost_after(live_after, subscription) {
+            return Read::Lost {
+                kept_through: self.kept.evicted_through,
+                live_through: self.live_only.evicted_through,
+            };
+        }
+        if !subscription.patterns().is_empty() {
+            let frames = merge(self.kept.after(after), self.live_only.after(live_after));
+            let max = (EXAMINED_MAX / subscription.patterns().len()).max(EXAMINED_MIN);
+            let before = out.len();
+            out.extend(frames.take_while(|frame| frame.offset() <= through).take(max).cloned());
+            return match out.last() {
+                Some(last) if out.len() - before == max => Read::Through(last.offset()),
+                _ => Read::Through(through),
+            };
+        }
+        let mut bytes = 0;
+        let frames = merge(self.kept.named(after, subscription), self.live_only.named(live_after, subscription));
+        for frame in frames.take_while(|frame| frame.offset() <= through) {
+            out.push(frame.clone());
+            bytes += frame.wire(Framing::Chunked).len();
+            if bytes >= budget_bytes {
+                return Read::Through(frame.offset());
+            }
+        }
+        Read::Through(through)
+    }
+}
+
+impl Window<'_> {
+    /// Leaves out what a search by patterns found beside what was wanted.
+    pub fn choose(&self, frames: &mut Vec<Arc<Frame>>) {
+        if !self.subscription.patterns().is_empty() {
+            frames.retain(|frame| self.subscription.covers(frame.topics()));
+        }
+    }
+}
+
+/// Two rising runs of frames as one.
+fn merge<'a>(
+    a: impl Iterator<Item = &'a Arc<Frame>>,
+    b: impl Iterator<Item = &'a Arc<Frame>>,
+) -> impl Iterator<Item = &'a Arc<Frame>> {
+    let (mut a, mut b) = (a.peekable(), b.peekable());
+    std::iter::from_fn(move || match (a.peek(), b.peek()) {
+        (Some(x), Some(y)) if x.offset() > y.offset() => b.next(),
+        (Some(_), _) => a.next(),
+        (None, _) => b.next(),
+    })
+}

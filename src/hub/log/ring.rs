@@ -1,0 +1,226 @@
+//! Frames of one kind, and the index by topic.
+
+use std::cmp::Reverse;
+use std::collections::binary_heap::{BinaryHeap, PeekMut};
+use std::collections::{VecDeque, vec_deque};
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use crate::hub::frame::Frame;
+use crate::hub::offset::Offset;
+use crate::hub::paged::Paged;
+use crate::hub::topic::Subscription;
+
+use super::LogLimits;
+use super::evicted::Evicted;
+
+/// For how long who follows the log is held what is no longer kept.
+pub(super) const LIVE_AGE_NS: u64 = 10_000_000_000;
+
+/// The offsets of one topic's events in a ring.
+pub(super) struct TopicIndex {
+    pub(super) offsets: VecDeque<Offset>,
+    pub(super) evicted_through: Offset,
+}
+
+impl TopicIndex {
+    /// Takes out the oldest offset; says whether none is left.
+    pub(super) fn evict(&mut self, offset: Offset) -> bool {
+        let oldest = self.offsets.pop_front();
+        debug_assert_eq!(oldest, Some(offset), "a topic's events leave in order");
+        self.evicted_through = offset;
+        // A topic that was busy once must not hold its memory for ever.
+        if self.offsets.capacity() > 64 && self.offsets.len() < self.offsets.capacity() / 4 {
+            self.offsets.shrink_to(self.offsets.len() * 2);
+        }
+        self.offsets.is_empty()
+    }
+
+    pub(super) fn after(&self, after: Offset) -> Offsets<'_> {
+        let from = self.offsets.partition_point(|&offset| offset <= after);
+        self.offsets.range(from..).copied()
+    }
+}
+
+type Offsets<'a> = std::iter::Copied<vec_deque::Iter<'a, Offset>>;
+
+/// Frames of one kind, oldest first.
+pub(super) struct Ring {
+    /// The offset stands beside the frame so that a search touches no frame.
+    pub(super) slots: VecDeque<(Offset, Arc<Frame>)>,
+    pub(super) bytes: usize,
+    pub(super) evicted_through: Offset,
+    /// Those that were evicted last, for who follows the log.
+    pub(super) passed: VecDeque<Arc<Frame>>,
+    pub(super) passed_bytes: usize,
+    pub(super) gone_through: Offset,
+    pub(super) by_topic: Paged<TopicIndex>,
+    /// What it knows of topics that are not in `by_topic`.
+    pub(super) evicted: Evicted,
+}
+
+impl Ring {
+    pub(super) fn new(limits: LogLimits) -> Ring {
+        Ring {
+            slots: VecDeque::new(),
+            bytes: 0,
+            evicted_through: Offset::ZERO,
+            passed: VecDeque::new(),
+            passed_bytes: 0,
+            gone_through: Offset::ZERO,
+            by_topic: Paged::default(),
+            evicted: Evicted::new(limits.events),
+        }
+    }
+
+    pub(super) fn push(&mut self, frame: Arc<Frame>) {
+        for topic in frame.topics().iter() {
+            let evicted = &self.evicted;
+            let new = || TopicIndex { offsets: VecDeque::new(), evicted_through: evicted.of_topic(topic) };
+            self.by_topic.get_or_insert_with(topic.number(), new).offsets.push_back(frame.offset());
+        }
+        self.bytes += frame.cost_bytes();
+        self.slots.push_back((frame.offset(), frame));
+    }
+
+    /// Takes out the oldest if the ring is over a bound of its size, or if it is too old now.
+    pub(super) fn pop_over(&mut self, limits: &LogLimits, now_ns: Option<u64>) -> Option<Arc<Frame>> {
+        let (_, oldest) = self.slots.front()?;
+        let too_old = now_ns.is_some_and(|now_ns| now_ns.saturating_sub(oldest.published_ns()) > limits.age_ns);
+        if self.slots.len() <= limits.events && self.bytes <= limits.bytes && !too_old {
+            return None;
+        }
+        let (offset, frame) = self.slots.pop_front()?;
+        self.bytes -= frame.cost_bytes();
+        self.evicted_through = offset;
+        for topic in frame.topics().iter() {
+            self.evicted.mark(topic, offset);
+            let index = self.by_topic.get_mut(topic.number());
+            if index.expect("the index has each topic of the ring").evict(offset) {
+                self.by_topic.remove(topic.number());
+            }
+        }
+        Some(frame)
+    }
+
+    /// Holds one that was evicted for who follows the log.
+    pub(super) fn pass_on(&mut self, frame: Arc<Frame>) {
+        self.passed_bytes += frame.cost_bytes();
+        self.passed.push_back(frame);
+    }
+
+    pub(super) fn pop_passed(
+        &mut self,
+        limits: &LogLimits,
+        live_events: usize,
+        now_ns: Option<u64>,
+    ) -> Option<Arc<Frame>> {
+        let oldest = self.passed.front()?;
+        let too_old = now_ns.is_some_and(|now_ns| now_ns.saturating_sub(oldest.published_ns()) > LIVE_AGE_NS);
+        let (events, bytes) = (self.passed.len() + self.slots.len(), self.passed_bytes + self.bytes);
+        if events <= live_events && bytes <= limits.bytes && !too_old {
+            return None;
+        }
+        let frame = self.passed.pop_front()?;
+        self.passed_bytes -= frame.cost_bytes();
+        self.gone_through = frame.offset();
+        Some(frame)
+    }
+
+    /// The events after an offset, with those that are held for who follows the log.
+    pub(super) fn all_after(&self, after: Offset) -> impl Iterator<Item = &Arc<Frame>> {
+        let from = self.passed.partition_point(|frame| frame.offset() <= after);
+        self.passed.range(from..).chain(self.after(after))
+    }
+
+    /// Whether events of the subscription after this offset have been evicted. It never misses a
+    /// loss. It may say so where only others' events were: for a pattern, those of topics that begin
+    /// with the same literal segments; for a topic, of those that [`Evicted`] can't tell from it.
+    pub(super) fn lost_after(&self, after: Offset, subscription: &Subscription) -> bool {
+        if after >= self.evicted_through {
+            return false;
+        }
+        subscription.topics().iter().any(|topic| {
+            let index = self.by_topic.get(topic.number());
+            index.map_or_else(|| self.evicted.of_topic(topic), |index| index.evicted_through) > after
+        }) || subscription
+            .prefixes()
+            .iter()
+            .any(|prefix| prefix.map_or(self.evicted_through, |hash| self.evicted.of_hash(hash)) > after)
+    }
+
+    /// The events after an offset on the topics that the subscription names.
+    pub(super) fn named(&self, after: Offset, subscription: &Subscription) -> impl Iterator<Item = &Arc<Frame>> {
+        let indices = subscription.topics().iter().filter_map(|topic| self.by_topic.get(topic.number()));
+        let offsets = Union::of(indices.map(|index| index.after(after)));
+        offsets.map(|offset| self.get(offset).expect("the index names offsets of the ring"))
+    }
+
+    pub(super) fn index_after(&self, after: Offset) -> usize {
+        self.slots.partition_point(|&(offset, _)| offset <= after)
+    }
+
+    pub(super) fn after(&self, after: Offset) -> impl Iterator<Item = &Arc<Frame>> {
+        self.slots.range(self.index_after(after)..).map(|(_, frame)| frame)
+    }
+
+    pub(super) fn before(&self, before: Offset) -> impl Iterator<Item = &Arc<Frame>> {
+        self.slots.range(..self.index_after(before.prev())).rev().map(|(_, frame)| frame)
+    }
+
+    pub(super) fn get(&self, offset: Offset) -> Option<&Arc<Frame>> {
+        // Without live-only events between them, offsets have no holes and the guess is right.
+        let guess = usize::try_from(offset.since(self.slots.front()?.0)).ok()?;
+        let at = match self.slots.get(guess) {
+            Some(&(found, _)) if found == offset => guess,
+            _ => self.slots.binary_search_by_key(&offset, |&(offset, _)| offset).ok()?,
+        };
+        Some(&self.slots[at].1)
+    }
+
+    pub(super) fn halfway(&self, limits: &LogLimits) -> Offset {
+        let (Some((_, oldest)), Some((_, newest))) = (self.slots.front(), self.slots.back()) else {
+            return Offset::ZERO;
+        };
+        let age_ns = newest.published_ns().saturating_sub(oldest.published_ns());
+        let is_half_full = self.slots.len() >= limits.events.div_ceil(2)
+            || self.bytes >= limits.bytes / 2
+            || age_ns >= limits.age_ns / 2;
+        if !is_half_full {
+            return Offset::ZERO;
+        }
+        self.slots.get(self.slots.len() / 2).map_or(Offset::ZERO, |&(offset, _)| offset)
+    }
+}
+
+/// The union of rising lists, rising, each offset once. The next one costs by how many lists have it, and not by
+/// how many there are.
+pub(super) struct Union<I: Iterator<Item = Offset>> {
+    lists: SmallVec<[I; 4]>,
+    /// The next offset of each list that has one.
+    next: BinaryHeap<Reverse<(Offset, usize)>>,
+}
+
+impl<I: Iterator<Item = Offset>> Union<I> {
+    pub(super) fn of(lists: impl Iterator<Item = I>) -> Union<I> {
+        let mut lists: SmallVec<[I; 4]> = lists.collect();
+        let next = lists.iter_mut().enumerate().filter_map(|(at, list)| Some(Reverse((list.next()?, at))));
+        Union { next: next.collect(), lists }
+    }
+}
+
+impl<I: Iterator<Item = Offset>> Iterator for Union<I> {
+    type Item = Offset;
+
+    fn next(&mut self) -> Option<Offset> {
+        let &Reverse((offset, _)) = self.next.peek()?;
+        while let Some(mut top) = self.next.peek_mut().filter(|top| top.0.0 == offset) {
+            match self.lists[top.0.1].next() {
+                Some(next) => top.0.0 = next,
+                None => drop(PeekMut::pop(top)),
+            }
+        }
+        Some(offset)
+    }
+}
