@@ -167,8 +167,8 @@ fn quality(range: &MediaType<'_>) -> u16 {
 /// an HTTP date.
 pub fn stream_head(framing: Framing, date: &str) -> Vec<u8> {
     let (encoding, comment) = match framing {
-        Framing::Chunked => ("transfer-encoding: chunked\r\n", "3\r\n:\n\n\r\n"),
-        Framing::Close => ("", ":\n\n"),
+        Framing::Chunked => ("transfer-encoding: chunked\r\n", "2\r\n:\n\r\n"),
+        Framing::Close => ("", ":\n"),
     };
     let any = cors::ANY;
     format!(
@@ -392,10 +392,10 @@ mod tests {
         let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncache-control: no-cache, no-store, no-transform\r\n\
             x-accel-buffering: no\r\naccess-control-allow-origin: *\r\ndate: Thu, 01 Jan 1970 00:00:00 GMT\r\n\
             connection: close\r\n";
-        assert_eq!(stream_head(Framing::Close, date), format!("{head}\r\n:\n\n").as_bytes());
+        assert_eq!(stream_head(Framing::Close, date), format!("{head}\r\n:\n").as_bytes());
         assert_eq!(
             stream_head(Framing::Chunked, date),
-            format!("{head}transfer-encoding: chunked\r\n\r\n3\r\n:\n\n\r\n").as_bytes()
+            format!("{head}transfer-encoding: chunked\r\n\r\n2\r\n:\n\r\n").as_bytes()
         );
         for (name, value) in head_response().headers() {
             assert!(head.contains(&format!("\r\n{name}: {}\r\n", value.to_str().unwrap())), "{name}");

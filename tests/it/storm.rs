@@ -14,7 +14,7 @@ use crate::support::{Server, within};
 
 const STREAMS: usize = 10_000;
 const ROUNDS: usize = 3;
-const FIRST_BYTES: &[u8] = b"\r\n\r\n3\r\n:\n\n\r\n";
+const FIRST_BYTES: &[u8] = b"\r\n\r\n2\r\n:\n\r\n";
 
 /// Opens a stream and reads its head and first comment.
 async fn open(server: std::net::SocketAddr, number: usize) -> TcpStream {

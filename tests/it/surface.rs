@@ -36,7 +36,7 @@ fn ask(conversation: &mut Conversation, request: &str, head: &str) {
 fn chunked(server: &Server, target: &str) -> Conversation {
     let mut stream = server.connect();
     ask(&mut stream, &format!("GET {target} HTTP/1.1\r\nhost: h\r\n\r\n"), CHUNKED_HEAD);
-    stream.expect("3\r\n:\n\n\r\n");
+    stream.expect("2\r\n:\n\r\n");
     stream
 }
 
@@ -278,7 +278,7 @@ fn the_first_minute() {
     let server = Server::start("");
     let mut page = server.connect();
     ask(&mut page, "GET / HTTP/1.1\r\nhost: h\r\naccept: text/event-stream\r\n\r\n", CHUNKED_HEAD);
-    page.expect("3\r\n:\n\n\r\n");
+    page.expect("2\r\n:\n\r\n");
     let hello = "22\r\nevent: message\nid: 1\ndata: hello\n\n\r\n";
     page.expect(hello);
     let began = Instant::now();
@@ -372,7 +372,7 @@ fn named_origins_may_read_with_their_cookies_and_no_others() {
             let requested = head.field("access-control-allow-headers");
             assert_eq!(requested, (status == 204 && allowed).then_some("x-a, authorization"));
             if method == "GET" && status == 200 {
-                client.expect("3\r\n:\n\n\r\n");
+                client.expect("2\r\n:\n\r\n");
                 server.publish("a", "x");
                 client.expect_data("x");
             }
@@ -499,7 +499,7 @@ fn an_idle_connection_lives_longer_than_a_slow_head() {
 fn check_close_delimited(server: &Server, request: &str) {
     let mut stream = server.connect();
     ask(&mut stream, request, CLOSE_HEAD);
-    stream.expect(":\n\n");
+    stream.expect(":\n");
     let id = server.publish("a", "x");
     stream.expect(format!("id: {id}\ndata: x\n\n"));
     stream.expect_end();
@@ -535,7 +535,7 @@ fn what_is_pipelined_after_a_stream_is_ignored() {
     let mut stream = server.connect();
     stream.send("GET /events/a HTTP/1.1\r\nhost: h\r\n\r\nGET /events/b HTTP/1.1\r\nhost: h\r\n\r\n");
     assert_eq!(stream.head().masked(), CHUNKED_HEAD);
-    stream.expect("3\r\n:\n\n\r\n");
+    stream.expect("2\r\n:\n\r\n");
     stream.send("GET /events/c HTTP/1.1\r\n\r\n\0\u{7f}");
     let mut publisher = server.publisher();
     publisher.publish("b", "no");
