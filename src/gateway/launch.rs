@@ -20,9 +20,9 @@ use crate::net::clock::Clock;
 use crate::net::command::{Command, Timer};
 use crate::net::connection::ConnectionLimits;
 use crate::net::question::Turns;
-use crate::net::room::Room;
 use crate::net::route::Allows;
 use crate::net::shard::{Parts, Shard};
+use crate::net::slots::Slots;
 use crate::net::state::State;
 use crate::net::ticker;
 use crate::ops::descriptors::{self, Own, Plan};
@@ -119,8 +119,8 @@ impl Builder {
                 idle: config.limits.idle.get(),
                 any_reader: allows.streams && config.cors.origins.is_empty(),
             });
-            let room = Room::new(listener, connections as usize, metrics.clone());
-            Endpoint { listener, allows, room, limits, closing: Closing::default() }
+            let slots = Slots::new(listener, connections as usize, metrics.clone(), clock);
+            Endpoint { listener, allows, slots, limits, closing: Closing::default() }
         };
         let public = endpoint(Listener::Public, Allows::PUBLIC, plan.connections);
         let mut all_acceptors = Vec::new();

@@ -25,8 +25,8 @@ use super::command::Command;
 use super::connection::{self, ConnectionLimits, HandedOff, RequestBody, Transport};
 use super::context::{Context, Protocol};
 use super::listener::{self, accept_loop};
-use super::room::{Room, Seat};
 use super::route::Allows;
+use super::slots::{Slot, Slots};
 use super::state::State;
 use super::wire::Wire;
 use super::{negotiation, streams};
@@ -43,7 +43,7 @@ pub struct Endpoint {
     /// What requests to it may be for.
     pub allows: Allows,
     /// How many connections it has at most.
-    pub room: Arc<Room>,
+    pub slots: Arc<Slots>,
     /// What clients may take.
     pub limits: Arc<ConnectionLimits>,
     /// How it ends.
@@ -103,13 +103,13 @@ impl Acceptor {
             let mut loops = JoinSet::new();
             for socket in sockets {
                 let (serving, tasks) = (shared.clone(), tasks.clone());
-                let on_socket = move |socket, peer, seat| {
+                let on_socket = move |socket, peer, slot| {
                     let serving = serving.clone();
-                    tasks.spawn_local(async move { serving.connection(socket, peer, seat).await });
+                    tasks.spawn_local(async move { serving.connection(socket, peer, slot).await });
                 };
-                let (room, errors) = (shared.endpoint.room.clone(), shared.clone());
+                let (slots, errors) = (shared.endpoint.slots.clone(), shared.clone());
                 let on_error = move |_: &io::Error| errors.state.metrics.accept_error();
-                loops.spawn_local(accept_loop(socket, closing.accepting.clone(), room, on_socket, on_error));
+                loops.spawn_local(accept_loop(socket, closing.accepting.clone(), slots, on_socket, on_error));
             }
             // Whichever fails first.
             while let Some(ended) = loops.join_next().await {
@@ -137,37 +137,37 @@ struct Serving {
 }
 
 impl Serving {
-    async fn connection(&self, socket: TcpStream, peer: SocketAddr, seat: Seat) {
+    async fn connection(&self, socket: TcpStream, peer: SocketAddr, slot: Slot) {
         // A client that has gone meanwhile has no address any more.
         let Ok(local) = socket.local_addr() else { return };
         let Endpoint { listener, allows, .. } = self.endpoint;
         let accepted_ns = self.state.clock.now_ns();
         let context = Context { listener, allows, local, peer, protocol: Protocol::Http1, accepted_ns };
         // A framing such as TLS is laid around the socket here.
-        self.serve(socket, context, seat).await;
+        self.serve(socket, context, slot).await;
     }
 
-    async fn serve(&self, stream: impl Transport<Raw = std::net::TcpStream>, context: Context, seat: Seat) {
+    async fn serve(&self, stream: impl Transport<Raw = std::net::TcpStream>, context: Context, slot: Slot) {
         let Endpoint { limits, closing, .. } = &self.endpoint;
         let stop = closing.accepting.clone();
         let handler = async |parts, body: &mut RequestBody| answer(&self.state, &context, parts, body).await;
         let refused = |refusal| self.state.metrics.request_rejected(refusal);
         let handed_off = tokio::select! {
             biased;
-            () = seat.evicted() => None,
-            handed_off = connection::serve(stream, limits, &seat, stop, handler, refused) => handed_off,
+            () = slot.evicted() => None,
+            handed_off = connection::serve(stream, limits, &slot, stop, handler, refused) => handed_off,
         };
         if let Some(handed_off) = handed_off {
-            self.open(handed_off, seat).await;
+            self.open(handed_off, slot).await;
         }
     }
 
     /// Gives a stream to the least loaded shard.
-    async fn open(&self, handed_off: HandedOff<std::net::TcpStream, Subscribe>, seat: Seat) {
+    async fn open(&self, handed_off: HandedOff<std::net::TcpStream, Subscribe>, slot: Slot) {
         let HandedOff { raw: socket, with: mut subscribe, read_ahead: _ } = handed_off;
         let inbox = self.state.bus.inbox(self.state.bus.least_loaded());
         inbox.stream_comes();
-        drop(seat);
+        drop(slot);
         subscribe.subscription = self.subscription.share(subscribe.subscription);
         let socket = Wire(socket);
         if let Err(Command::Open { socket: Wire(socket), .. }) = inbox.push(Command::Open { socket, subscribe }) {
@@ -240,15 +240,15 @@ mod tests {
     fn a_panic_in_accepting_comes_out() {
         let (state, _mail) = state(1, 1);
         let state = Arc::new(state);
-        // The warning that there is no room is given in the midst of accepting.
-        let room = Room::new(Listener::Public, 1, state.metrics.clone());
+        // The warning that all slots are taken is given in the midst of accepting.
+        let slots = Slots::new(Listener::Public, 1, state.metrics.clone(), state.clock);
         let second = Duration::from_secs(1);
         let limits = ConnectionLimits { head_bytes: 8192, head_deadline: second, idle: second, any_reader: false };
         let closing = Closing::default();
         let endpoint = Endpoint {
             listener: Listener::Public,
             allows: Allows::PUBLIC,
-            room,
+            slots,
             limits: Arc::new(limits),
             closing: closing.clone(),
         };

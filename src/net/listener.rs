@@ -10,7 +10,7 @@ use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
-use super::room::{Room, Seat};
+use super::slots::{Slot, Slots};
 
 /// How many handshakes the kernel completes ahead of us. The kernel cuts it to `somaxconn`.
 const BACKLOG: i32 = 4096;
@@ -119,7 +119,7 @@ pub fn register(listener: TcpListener) -> io::Result<tokio::net::TcpListener> {
     tokio::net::TcpListener::from_std(listener)
 }
 
-/// Accepts until `shutdown` is cancelled, and gives each socket to `on_socket`, with a seat. While
+/// Accepts until `shutdown` is cancelled, and gives each socket to `on_socket`, with a slot. While
 /// there is none, further clients wait in the backlog.
 ///
 /// A connection that was gone before it was accepted is passed over. When descriptors or memory
@@ -128,19 +128,19 @@ pub fn register(listener: TcpListener) -> io::Result<tokio::net::TcpListener> {
 pub async fn accept_loop(
     listener: tokio::net::TcpListener,
     shutdown: CancellationToken,
-    room: Arc<Room>,
-    on_socket: impl FnMut(TcpStream, SocketAddr, Seat),
+    slots: Arc<Slots>,
+    on_socket: impl FnMut(TcpStream, SocketAddr, Slot),
     on_error: impl FnMut(&io::Error),
 ) {
     // Dropping the loop drops the listener: what waits in its backlog is reset, and the clients
     // go to another listener at once instead of waiting here.
-    shutdown.run_until_cancelled(accept_all(listener, room, on_socket, on_error)).await;
+    shutdown.run_until_cancelled(accept_all(listener, slots, on_socket, on_error)).await;
 }
 
 async fn accept_all(
     listener: tokio::net::TcpListener,
-    room: Arc<Room>,
-    mut on_socket: impl FnMut(TcpStream, SocketAddr, Seat),
+    slots: Arc<Slots>,
+    mut on_socket: impl FnMut(TcpStream, SocketAddr, Slot),
     mut on_error: impl FnMut(&io::Error),
 ) {
     let mut backoff = Backoff::default();
@@ -149,7 +149,7 @@ async fn accept_all(
         let error = match listener.accept().await {
             Ok((socket, peer)) => {
                 backoff = Backoff::default();
-                on_socket(socket, peer, room.seat().await);
+                on_socket(socket, peer, slots.take().await);
                 in_a_row += 1;
                 if in_a_row == ACCEPT_BURST {
                     in_a_row = 0;
@@ -224,9 +224,14 @@ mod tests {
         SocketAddr::from(([127, 0, 0, 1], 0))
     }
 
-    fn roomy() -> Arc<Room> {
+    fn roomy() -> Arc<Slots> {
         let metrics = Metrics::new(ShardCells::for_shards(1), Gauges::default());
-        Room::new(crate::ops::metrics::Listener::Public, usize::MAX, Arc::new(metrics))
+        Slots::new(
+            crate::ops::metrics::Listener::Public,
+            usize::MAX,
+            Arc::new(metrics),
+            crate::net::clock::Clock::start(),
+        )
     }
 
     fn block_on<T>(future: impl Future<Output = T>) -> T {

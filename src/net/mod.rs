@@ -12,7 +12,7 @@ pub mod wire;
 pub mod shard;
 // Connections.
 pub mod listener;
-pub mod room;
+pub mod slots;
 pub mod connection;
 // Requests, from their context to their answer.
 pub mod context;

@@ -35,7 +35,7 @@ const STREAMS_FEW: u64 = 100;
 /// A shard's own descriptors: its epoll set, and what wakes it.
 const A_SHARD: u64 = 2;
 /// An acceptor's own: its runtime's epoll set, twice, what wakes it, its end of the signals, and a
-/// connection that waits for a seat.
+/// connection that waits for a slot.
 const AN_ACCEPTOR: u64 = 5;
 /// Those of the process: the standard streams, the runtime that waits for signals, the configuration as
 /// it is read again, `/proc` as it is read for a scrape, and some to spare.

@@ -35,7 +35,7 @@ use tokio_util::sync::CancellationToken;
 use crate::ops::limits::READ_AHEAD_BYTES;
 
 use super::problem::Refusal;
-use super::room::Seat;
+use super::slots::Slot;
 
 pub use body::RequestBody;
 pub use transport::Transport;
@@ -92,7 +92,7 @@ pub struct HandedOff<R, T> {
 pub async fn serve<S, T, H>(
     stream: S,
     limits: &ConnectionLimits,
-    seat: &Seat,
+    slot: &Slot,
     stop: CancellationToken,
     handler: H,
     on_refused: impl FnOnce(Refusal),
@@ -101,15 +101,15 @@ where
     S: Transport,
     H: AsyncFn(Parts, &mut RequestBody) -> Answer<T>,
 {
-    let slot = Cell::new(None);
+    let agreed = Cell::new(None);
     let course = Course::begin(limits);
     let mut stop = pin!(stop.cancelled());
     let mut stopping = false;
     let (mut stream, mut read) = (stream, Bytes::new());
     let (io, ended, read_ahead) = loop {
         let service = service_fn(|request| {
-            let (slot, course, handler) = (&slot, &course, &handler);
-            let begun = seat.begin();
+            let (agreed, course, handler) = (&agreed, &course, &handler);
+            let begun = slot.begin();
             course.wait_for(Waits::Handler);
             async move {
                 if !begun {
@@ -119,12 +119,12 @@ where
                 let (parts, body) = http::Request::into_parts(request);
                 match handler(parts, &mut RequestBody::new(body)).await {
                     Answer::Respond(response) => {
-                        seat.rest();
+                        slot.rest();
                         course.wait_for(Waits::Request);
                         Ok::<_, Infallible>(response)
                     }
                     Answer::HandOff(with) => {
-                        slot.set(Some(with));
+                        agreed.set(Some(with));
                         std::future::pending().await
                     }
                 }
@@ -152,7 +152,7 @@ where
                 Pin::new(&mut connection).graceful_shutdown();
             }
             let polled = Pin::new(&mut connection).poll(cx);
-            match (polled, slot.take()) {
+            match (polled, agreed.take()) {
                 (Poll::Ready(ended), _) => Poll::Ready((Ended::Hyper(ended), None)),
                 (Poll::Pending, Some(with)) => Poll::Ready((Ended::Hyper(Ok(())), Some(with))),
                 (Poll::Pending, None) => {

@@ -12,7 +12,8 @@ use tokio::net::TcpStream;
 
 use super::corrections::hypers_own;
 use super::*;
-use crate::net::room::Room;
+use crate::net::clock::Clock;
+use crate::net::slots::Slots;
 use crate::ops::metrics::{Gauges, Listener, Metrics, ShardCells};
 
 const LIMITS: ConnectionLimits = ConnectionLimits {
@@ -61,8 +62,8 @@ where
             Answer::Respond(Response::new(Bytes::from(path).into()))
         };
         let metrics = Arc::new(Metrics::new(ShardCells::for_shards(1), Gauges::default()));
-        let seat = Room::new(Listener::Public, 1, metrics).seat().await;
-        let serve = serve(inner, &limits, &seat, shutdown.clone(), handler, |reason| refused.set(Some(reason)));
+        let slot = Slots::new(Listener::Public, 1, metrics, Clock::start()).take().await;
+        let serve = serve(inner, &limits, &slot, shutdown.clone(), handler, |reason| refused.set(Some(reason)));
         let both = async { tokio::join!(serve, client(outer, shutdown.clone())) };
         let (handed_off, result) = tokio::time::timeout(Duration::from_secs(10), both).await.expect("hangs");
         (Outcome { handed_off, refused: refused.get(), seen: seen.into_inner() }, result)
