@@ -126,6 +126,10 @@ impl History for Brought {
     fn id(&self, offset: Offset) -> EventId {
         epoch().id(offset.get())
     }
+
+    fn old_before(&self) -> Offset {
+        Offset::ZERO
+    }
 }
 
 struct Unobserved;

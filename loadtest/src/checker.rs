@@ -281,6 +281,9 @@ mod tests {
     fn faults_are_told_apart() {
         let none = Faults::default();
         check(&[], 0, none);
+        let mut told = checker(1, 50, Keys::Shared, None);
+        told.take(0, &Frame { id: Some(b"where-it-is"), ..Frame::default() });
+        assert_eq!(told.tally(&Expected::Nothing, |_| true).faults, none, "an id alone is no event");
         check(&[0, 1, 2], 3, none);
         check(&[0, 1], 3, Faults { missing: 1, ..none });
         check(&[0, 2], 3, Faults { missing: 1, ..none });

@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     const BODY: &[u8] =
-        b":\n\nid: e-1\ndata: one\n\n: beat\r\n\r\nid:e-2\r\nevent: news\r\ndata:two\r\n:\r\ndata:\r\n\r\n\n\nretry: 5\ndata\n\n:\n:\n";
+        b":\n\nid: e-1\ndata: one\n\n: beat\r\n\r\nid:e-2\r\nevent: news\r\ndata:two\r\n:\r\ndata:\r\n\r\n\n\nretry: 5\ndata\n\nid: m-3\n\n:\n:\n";
 
     fn frames(pieces: &[&[u8]]) -> Vec<String> {
         let (mut carry, mut seen) = (Vec::new(), Vec::new());
@@ -115,6 +115,7 @@ mod tests {
                 "None None None 0 true",
                 "Some(\"e-2\") Some(\"news\") Some(\"two\") 2 true",
                 "None None Some(\"\") 1 false",
+                "Some(\"m-3\") None None 0 false",
                 "None None None 0 true",
                 "None None None 0 true",
             ]

@@ -133,4 +133,8 @@ impl History for LogCell {
     fn id(&self, offset: Offset) -> EventId {
         self.id(offset)
     }
+
+    fn old_before(&self) -> Offset {
+        self.log.lock().old_before()
+    }
 }

@@ -16,15 +16,29 @@ pub const SLOTS: usize = 64;
 /// A heartbeat comes up to this part of the interval early.
 const EARLY_PART: u64 = 4;
 
-/// Where a stream stands, for taking it out again.
-#[derive(Clone, Copy, Debug)]
-pub struct BeatPlace {
-    /// Counted from 1, so that a stream without a place needs no further byte to say so.
-    slot: NonZero<u8>,
-    at: u32,
-}
+/// How many bits say where in its slot a stream stands: 33 million.
+const AT_BITS: u32 = 25;
 
-const _: () = assert!(SLOTS < u8::MAX as usize);
+/// Where a stream stands, for taking it out again: the slot, counted from 1, above where in it.
+#[derive(Clone, Copy, Debug)]
+pub struct BeatPlace(NonZero<u32>);
+
+const _: () = assert!(SLOTS < 1 << (u32::BITS - AT_BITS));
+
+impl BeatPlace {
+    fn new(slot: usize, at: usize) -> BeatPlace {
+        assert!(at < 1 << AT_BITS, "a shard has fewer streams");
+        BeatPlace(NonZero::<u32>::MIN.saturating_add(((slot as u32 + 1) << AT_BITS) - 1 + at as u32))
+    }
+
+    fn slot(self) -> usize {
+        (self.0.get() >> AT_BITS) as usize - 1
+    }
+
+    fn at(self) -> usize {
+        (self.0.get() & ((1 << AT_BITS) - 1)) as usize
+    }
+}
 
 /// The slots of one shard, holding slab indices.
 pub struct Beats {
@@ -68,17 +82,17 @@ impl Beats {
         let steps = (due_in_ms.saturating_sub(early_ms) / self.slot_ms()).clamp(1, SLOTS as u64);
         let slot = (self.hand + steps as usize) % SLOTS;
         self.slots[slot].push(index);
-        BeatPlace { slot: NonZero::<u8>::MIN.saturating_add(slot as u8), at: self.slots[slot].len() as u32 - 1 }
+        BeatPlace::new(slot, self.slots[slot].len() - 1)
     }
 
     /// Takes a stream out. Says which stream now stands at `place`, if one moved there.
     pub fn remove(&mut self, place: BeatPlace) -> Option<u32> {
-        let slot = &mut self.slots[usize::from(place.slot.get()) - 1];
-        slot.swap_remove(place.at as usize);
+        let slot = &mut self.slots[place.slot()];
+        slot.swap_remove(place.at());
         if slot.is_empty() {
             *slot = Vec::new();
         }
-        slot.get(place.at as usize).copied()
+        slot.get(place.at()).copied()
     }
 
     /// Moves the hand on and adds the streams of its slot to `due`.
@@ -108,6 +122,14 @@ mod tests {
         }
         assert_eq!(seen, 1000);
         assert!(busy >= 12, "{busy} slots hold all the heartbeats");
+    }
+
+    #[test]
+    fn a_place_reads_back() {
+        for (slot, at) in [(0, 0), (0, 1), (1, 0), (SLOTS - 1, (1 << AT_BITS) - 1)] {
+            let place = BeatPlace::new(slot, at);
+            assert_eq!((place.slot(), place.at()), (slot, at));
+        }
     }
 
     #[test]

@@ -44,6 +44,11 @@ impl Framing {
 /// The heartbeat, a comment that clients ignore. One line end: there are clients that take any blank line for an event.
 pub const HEARTBEAT: &str = ":\n";
 
+/// A cursor mark: it moves the last id that a client has, and dispatches no event (HTML standard, section 9.2.6).
+pub fn mark(id: EventId) -> Chunk {
+    Chunk::new(&format!("id: {id}\n\n"))
+}
+
 /// Bytes that are ready for the wire in either framing.
 pub struct Chunk {
     bytes: Box<[u8]>,

@@ -61,6 +61,9 @@ pub(super) struct Stream<S> {
     /// Its place among the live members of its cohort, or [`NOT_LIVE`].
     pub(super) place: u32,
     pub(super) beat_place: Option<BeatPlace>,
+    /// The offset of the id that it was opened or marked with, if it has had no event with one since: the low half,
+    /// as large as there is room for.
+    pub(super) marked: u32,
     /// When it was last written to.
     pub(super) written_ms: u64,
     /// When it was opened, in whole seconds: that much fits where there was padding.

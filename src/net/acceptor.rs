@@ -175,6 +175,7 @@ impl Serving {
             inbox.stream_gone();
             self.state.metrics.stream_shed(Shed::InboxFull);
             let mut answer = negotiation::stream_head(Framing::Close, &httpdate::fmt_http_date(SystemTime::now()));
+            answer.extend_from_slice(negotiation::beginning(None).wire(Framing::Close));
             answer.extend_from_slice(streams::come_back(&self.state).as_bytes());
             if let Ok(mut socket) = TcpStream::from_std(socket) {
                 // Should it fail, the client is gone or finds the connection closed.

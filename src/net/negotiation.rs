@@ -17,7 +17,7 @@ use super::problem::Problem;
 use super::query::{self, BAD_ESCAPE};
 use crate::hub::close::CloseReason;
 use crate::hub::event::ID_BYTES_MAX;
-use crate::hub::frame::Framing;
+use crate::hub::frame::{Chunk, Framing, HEARTBEAT};
 use crate::hub::log::Resume;
 use crate::hub::subscribe::Subscribe;
 use crate::hub::topic::{Numbers, Pattern, Subscription, Topic};
@@ -166,9 +166,9 @@ fn quality(range: &MediaType<'_>) -> u16 {
 /// The head of a stream and its first comment, to be written to a raw socket at once. `date` is
 /// an HTTP date.
 pub fn stream_head(framing: Framing, date: &str) -> Vec<u8> {
-    let (encoding, comment) = match framing {
-        Framing::Chunked => ("transfer-encoding: chunked\r\n", "2\r\n:\n\r\n"),
-        Framing::Close => ("", ":\n"),
+    let encoding = match framing {
+        Framing::Chunked => "transfer-encoding: chunked\r\n",
+        Framing::Close => "",
     };
     let any = cors::ANY;
     format!(
@@ -179,10 +179,15 @@ pub fn stream_head(framing: Framing, date: &str) -> Vec<u8> {
          {any}\
          date: {date}\r\n\
          connection: close\r\n\
-         {encoding}\r\n\
-         {comment}"
+         {encoding}\r\n"
     )
     .into_bytes()
+}
+
+/// What a stream's body begins with: a comment, so that what is on the way passes the head on, and how long its client
+/// shall wait before it comes back.
+pub fn beginning(retry_ms: Option<u64>) -> Chunk {
+    Chunk::new(&retry_ms.map_or(HEARTBEAT.to_owned(), |ms| format!("{HEARTBEAT}retry: {ms}\n")))
 }
 
 /// Whether this field of a stream's head is what makes it a stream.
@@ -392,11 +397,14 @@ mod tests {
         let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncache-control: no-cache, no-store, no-transform\r\n\
             x-accel-buffering: no\r\naccess-control-allow-origin: *\r\ndate: Thu, 01 Jan 1970 00:00:00 GMT\r\n\
             connection: close\r\n";
-        assert_eq!(stream_head(Framing::Close, date), format!("{head}\r\n:\n").as_bytes());
-        assert_eq!(
-            stream_head(Framing::Chunked, date),
-            format!("{head}transfer-encoding: chunked\r\n\r\n2\r\n:\n\r\n").as_bytes()
-        );
+        assert_eq!(stream_head(Framing::Close, date), format!("{head}\r\n").as_bytes());
+        assert_eq!(stream_head(Framing::Chunked, date), format!("{head}transfer-encoding: chunked\r\n\r\n").as_bytes());
+        for (retry_ms, chunked, close) in
+            [(None, "2\r\n:\n\r\n", ":\n"), (Some(2715), "e\r\n:\nretry: 2715\n\r\n", ":\nretry: 2715\n")]
+        {
+            assert_eq!(beginning(retry_ms).wire(Framing::Chunked), chunked.as_bytes());
+            assert_eq!(beginning(retry_ms).wire(Framing::Close), close.as_bytes());
+        }
         for (name, value) in head_response().headers() {
             assert!(head.contains(&format!("\r\n{name}: {}\r\n", value.to_str().unwrap())), "{name}");
         }

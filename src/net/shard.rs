@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crossbeam_channel::Receiver;
+use fastrand::Rng;
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, EventData, EventFlags};
 
@@ -20,11 +21,12 @@ use crate::exchange::log_cell::LogCell;
 use crate::exchange::timers::Timers;
 use crate::hub::bounds::Bounds;
 use crate::hub::close::CloseReason;
-use crate::hub::frame::Framing;
+use crate::hub::frame::{Chunk, Framing};
 use crate::hub::gap::GapReason;
 use crate::hub::log::{Resume, Start};
 use crate::hub::offset::Offset;
 use crate::hub::registry::{Registry, StreamKey, Tally};
+use crate::hub::retry::around;
 use crate::hub::shard::{Host, Ready, Settings, ShardTimer, Sleep};
 use crate::hub::subscribe::Subscribe;
 use crate::hub::topic::{Subscription, TopicHandle};
@@ -208,6 +210,7 @@ impl Host for Shard {
             rest_max: config.pass.latency.rest_max(),
             interval_min: config.pass.latency.interval_min(),
             heartbeat: config.stream.heartbeat.get(),
+            marks: config.stream.marks,
             write_deadline: config.stream.write_deadline.get(),
             policies: config.policies(),
         }
@@ -215,7 +218,7 @@ impl Host for Shard {
 
     fn response_head(&self, subscribe: &Subscribe, into: &mut Vec<u8>) {
         let mut heads = self.heads.borrow_mut();
-        let head = heads.get(subscribe.framing);
+        let (head, beginning) = heads.get(subscribe.framing, || self.parts.live.load().stream.retry.get());
         match (&subscribe.head_fields, memchr::memmem::find(head, cors::ANY.as_bytes())) {
             (Some(fields), Some(at)) => {
                 into.extend_from_slice(&head[..at]);
@@ -224,6 +227,7 @@ impl Host for Shard {
             }
             _ => into.extend_from_slice(head),
         }
+        into.extend_from_slice(beginning);
     }
 
     fn watch(&self, key: StreamKey, socket: &mut Wire, write_deadline: Duration) -> bool {
@@ -294,16 +298,21 @@ impl Host for Shard {
     }
 }
 
-/// Response heads, made once a second for their date.
+/// How many `retry:` there are in a second.
+const RETRIES: usize = 16;
+
+/// Response heads, made once a second for their date, and the beginnings of bodies, for their jitter.
 #[derive(Default)]
 struct ResponseHeads {
     second: u64,
     chunked: Vec<u8>,
     close: Vec<u8>,
+    beginnings: Vec<Chunk>,
 }
 
 impl ResponseHeads {
-    fn get(&mut self, framing: Framing) -> &[u8] {
+    /// A head, and what follows it.
+    fn get(&mut self, framing: Framing, retry: impl FnOnce() -> Option<Duration>) -> (&[u8], &[u8]) {
         let now = SystemTime::now();
         let second = now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
         if second != self.second || self.chunked.is_empty() {
@@ -311,10 +320,16 @@ impl ResponseHeads {
             let date = httpdate::fmt_http_date(now);
             self.chunked = negotiation::stream_head(Framing::Chunked, &date);
             self.close = negotiation::stream_head(Framing::Close, &date);
+            let random = &mut Rng::new();
+            self.beginnings = match retry().map(|mean| mean.as_millis() as u64) {
+                Some(mean_ms) => (0..RETRIES).map(|_| negotiation::beginning(Some(around(random, mean_ms)))).collect(),
+                None => vec![negotiation::beginning(None)],
+            };
         }
-        match framing {
+        let head = match framing {
             Framing::Chunked => &self.chunked,
             Framing::Close => &self.close,
-        }
+        };
+        (head, self.beginnings[fastrand::usize(..self.beginnings.len())].wire(framing))
     }
 }

@@ -93,6 +93,8 @@ mod tests {
         age = "2h"
         [stream]
         heartbeat = "16s"
+        marks = false
+        retry = "4s"
         write_deadline = "31s"
         max_age = "1h"
         max_age_jitter = 0.2

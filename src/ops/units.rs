@@ -60,9 +60,9 @@ impl<const MIN_MS: u64, const MAX_MS: u64> Time<MIN_MS, MAX_MS> {
 
 /// A duration as [`Time`], or `"0s"` for off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TimeOrOff<const MIN_MS: u64>(Option<Time<MIN_MS>>);
+pub struct TimeOrOff<const MIN_MS: u64, const MAX_MS: u64 = TIME_MS_MAX>(Option<Time<MIN_MS, MAX_MS>>);
 
-impl<const MIN_MS: u64> TimeOrOff<MIN_MS> {
+impl<const MIN_MS: u64, const MAX_MS: u64> TimeOrOff<MIN_MS, MAX_MS> {
     /// Off.
     pub const OFF: Self = TimeOrOff(None);
 
@@ -106,7 +106,7 @@ impl<const MIN_MS: u64, const MAX_MS: u64> fmt::Display for Time<MIN_MS, MAX_MS>
     }
 }
 
-impl<const MIN_MS: u64> fmt::Display for TimeOrOff<MIN_MS> {
+impl<const MIN_MS: u64, const MAX_MS: u64> fmt::Display for TimeOrOff<MIN_MS, MAX_MS> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         humantime::format_duration(self.get().unwrap_or_default()).fmt(f)
     }
@@ -310,7 +310,7 @@ impl<'de, const MIN_MS: u64, const MAX_MS: u64> Deserialize<'de> for Time<MIN_MS
     }
 }
 
-impl<'de, const MIN_MS: u64> Deserialize<'de> for TimeOrOff<MIN_MS> {
+impl<'de, const MIN_MS: u64, const MAX_MS: u64> Deserialize<'de> for TimeOrOff<MIN_MS, MAX_MS> {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let (expecting, text) = (TIME_EXPECTED, Some(Self::parse as ReadText<_>));
         from.deserialize_any(Reader { expecting, text, integer: None, float: None })
@@ -344,7 +344,7 @@ impl<const MIN_MS: u64, const MAX_MS: u64> Serialize for Time<MIN_MS, MAX_MS> {
     }
 }
 
-impl<const MIN_MS: u64> Serialize for TimeOrOff<MIN_MS> {
+impl<const MIN_MS: u64, const MAX_MS: u64> Serialize for TimeOrOff<MIN_MS, MAX_MS> {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         to.collect_str(self)
     }

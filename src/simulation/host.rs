@@ -76,6 +76,11 @@ impl History for Past {
     fn id(&self, offset: Offset) -> EventId {
         self.bus.log.id(offset)
     }
+
+    fn old_before(&self) -> Offset {
+        self.time.touch();
+        self.bus.log.old_before()
+    }
 }
 
 /// What a shard did in a turn.

@@ -134,6 +134,10 @@ pub(super) enum Seen {
         reason: String,
         id: Option<String>,
     },
+    /// How far it is, without an event.
+    Mark {
+        id: String,
+    },
     Comment,
     /// An event of the stream's own.
     Own,
@@ -231,6 +235,9 @@ fn read_block(lines: &[String]) -> Seen {
         }
     }
     let Some(data) = data else {
+        if let (Some(id), None, false) = (&id, name, retry) {
+            return Seen::Mark { id: id.clone() };
+        }
         assert!(retry && id.is_none() && name.is_none(), "{lines:?}");
         return Seen::Retry;
     };

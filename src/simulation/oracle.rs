@@ -125,6 +125,9 @@ impl World {
         let streams = self.cores[connection.shard].shard.streams();
         let is_behind = connection.key.and_then(|key| streams.is_behind(key)).unwrap_or(false);
         connection.fell_behind |= wire.waiting || is_behind;
+        if wire.waiting || is_behind || connection.key.is_none() {
+            connection.caught_up_ms = self.time.now_ms();
+        }
         if wire.got.is_empty() {
             return;
         }
@@ -148,7 +151,30 @@ impl World {
         if start_gap.is_some() && is_first {
             assert!(matches!(seen, Seen::Gap { .. }), "a gap is told first: {}", context());
         }
+        if is_first && self.marks && start_gap.is_none() && !matches!(seen, Seen::Mark { .. }) {
+            let had = connection.asked.as_ref();
+            assert_eq!(had, Some(&self.id(after)), "it is told where it starts: {}", context());
+        }
         match seen {
+            Seen::Mark { id } => {
+                let through = self.offset(&id);
+                assert!(self.marks && through <= self.press.head(), "{}", context());
+                assert!(connection.asked.as_ref() != Some(&id), "it has that id: {}", context());
+                let knew = connection.asked.as_ref() == Some(&self.id(after));
+                assert!(!is_first || knew || through == after, "it is told where it starts: {}", context());
+                assert!(through >= connection.named, "a mark moves nobody back: {}", context());
+                for missing in connection.accounted.max(connection.clear) + 1..=through {
+                    let fine = !self.expects(connection, &published, missing)
+                        || self.is_excused(connection, &published, missing);
+                    assert!(fine, "{missing} is missing before mark {through}: {}", context());
+                }
+                drop(published);
+                let connection = &mut self.connections[at];
+                connection.accounted = connection.accounted.max(through);
+                connection.clear = connection.clear.max(through);
+                connection.named = through;
+                self.marked += u64::from(!is_first);
+            }
             Seen::Event { seq, id } => {
                 assert!(self.expects(connection, &published, seq), "{seq} is not its event: {}", context());
                 assert!(seq > connection.accounted, "{seq} came twice or late: {}", context());
@@ -158,8 +184,12 @@ impl World {
                         || self.is_excused(connection, &published, missing);
                     assert!(fine, "{missing} is missing before {seq}: {}", context());
                 }
+                let is_kept = !published[seq as usize - 1].live_only;
                 drop(published);
                 let connection = &mut self.connections[at];
+                if is_kept {
+                    connection.named = seq;
+                }
                 connection.accounted = seq;
                 connection.clear = connection.clear.max(seq);
                 connection.events += 1;
@@ -196,10 +226,15 @@ impl World {
                         assert!(is_first && start_gap == Some(reason), "{}", context());
                         assert_eq!((&from, to_offset), (&connection.asked, after), "{}", context());
                         assert_eq!(id.as_ref(), Some(&to));
+                        drop(published);
+                        self.connections[at].named = to_offset;
                         return;
                     }
                 };
                 drop(published);
+                if let Some(id) = id {
+                    self.connections[at].named = self.offset(&id);
+                }
                 self.connections[at].gaps.push(gap);
             }
             Seen::Retry => {
@@ -310,6 +345,24 @@ impl World {
                 );
             }
         }
+        self.marks_come();
+    }
+
+    /// No live stream is left with an id that is old: for longer than it takes, a quarter of what was kept has not been
+    /// newer.
+    fn marks_come(&self) {
+        let waited_ms = 2 * HEARTBEAT_MS + STEP_MS_MAX + self.turn_ms_max;
+        let now_ms = self.time.now_ms();
+        let old = self.old_before.iter().rev().find(|(at_ms, _)| at_ms + waited_ms < now_ms);
+        let Some(&(since_ms, old_before)) = old.filter(|_| self.marks) else { return };
+        for (at, connection) in self.connections.iter().enumerate() {
+            let wire = connection.wire.borrow();
+            let is_open = connection.closed.is_none() && !wire.waiting && wire.broken.is_none();
+            if is_open && connection.key.is_some() && connection.caught_up_ms < since_ms {
+                let named = connection.named;
+                assert!(named >= old_before, "its id is {named}, before {old_before} is old: {}", self.context(at));
+            }
+        }
     }
 
     /// A client that comes back with the last id it saw gets, over all its connections, every kept
@@ -317,12 +370,26 @@ impl World {
     pub(super) fn check_chain(&self, at: usize) {
         let client = &self.clients[at];
         let mut opened = client.connections.iter().filter(|at| self.connections[**at].opened.is_some()).peekable();
+        // One that lost its first stream before it was told anything has missed what it never knew of.
+        while opened.next_if(|at| self.connections[**at].asked.is_none() && self.connections[**at].named == 0).is_some()
+        {
+        }
         let Some(first) = opened.peek().filter(|_| client.faithful && !self.press.careless_ids) else { return };
         let published = self.press.published.borrow();
         let (mut last, mut live_last) = (self.connections[**first].opened.unwrap().0, 0);
         let mut gaps: Vec<(u64, u64, GapReason)> = Vec::new();
         for &at in opened {
             let connection = &self.connections[at];
+            let is_fine = |missing: u64, gaps: &[(u64, u64, GapReason)]| {
+                let event = &published[missing as usize - 1];
+                let wanted = !event.live_only && self.is_of(client.subscription, event);
+                let excused = gaps.iter().any(|&(from, to, reason)| {
+                    from < missing
+                        && missing <= to
+                        && (reason != GapReason::Conflated || self.is_stood_for(connection, &published, missing, to))
+                });
+                !wanted || excused
+            };
             for seen in &connection.seen {
                 match seen {
                     Seen::Event { seq, .. } if published[*seq as usize - 1].live_only => {
@@ -332,17 +399,18 @@ impl World {
                     Seen::Event { seq, .. } => {
                         assert!(*seq > last, "{seq} came twice to {:?}", client.connections);
                         for missing in last + 1..*seq {
-                            let event = &published[missing as usize - 1];
-                            let wanted = !event.live_only && self.is_of(client.subscription, event);
-                            let excused = gaps.iter().any(|&(from, to, reason)| {
-                                from < missing
-                                    && missing <= to
-                                    && (reason != GapReason::Conflated
-                                        || self.is_stood_for(connection, &published, missing, to))
-                            });
-                            assert!(!wanted || excused, "{missing} never came to {:?}: {gaps:?}", client.connections);
+                            let fine = is_fine(missing, &gaps);
+                            assert!(fine, "{missing} never came to {:?}: {gaps:?}", client.connections);
                         }
                         last = *seq;
+                    }
+                    Seen::Mark { id } => {
+                        let through = self.offset(id);
+                        assert!(through >= last, "{id} goes back, to {:?}", client.connections);
+                        for missing in last + 1..=through {
+                            assert!(is_fine(missing, &gaps), "mark {through} passes over {missing}");
+                        }
+                        last = through;
                     }
                     Seen::Gap { from, to, reason, .. } => {
                         let reason = GapReason::from_str(reason).unwrap();

@@ -19,6 +19,7 @@ struct Met {
     slept: u64,
     rested: u64,
     false_losses: usize,
+    marked: u64,
 }
 
 fn play(seed: u64, fault: Option<Fault>, met: &mut Met) {
@@ -41,6 +42,7 @@ fn play(seed: u64, fault: Option<Fault>, met: &mut Met) {
     met.deliveries += tally.deliveries;
     met.slept += world.slept;
     met.rested += world.rested;
+    met.marked += world.marked;
     met.false_losses += usize::from(world.false_losses.get() > 0);
 }
 
@@ -73,12 +75,13 @@ fn every_stream_gets_its_events_once_in_order_or_is_told() {
         met.deliveries += half.deliveries;
         met.slept += half.slept;
         met.rested += half.rested;
+        met.marked += half.marked;
         met.false_losses += half.false_losses;
     }
     println!("{met:?}");
     assert!(met.gaps.iter().all(|&gaps| gaps > 0), "{met:?}");
     assert!(met.closed.iter().all(|&closed| closed > 0), "{met:?}");
-    assert!(met.slept > 0 && met.rested > 0, "{met:?}");
+    assert!(met.slept > 0 && met.rested > 0 && met.marked > 0, "{met:?}");
     // Two names may share their hashes.
     assert!(met.false_losses <= 1, "{met:?}");
 }

@@ -78,6 +78,10 @@ pub(super) struct Connection {
     pub(super) events: u32,
     pub(super) live_events: u64,
     pub(super) farewells: usize,
+    /// The offset of the newest kept event, gap or mark, whose id it has.
+    pub(super) named: u64,
+    /// Until when it has not kept up, or was not open.
+    pub(super) caught_up_ms: u64,
 }
 
 #[derive(Default)]
@@ -127,6 +131,11 @@ pub(super) struct World {
     /// How many turns ended in sleep, and how many were within a rest.
     pub(super) slept: u64,
     pub(super) rested: u64,
+    /// Whether streams are marked, and how many marks came but for those at the start.
+    pub(super) marks: bool,
+    pub(super) marked: u64,
+    /// Since when ids before which offset are old.
+    pub(super) old_before: Vec<(u64, u64)>,
 }
 
 impl World {
@@ -155,9 +164,11 @@ impl World {
             },
             Bounds::SHIPPED,
         ]);
+        let marks = random.chance(70);
         let settings = Settings {
             rest_max: random.pick(&[0.0, 2.25, 20.0]),
             interval_min: Duration::from_millis(random.pick(&[0, 0, 30])),
+            marks,
             heartbeat: random.chance(70).then_some(Duration::from_millis(HEARTBEAT_MS)),
             write_deadline: Duration::from_millis(DEADLINE_MS),
             policies: policies(&mut random),
@@ -224,6 +235,9 @@ impl World {
             turn_ms_max: 0,
             slept: 0,
             rested: 0,
+            marks,
+            marked: 0,
+            old_before: Vec::new(),
             random,
         }
     }
@@ -239,6 +253,7 @@ impl World {
             86..93 => self.disturb(),
             93..95 => self.change_settings(),
             95..97 => drop(self.bus.inbox(shard).push(Message::Ask(()))),
+            _ if self.random.chance(10) => self.keep_quiet(),
             _ => self.settle(),
         }
         for shard in 0..self.cores.len() {
@@ -291,6 +306,9 @@ impl World {
             self.connections[at].opened = Some((start.after.get(), start.gap, head));
             self.connections[at].accounted = start.after.get();
             self.connections[at].clear = start.after.get();
+            if self.connections[at].asked.as_deref() == Some(self.bus.log.id(start.after).as_str()) {
+                self.connections[at].named = start.after.get();
+            }
             self.check_start(at);
         }
         for (at, key) in watched {
@@ -338,14 +356,15 @@ impl World {
         }
         client.open = true;
         let head = self.press.head();
-        if client.faithful && client.last_id.is_none() {
+        // Who is told where it starts needs to know nothing.
+        if client.faithful && client.last_id.is_none() && !(self.marks && self.random.chance(50)) {
             let from = if self.random.chance(50) { head } else { 0 };
             client.last_id = Some(self.bus.log.id(Offset::new(from)).to_string());
         }
         let id = |id: &str| Resume::After(id.into());
         let offset = |number: u64| id(self.bus.log.id(Offset::new(number)).as_str());
         let resume = match self.random.below(8) {
-            _ if client.faithful => id(client.last_id.as_ref().unwrap()),
+            _ if client.faithful => client.last_id.as_ref().map_or(Resume::Now, |last| id(last)),
             0 => Resume::Now,
             1 => Resume::Earliest,
             2 => Resume::Unknown,
@@ -396,6 +415,8 @@ impl World {
             events: 0,
             live_events: 0,
             farewells: 0,
+            named: 0,
+            caught_up_ms: self.time.now_ms(),
         });
         self.bus.inbox(shard).stream_comes();
         let socket = Mock { connection, wire, time: self.time.clone() };
@@ -426,6 +447,7 @@ impl World {
         wire.room = wire.room.saturating_add(more);
         if std::mem::take(&mut wire.waiting) {
             drop(wire);
+            self.connections[at].caught_up_ms = self.time.now_ms();
             self.reports(at, Ready { writable: true, ..Ready::default() });
         } else if self.random.chance(30) {
             wire.room = self.random.pick(&[0, 10, 500]);
@@ -458,6 +480,7 @@ impl World {
         assert_eq!(connection.closed.replace(reason), None, "closed once");
         let last = connection.seen.iter().rev().find_map(|seen| match seen {
             Seen::Event { id, .. } | Seen::Gap { id, .. } => id.clone(),
+            Seen::Mark { id } => Some(id.clone()),
             _ => None,
         });
         let client = &mut self.clients[connection.client];
@@ -469,8 +492,13 @@ impl World {
     // ===== time and settings =====
 
     fn let_time_pass(&mut self) {
-        let ns = 1 + self.random.below(STEP_MS_MAX as usize * 1_000_000) as u64;
+        self.let_pass(STEP_MS_MAX);
+    }
+
+    fn let_pass(&mut self, ms_max: u64) {
+        let ns = 1 + self.random.below(ms_max as usize * 1_000_000) as u64;
         self.time.now_ns.set(self.time.now_ns.get() + ns);
+        self.old_before.push((self.time.now_ms(), self.press.old_before()));
         if self.random.chance(50) {
             self.press.evict();
         }
@@ -482,6 +510,14 @@ impl World {
                 connection.fell_behind = false;
             }
             assert!(self.bus.inbox(shard).push(Message::Timer(timer)).is_ok());
+        }
+    }
+
+    /// Nobody publishes anything for as long as heartbeats take.
+    fn keep_quiet(&mut self) {
+        for _ in 0..300 {
+            self.let_pass(6);
+            self.settle();
         }
     }
 
@@ -526,6 +562,7 @@ impl World {
                 wire.room = usize::MAX;
                 if connection.closed.is_none() && connection.key.is_some() && std::mem::take(&mut wire.waiting) {
                     drop(wire);
+                    self.connections[at].caught_up_ms = self.time.now_ms();
                     self.reports(at, Ready { writable: true, ..Ready::default() });
                 }
             }

@@ -16,11 +16,14 @@ with httpx.Client() as client:
             source.response.raise_for_status()
             print(json.dumps({"type": "open"}), flush=True)
             for event in source.iter_sse():
-                line = {"type": event.event, "id": event.id, "data": event.data}
-                print(json.dumps(line), flush=True)
-                last_id = event.id or last_id
                 if event.retry is not None:
                     retry_s = event.retry / 1000
+                last_id = event.id or last_id
+                # To httpx-sse a block without data is an event; to the standard it is none.
+                if not event.data:
+                    continue
+                line = {"type": event.event, "id": event.id, "data": event.data}
+                print(json.dumps(line), flush=True)
                 left -= 1
                 if left == 0:
                     break

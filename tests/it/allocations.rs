@@ -48,6 +48,10 @@ impl History for Past {
     fn id(&self, offset: Offset) -> EventId {
         self.0.id(offset)
     }
+
+    fn old_before(&self) -> Offset {
+        self.0.old_before()
+    }
 }
 
 /// Counts deliveries.

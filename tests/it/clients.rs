@@ -66,6 +66,8 @@ fn lines_until(lines: &Receiver<String>, events: usize) -> Vec<Value> {
     came
 }
 
+/// Clients come back soon.
+const CONFIG: &str = "schedule = []\n[stream]\nretry = \"100ms\"\n";
 const BEFORE: usize = 5;
 const AFTER: usize = 4;
 
@@ -95,14 +97,29 @@ fn target(server: &Server) -> String {
 
 /// The client gets what was published before it came and what is published while it is there, each
 /// once, whole and in order, over several connections.
-fn check(name: &str, start: impl FnOnce(&str, usize) -> (Program, Receiver<String>)) {
-    let server = Server::start("schedule = []");
+fn check(name: &str, start: impl Fn(&str, usize) -> (Program, Receiver<String>)) {
+    let server = Server::start(CONFIG);
     let mut expected = publish(&server, 0..BEFORE);
     let (_program, lines) = start(&target(&server), BEFORE + AFTER);
     let mut came = lines_until(&lines, BEFORE);
     expected.extend(publish(&server, BEFORE..BEFORE + AFTER));
     came.extend(lines_until(&lines, AFTER));
     check_came(name, &came, &expected);
+    check_marks(name, start);
+}
+
+/// A mark is no event to the client, and moves its last id: an event without one has that of the mark. Node's
+/// `eventsource` drops an id that comes without data.
+fn check_marks(name: &str, start: impl Fn(&str, usize) -> (Program, Receiver<String>)) {
+    let server = Server::start(CONFIG);
+    let mark = server.publish("other", "x");
+    let (_program, lines) = start(&format!("http://{}/events/quiet", server.public()), 1);
+    assert!(crate::support::within(PATIENCE, || server.metrics().get("sluicegate_streams_opened_total") >= 1.0));
+    server.publish("quiet?keep=false", "live");
+    let came = lines_until(&lines, 1);
+    let events: Vec<_> = came.iter().filter(|line| line["type"] != "open").collect();
+    let id = if name == "eventsource" { String::new() } else { mark };
+    assert_eq!(events, [&json!({"type": "message", "id": id, "data": "live"})], "{name}");
 }
 
 #[track_caller]
@@ -131,7 +148,7 @@ fn check_in_node(package: &str) {
     }
     let script = clients().join(format!("{package}.js"));
     check(package, |url, count| {
-        Program::start(Command::new(node).args(["--no-warnings"]).arg(script).args([url, &count.to_string()]))
+        Program::start(Command::new(&node).args(["--no-warnings"]).arg(&script).args([url, &count.to_string()]))
     });
 }
 
@@ -144,8 +161,8 @@ fn httpx_sse_in_python() {
     }
     check("httpx-sse", |url, count| {
         let script = clients().join("httpx_sse_client.py");
-        let mut command = Command::new(python);
-        command.env("PYTHONPATH", modules).env("PYTHONDONTWRITEBYTECODE", "1");
+        let mut command = Command::new(&python);
+        command.env("PYTHONPATH", &modules).env("PYTHONDONTWRITEBYTECODE", "1");
         for proxy in ["http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"] {
             command.env_remove(proxy);
         }
@@ -167,8 +184,10 @@ fn curl_prints_events_as_they_come() {
     // As the README has it: a stream that lasts.
     let url = format!("http://{}/events/t", server.public());
     let (_program, lines) = curl(&[&url, "--header", "Last-Event-ID: earliest"]);
-    let first: Vec<_> = (0..4).map(|_| line(&lines)).collect();
-    assert_eq!(first, [":", &format!("id: {id}"), "data: one", ""]);
+    let first: Vec<_> = (0..7).map(|_| line(&lines)).collect();
+    assert!(first[1].starts_with("retry: ") && first[2].starts_with("id: "), "{first:?}");
+    assert_eq!([&*first[0], &*first[3]], [":", ""]);
+    assert_eq!(first[4..], [format!("id: {id}"), "data: one".to_owned(), String::new()]);
     let id = server.publish("t?event=tick", "two\nlines");
     let second: Vec<_> = (0..5).map(|_| line(&lines)).collect();
     let id_line = format!("id: {id}");
@@ -237,7 +256,7 @@ fn answer_page(mut socket: TcpStream, page: &str, tell: &mpsc::Sender<String>) -
 #[test]
 fn a_browsers_own_eventsource() {
     let Some(chromium) = tool("chromium") else { return };
-    let server = Server::start("schedule = []");
+    let server = Server::start(CONFIG);
     let mut expected = publish(&server, 0..BEFORE);
     let (page, results) = serve_page();
     let profile = tempfile::tempdir().expect("a temporary folder");

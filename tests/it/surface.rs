@@ -36,7 +36,10 @@ fn ask(conversation: &mut Conversation, request: &str, head: &str) {
 fn chunked(server: &Server, target: &str) -> Conversation {
     let mut stream = server.connect();
     ask(&mut stream, &format!("GET {target} HTTP/1.1\r\nhost: h\r\n\r\n"), CHUNKED_HEAD);
-    stream.expect("2\r\n:\n\r\n");
+    stream.beginning();
+    if !target.contains("last_event_id") {
+        stream.mark();
+    }
     stream
 }
 
@@ -278,7 +281,8 @@ fn the_first_minute() {
     let server = Server::start("");
     let mut page = server.connect();
     ask(&mut page, "GET / HTTP/1.1\r\nhost: h\r\naccept: text/event-stream\r\n\r\n", CHUNKED_HEAD);
-    page.expect("2\r\n:\n\r\n");
+    page.beginning();
+    page.mark();
     let hello = "22\r\nevent: message\nid: 1\ndata: hello\n\n\r\n";
     page.expect(hello);
     let began = Instant::now();
@@ -372,7 +376,8 @@ fn named_origins_may_read_with_their_cookies_and_no_others() {
             let requested = head.field("access-control-allow-headers");
             assert_eq!(requested, (status == 204 && allowed).then_some("x-a, authorization"));
             if method == "GET" && status == 200 {
-                client.expect("2\r\n:\n\r\n");
+                client.beginning();
+                client.mark();
                 server.publish("a", "x");
                 client.expect_data("x");
             }
@@ -499,7 +504,12 @@ fn an_idle_connection_lives_longer_than_a_slow_head() {
 fn check_close_delimited(server: &Server, request: &str) {
     let mut stream = server.connect();
     ask(&mut stream, request, CLOSE_HEAD);
-    stream.expect(":\n");
+    stream.expect(":\nretry: ");
+    let retry_ms = stream.read_until("\n").trim_end().parse::<u64>().expect("a time");
+    assert!((1_500..=4_500).contains(&retry_ms), "{retry_ms}");
+    stream.expect("id: ");
+    let mark = stream.read_until("\n\n");
+    assert_eq!(mark.len(), 19 + 2, "{mark:?}");
     let id = server.publish("a", "x");
     stream.expect(format!("id: {id}\ndata: x\n\n"));
     stream.expect_end();
@@ -523,7 +533,7 @@ fn a_kept_connection_may_become_a_stream() {
     client.send("GET / HTTP/1.1\r\nhost: h\r\n\r\nGET /events/a HTTP/1.1\r\nhost: h\r\n\r\n");
     assert_eq!(client.response().body, "ok");
     assert_eq!(client.head().masked(), CHUNKED_HEAD);
-    assert_eq!(client.item(), Some(Item::Comment(String::new())));
+    client.beginning();
     server.publish("a", "x");
     client.expect_data("x");
     assert!(within(SOON, || server.metrics().get("sluicegate_connections{listener=\"public\"}") == 0.0));
@@ -535,7 +545,8 @@ fn what_is_pipelined_after_a_stream_is_ignored() {
     let mut stream = server.connect();
     stream.send("GET /events/a HTTP/1.1\r\nhost: h\r\n\r\nGET /events/b HTTP/1.1\r\nhost: h\r\n\r\n");
     assert_eq!(stream.head().masked(), CHUNKED_HEAD);
-    stream.expect("2\r\n:\n\r\n");
+    stream.beginning();
+    stream.mark();
     stream.send("GET /events/c HTTP/1.1\r\n\r\n\0\u{7f}");
     let mut publisher = server.publisher();
     publisher.publish("b", "no");
@@ -606,7 +617,9 @@ fn heartbeats_come_to_the_idle_only() {
     });
     let mut last = Instant::now();
     for _ in 0..3 {
-        idle.expect("2\r\n:\n\r\n");
+        // Others' events may make it a mark.
+        let chunk = String::from_utf8(idle.chunk()).expect("UTF-8");
+        assert!(chunk == ":\n" || chunk.starts_with("id: ") && chunk.len() == 25, "{chunk:?}");
         let idled = last.elapsed();
         // Up to a quarter early, for spreading; late by no more than a busy machine makes it.
         assert!((Duration::from_millis(550)..Duration::from_millis(1_600)).contains(&idled), "{idled:?}");
@@ -741,4 +754,82 @@ fn slow_publishers_shut_out_no_probe() {
         assert_eq!(probe.response().body, "ready\n");
     }
     drop(more);
+}
+
+// ===== how a stream begins, and how it is told how far it is =====
+
+#[test]
+fn a_stream_that_breaks_before_its_first_event_resumes_exactly() {
+    let server = Server::start("schedule = []");
+    let before = server.publish("other", "before");
+    let mut stream = server.connect();
+    stream.send("GET /events/a HTTP/1.1\r\nhost: h\r\n\r\n");
+    stream.head();
+    stream.beginning();
+    let mark = stream.mark();
+    assert_eq!(mark, before, "the id of the newest event of all, which is another topic's");
+    drop(stream);
+    server.publish("a", "missed");
+    let (_, mut stream) = server.open("/events/a", &[&format!("Last-Event-ID: {mark}")]);
+    // It needs no further mark, and is told of no gap.
+    stream.expect_data("missed");
+}
+
+#[test]
+fn a_live_only_event_leaves_a_client_the_id_of_the_mark() {
+    let server = Server::start("schedule = []");
+    let mut stream = server.connect();
+    stream.send("GET /events/a HTTP/1.1\r\nhost: h\r\n\r\n");
+    stream.head();
+    stream.beginning();
+    let mark = stream.mark();
+    server.publish("a?keep=false", "live");
+    assert_eq!(stream.expect_data("live").id, mark);
+}
+
+#[test]
+fn a_quiet_stream_is_marked_in_the_place_of_a_heartbeat() {
+    let server = Server::start("schedule = []\n[history]\nevents = 4\n[stream]\nheartbeat = \"300ms\"\n");
+    let mut quiet = server.subscribe("/events/quiet");
+    let ids: Vec<_> = (0..8).map(|n| server.publish("busy", &n.to_string())).collect();
+    let mark = loop {
+        let chunk = String::from_utf8(quiet.chunk()).expect("UTF-8");
+        match chunk.strip_prefix("id: ") {
+            Some(id) => break id.trim_end().to_owned(),
+            None => assert_eq!(chunk, ":\n"),
+        }
+    };
+    assert!(ids.contains(&mark), "{mark} of {ids:?}");
+    // Its first id is no longer known; this one is.
+    let (_, mut stream) = server.open("/events?topic=quiet&topic=new", &[&format!("Last-Event-ID: {}", ids[7])]);
+    server.publish("new", "x");
+    stream.expect_data("x");
+}
+
+#[test]
+fn marks_and_retry_can_be_turned_off() {
+    let server = Server::start("schedule = []\n[stream]\nmarks = false\nretry = \"0s\"\n");
+    let mut stream = server.connect();
+    stream.send("GET /events/a HTTP/1.1\r\nhost: h\r\n\r\n");
+    assert_eq!(stream.head().masked(), CHUNKED_HEAD);
+    stream.expect("2\r\n:\n\r\n");
+    let id = server.publish("a", "x");
+    stream.expect(format!("21\r\nid: {id}\ndata: x\n\n\r\n"));
+}
+
+#[test]
+fn streams_begin_with_times_to_come_back_that_differ() {
+    let server = Server::start("[stream]\nretry = \"1s\"\n");
+    let mut times = std::collections::HashSet::new();
+    for _ in 0..50 {
+        let mut stream = server.connect();
+        stream.send("GET /events/a HTTP/1.1\r\nhost: h\r\n\r\n");
+        stream.head();
+        stream.item();
+        let Some(Item::Retry(ms)) = stream.item() else { panic!("no retry") };
+        assert!((500..=1_500).contains(&ms), "{ms}");
+        times.insert(ms);
+    }
+    // 16 a second at least, and of those 50 times some.
+    assert!(times.len() >= 8, "{times:?}");
 }

@@ -152,6 +152,7 @@ impl Host for World {
         Settings {
             rest_max: 1.0,
             interval_min: Duration::ZERO,
+            marks: true,
             heartbeat: None,
             write_deadline: Duration::from_secs(30),
             policies: Policies::default(),

@@ -61,6 +61,12 @@ impl Log {
         self.kept.halfway(&self.limits).max(self.live_only.halfway(&self.limits))
     }
 
+    /// The offset behind which an id is old: a quarter of what is kept is as new or newer.
+    pub fn old_before(&self) -> Offset {
+        let slots = &self.kept.slots;
+        slots.get(slots.len() - slots.len().div_ceil(4)).map_or(Offset::ZERO, |&(offset, _)| offset)
+    }
+
     /// When the oldest event at this offset or after it was accepted.
     pub fn published_ns(&self, from: Offset) -> Option<u64> {
         let after = from.prev();

@@ -11,6 +11,7 @@
 
 mod behind;
 pub mod look;
+mod mark;
 mod pass;
 
 use std::collections::hash_map::Entry;
@@ -39,6 +40,7 @@ use crate::hub::subscribe::Subscribe;
 use crate::hub::topic::{Subscription, TopicHandle};
 use crate::hub::wheel::TimerKey;
 
+use mark::Marks;
 use pass::Pass;
 
 /// How many bytes a client may send after its request before it is cut off.
@@ -56,6 +58,8 @@ pub trait History {
     fn read(&self, window: &Window<'_>, budget_bytes: usize, out: &mut Vec<Arc<Frame>>) -> Read;
     /// The id of an offset.
     fn id(&self, offset: Offset) -> EventId;
+    /// As [`super::log::Log::old_before`].
+    fn old_before(&self) -> Offset;
 }
 
 /// Who wants to know when events were handed over.
@@ -128,6 +132,8 @@ struct Cohort {
     mark: u64,
     /// Up to which offset its live members have been served, if that is further than the others.
     through: Offset,
+    /// The newest kept event that its live members have been written in a pass: they have its id.
+    named: Offset,
     live: Vec<u32>,
 }
 
@@ -143,6 +149,7 @@ pub struct Registry<S> {
     behind: usize,
     beats: Beats,
     heartbeat: Arc<Chunk>,
+    cursor_marks: Marks,
     /// The policies that have taken the place of those that streams were opened with, and a count of
     /// them. A cohort looks its own up when it is asked for: many at once would hold up a pass.
     policies: Policies,
@@ -176,6 +183,7 @@ impl<S: Socket> Registry<S> {
             behind: 0,
             beats: Beats::new(heartbeat_ms, seed),
             heartbeat: Arc::new(Chunk::new(HEARTBEAT)),
+            cursor_marks: Marks::default(),
             policies: Policies::default(),
             policed: 0,
             ready: VecDeque::new(),
@@ -301,6 +309,7 @@ impl<S: Socket> Registry<S> {
             cohort,
             place: NOT_LIVE,
             beat_place: None,
+            marked: start.after.get() as u32,
             written_ms: now_ms,
             opened_s: (now_ms / 1000) as u32,
             remaining: subscribe.max_events.map_or(NO_BOUND, |max| max.get().min(NO_BOUND - 1)),
@@ -318,6 +327,8 @@ impl<S: Socket> Registry<S> {
             let gap = gap::gap(asked_for, history.id(start.after), reason, Some(history.id(start.after)));
             prelude.extend_from_slice(gap.wire(framing));
             self.tally.gaps[reason as usize] += 1;
+        } else if self.marks_at_start(subscribe, history.id(start.after)) {
+            prelude.extend_from_slice(self.cursor_marks.at(start.after, history).wire(framing));
         }
         self.serve(key, prelude, history, now_ms, observer);
         key
@@ -448,7 +459,8 @@ impl<S: Socket> Registry<S> {
 
     /// Moves the heartbeats on by one slot: streams that have not been written to for an interval get one, in the calls
     /// of [`Registry::beat`].
-    pub fn heartbeat(&mut self) {
+    pub fn heartbeat(&mut self, history: &impl History) {
+        self.cursor_marks.look(history);
         let waiting = self.due.len();
         self.beats.advance(&mut self.due);
         for &index in &self.due[waiting..] {
@@ -461,8 +473,8 @@ impl<S: Socket> Registry<S> {
         !self.due.is_empty()
     }
 
-    /// Sends some of the heartbeats that are due.
-    pub fn beat(&mut self, now_ms: u64) {
+    /// Sends some of the heartbeats that are due, or a mark in the place of one.
+    pub fn beat(&mut self, history: &impl History, now_ms: u64) {
         let (interval_ms, slot_ms) = (self.beats.interval_ms(), self.beats.slot_ms());
         for _ in 0..self.bounds.heartbeats_a_turn {
             let Some(index) = self.due.pop() else { break };
@@ -477,9 +489,10 @@ impl<S: Socket> Registry<S> {
                 // One that was written to meanwhile is skipped. The early part of the interval is
                 // there to spread the beats, so a beat that comes up within it is not too early.
                 due_in_ms = (stream.written_ms + interval_ms).saturating_sub(now_ms);
-                if due_in_ms <= self.beats.early_ms() + slot_ms {
-                    let beat = Rest { source: RestSource::Chunk(self.heartbeat.clone()), offset: 0 };
-                    self.write_or_hold(key, beat, now_ms);
+                let is_due = due_in_ms <= self.beats.early_ms() + slot_ms;
+                let mark = self.mark_due(index, history);
+                if let Some(chunk) = mark.or_else(|| is_due.then(|| self.heartbeat.clone())) {
+                    self.write_or_hold(key, Rest { source: RestSource::Chunk(chunk), offset: 0 }, now_ms);
                     due_in_ms = interval_ms;
                 }
             }
@@ -576,10 +589,10 @@ impl<S: Socket> Registry<S> {
             Some(&index) => index,
             None => {
                 let (members, mark, live, policed) = (0, 0, Vec::new(), self.policed);
-                let through = self.pass.frames_through;
+                let (through, named) = (self.pass.frames_through, Offset::ZERO);
                 let (new, cohorts) = (subscription.clone(), &mut self.cohorts);
                 let index = cohorts
-                    .insert(Cohort { subscription: new, framing, slow, policed, members, mark, through, live })
+                    .insert(Cohort { subscription: new, framing, slow, policed, members, mark, through, named, live })
                     .index();
                 self.routes.add(subscription, index);
                 with_room.push(index);

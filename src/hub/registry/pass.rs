@@ -218,6 +218,9 @@ impl<S: Socket> Registry<S> {
         for &at in &*picked {
             run.add(&frames[at as usize], framing);
         }
+        if let Some(&at) = picked.iter().rev().find(|at| !frames[**at as usize].live_only()) {
+            self.cohorts.at(cohort).named = frames[at as usize].offset();
+        }
         let events = picked.len() as u32;
 
         let mut members = std::mem::take(&mut self.cohorts.at(cohort).live);

@@ -1,5 +1,7 @@
 //! The registry, by conversations with its streams.
 
+mod marks;
+
 use super::*;
 use crate::hub::event::Event;
 use crate::hub::frame::Draft;
@@ -57,6 +59,10 @@ impl History for Shared {
 
     fn id(&self, offset: Offset) -> EventId {
         self.0.borrow().id(offset)
+    }
+
+    fn old_before(&self) -> Offset {
+        self.0.borrow().old_before()
     }
 }
 
@@ -750,9 +756,9 @@ fn a_stream_is_never_silent_for_longer_than_an_interval() {
     idle.got();
     for now_ms in (0..10 * 6400).step_by(step_ms as usize) {
         room.now_ms.set(now_ms);
-        room.registry.heartbeat();
+        room.registry.heartbeat(&room.log);
         while room.registry.has_due() {
-            room.registry.beat(now_ms);
+            room.registry.beat(&room.log, now_ms);
         }
         if now_ms % 3000 == 0 {
             room.say(&["x"]);
@@ -776,8 +782,8 @@ fn a_heartbeat_that_meets_a_full_socket_makes_the_stream_wait_like_any_write() {
     let mut room = Room::new();
     let peer = room.open(Asks { room: 5 + 1, ..Asks::default() });
     for step in 0..70 {
-        room.registry.heartbeat();
-        room.registry.beat(step * 100);
+        room.registry.heartbeat(&room.log);
+        room.registry.beat(&room.log, step * 100);
     }
     assert_eq!(room.registry.behind(), 1);
     room.publish(&["a"], Event::new("live").keep(false));
@@ -792,7 +798,7 @@ fn many_heartbeats_that_are_due_at_once_come_in_portions() {
     let mut room = Room::new();
     room.registry = Registry::new(Offset::ZERO, 64, 1, Bounds { heartbeats_a_turn: 3, ..Bounds::SMALL });
     let peers: Vec<_> = (0..10).map(|_| room.open(Asks::default())).collect();
-    (0..64).for_each(|_| room.registry.heartbeat());
+    (0..64).for_each(|_| room.registry.heartbeat(&room.log));
     let written = |room: &mut Room| room.registry.take_tally().writes;
     written(&mut room);
     room.registry.close(peers[9].key, CloseReason::ClientGone);
@@ -802,7 +808,7 @@ fn many_heartbeats_that_are_due_at_once_come_in_portions() {
     written(&mut room);
     let mut portions = Vec::new();
     while room.registry.has_due() {
-        room.registry.beat(1_000);
+        room.registry.beat(&room.log, 1_000);
         portions.push(written(&mut room));
     }
     assert_eq!(portions.iter().sum::<u64>(), 8, "{portions:?}");

@@ -77,6 +77,8 @@ pub struct Settings {
     pub interval_min: Duration,
     /// How long a stream may be idle before it gets a heartbeat.
     pub heartbeat: Option<Duration>,
+    /// Whether streams are told, without an event, how far they are.
+    pub marks: bool,
     /// How long a full socket may make no progress.
     pub write_deadline: Duration,
     /// What happens to streams that are too slow.

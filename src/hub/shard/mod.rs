@@ -88,6 +88,7 @@ impl<H: Host> Shard<H> {
             fault: None,
         };
         shard.registry.set_policies(shard.settings.policies.clone());
+        shard.registry.set_marks(shard.settings.marks);
         shard.arm_heartbeats(host);
         shard
     }
@@ -137,7 +138,7 @@ impl<H: Host> Shard<H> {
             self.registry.serve_ready(self.bounds.served_a_turn, host.history(), now_ms(host), &mut Delivered(host));
         }
         if self.registry.has_due() {
-            self.registry.beat(now_ms(host));
+            self.registry.beat(host.history(), now_ms(host));
         }
         if self.stopping {
             for key in self.registry.keys().collect::<Vec<_>>() {
@@ -183,7 +184,7 @@ impl<H: Host> Shard<H> {
                 host.listen(true);
             }
             ShardTimer::Heartbeat => {
-                self.registry.heartbeat();
+                self.registry.heartbeat(host.history());
                 self.arm_heartbeats(host);
             }
             ShardTimer::Drain => self.drain_step(host),
@@ -267,6 +268,7 @@ impl<H: Host> Shard<H> {
         if self.settings.policies != before.policies {
             self.registry.set_policies(self.settings.policies.clone());
         }
+        self.registry.set_marks(self.settings.marks);
         if self.settings.write_deadline != before.write_deadline {
             for key in self.registry.keys().collect::<Vec<_>>() {
                 let Some(socket) = self.registry.socket_mut(key) else { continue };

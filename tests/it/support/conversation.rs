@@ -295,6 +295,24 @@ impl Conversation {
         }
     }
 
+    /// What every stream begins with: a comment, and how long to wait before coming back.
+    #[track_caller]
+    pub(crate) fn beginning(&mut self) {
+        assert_eq!(self.item(), Some(Item::Comment(String::new())));
+        let retry = self.item();
+        assert!(matches!(retry, Some(Item::Retry(ms)) if (1_500..=4_500).contains(&ms)), "{retry:?}");
+    }
+
+    /// The next chunk tells how far the stream is, and is no event. Answers the id.
+    #[track_caller]
+    pub(crate) fn mark(&mut self) -> String {
+        let chunk = String::from_utf8(self.chunk()).expect("UTF-8");
+        let id = chunk.strip_prefix("id: ").and_then(|rest| rest.strip_suffix("\n\n"));
+        let id = id.filter(|id| id.len() == 19 && !id.contains('\n')).unwrap_or_else(|| panic!("no mark: {chunk:?}"));
+        self.parser.feed(chunk.as_bytes());
+        id.to_owned()
+    }
+
     /// The next event, past comments; `None` at the body's proper end.
     #[track_caller]
     pub(crate) fn next_event(&mut self) -> Option<Event> {

@@ -244,11 +244,19 @@ impl Server {
     #[track_caller]
     pub(crate) fn open(&self, target: &str, fields: &[&str]) -> (Head, Conversation) {
         let mut conversation = self.connect();
+        let asked = fields;
         let fields: String = fields.iter().map(|field| format!("{field}\r\n")).collect();
         conversation.send(format!("GET {target} HTTP/1.1\r\nhost: h\r\n{fields}\r\n"));
         let head = conversation.head();
         assert_eq!(head.status, 200, "{}", head.text);
-        assert_eq!(conversation.item(), Some(super::Item::Comment(String::new())));
+        conversation.beginning();
+        let resumes = |text: &str| {
+            let text = text.to_ascii_lowercase();
+            text.contains("last_event_id") || text.contains("lasteventid") || text.contains("last-event-id")
+        };
+        if !resumes(target) && !asked.iter().any(|field| resumes(field)) {
+            conversation.mark();
+        }
         (head, conversation)
     }
 
