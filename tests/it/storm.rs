@@ -14,9 +14,18 @@ use crate::support::{Server, within};
 
 const STREAMS: usize = 10_000;
 const ROUNDS: usize = 3;
-const FIRST_BYTES: &[u8] = b"\r\n\r\n2\r\n:\n\r\n";
 
-/// Opens a stream and reads its head and first comment.
+/// Whether this is a response's head and the two chunks that a stream begins with: a comment with a `retry:`, and where
+/// it is.
+fn has_begun(response: &[u8]) -> bool {
+    let text = std::str::from_utf8(response).expect("ASCII");
+    let Some((_, body)) = text.split_once("\r\n\r\n") else { return false };
+    let Some((first, mark)) = body.split_once("\n\r\n") else { return false };
+    assert!(first.starts_with("e\r\n:\nretry: "), "{first:?}");
+    mark.starts_with("19\r\nid: ") && mark.ends_with("\n\n\r\n")
+}
+
+/// Opens a stream and reads its head and what it begins with.
 async fn open(server: std::net::SocketAddr, number: usize) -> TcpStream {
     // An address has some 28,000 ports, and those of closed connections rest for a minute.
     let from = Ipv4Addr::new(127, 0, 1, 2 + (number / 2_500) as u8);
@@ -28,7 +37,7 @@ async fn open(server: std::net::SocketAddr, number: usize) -> TcpStream {
     };
     let mut socket = Ask::target(&target).from(from).connect(server).await.expect("a connection");
     let mut head = Vec::with_capacity(512);
-    while !head.ends_with(FIRST_BYTES) {
+    while !has_begun(&head) {
         let count = socket.read_buf(&mut head).await.expect("a head");
         assert!(count > 0, "ended in its head: {:?}", String::from_utf8_lossy(&head));
     }
