@@ -264,7 +264,9 @@ impl World {
         }
         assert!(core.around.mail.is_empty(), "it sleeps, and has mail");
         let position = core.shard.streams().position();
-        assert!(position >= self.press.halfway.get(), "it sleeps, and is about to be lapped");
+        // What the log forgets for its age may end the danger, or bring it, which no publisher sees.
+        let halfway = self.press.halfway.get().min(self.bus.log.halfway());
+        assert!(position >= halfway, "it sleeps, and is about to be lapped");
         let due = if core.around.resting.get() { position.get() } else { self.press.head() };
         for at in 0..self.connections.len() {
             let connection = &self.connections[at];
@@ -377,16 +379,18 @@ impl World {
         let Some(first) = opened.peek().filter(|_| client.faithful && !self.press.careless_ids) else { return };
         let published = self.press.published.borrow();
         let (mut last, mut live_last) = (self.connections[**first].opened.unwrap().0, 0);
-        let mut gaps: Vec<(u64, u64, GapReason)> = Vec::new();
+        // With the connection that was told.
+        let mut gaps: Vec<(u64, u64, GapReason, usize)> = Vec::new();
         for &at in opened {
             let connection = &self.connections[at];
-            let is_fine = |missing: u64, gaps: &[(u64, u64, GapReason)]| {
+            let is_fine = |missing: u64, gaps: &[(u64, u64, GapReason, usize)]| {
                 let event = &published[missing as usize - 1];
                 let wanted = !event.live_only && self.is_of(client.subscription, event);
-                let excused = gaps.iter().any(|&(from, to, reason)| {
+                let excused = gaps.iter().any(|&(from, to, reason, told)| {
                     from < missing
                         && missing <= to
-                        && (reason != GapReason::Conflated || self.is_stood_for(connection, &published, missing, to))
+                        && (reason != GapReason::Conflated
+                            || self.is_stood_for(&self.connections[told], &published, missing, to))
                 });
                 !wanted || excused
             };
@@ -418,7 +422,7 @@ impl World {
                             GapReason::Lagged | GapReason::Conflated => self.offset(from.as_ref().unwrap()),
                             _ => last,
                         };
-                        gaps.push((from, self.offset(to), reason));
+                        gaps.push((from, self.offset(to), reason, at));
                     }
                     _ => {}
                 }

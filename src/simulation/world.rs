@@ -124,6 +124,7 @@ pub(super) struct World {
     /// How likely it is that a shard that can run does so at once, in percent: where it is low, shards are lapped.
     promptness: usize,
     draining: bool,
+    settling: bool,
     /// How many losses were told where nothing of the subscription was gone: a collision of hashes at most.
     pub(super) false_losses: Cell<usize>,
     /// How long a turn took, at most: no time that a shard notes is truer.
@@ -231,6 +232,7 @@ impl World {
             connections: Vec::new(),
             by_key: HashMap::new(),
             draining: false,
+            settling: false,
             false_losses: Cell::new(0),
             turn_ms_max: 0,
             slept: 0,
@@ -257,7 +259,8 @@ impl World {
             _ => self.settle(),
         }
         for shard in 0..self.cores.len() {
-            if self.random.chance(self.promptness) {
+            // One that is always prompt goes on until it sleeps.
+            while self.cores[shard].can_run() && self.random.chance(self.promptness) {
                 self.run(shard);
             }
         }
@@ -273,7 +276,8 @@ impl World {
             core.shard.ready(&core.around, key, ready);
         }
         core.woken.store(false, Ordering::SeqCst);
-        if self.random.chance(40) {
+        // While all are to come to rest, publishers do.
+        if !self.settling && self.random.chance(40) {
             let press = self.press.clone();
             self.time.meanwhile(1 + self.random.below(40), move || press.publish());
         }
@@ -336,13 +340,15 @@ impl World {
 
     /// Lets all shards do what they can.
     pub(super) fn settle(&mut self) {
-        for _ in 0..20_000 {
-            let Some(shard) = self.cores.iter().position(Core::can_run) else {
-                return self.heartbeats_come();
-            };
+        self.settling = true;
+        let mut turns = 0;
+        while let Some(shard) = self.cores.iter().position(Core::can_run) {
             self.run(shard);
+            turns += 1;
+            assert!(turns < 20_000, "the shards never come to rest");
         }
-        panic!("the shards never come to rest");
+        self.settling = false;
+        self.heartbeats_come();
     }
 
     // ===== clients =====

@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use fastrand::Rng;
 
+use crate::hub::beats::SLOTS;
 use crate::hub::bounds::Bounds;
 use crate::hub::close::CloseReason;
 use crate::hub::frame::Chunk;
@@ -51,6 +52,8 @@ pub struct Shard<H: Host> {
     settings: Settings,
     bounds: Bounds,
     heartbeats: Option<TimerKey>,
+    /// When their next step is, or was, due.
+    heartbeat_due_ms: u64,
     pace: Pace,
     /// When the pass that is paused began.
     pass_began_ns: Option<u64>,
@@ -75,6 +78,7 @@ impl<H: Host> Shard<H> {
             registry: Registry::new(Offset::ZERO, heartbeat_ms(&settings), seed, bounds),
             bounds,
             heartbeats: None,
+            heartbeat_due_ms: 0,
             pace: Pace::new(settings.rest_max, settings.interval_min),
             pass_began_ns: None,
             passes_on: false,
@@ -89,7 +93,7 @@ impl<H: Host> Shard<H> {
         };
         shard.registry.set_policies(shard.settings.policies.clone());
         shard.registry.set_marks(shard.settings.marks);
-        shard.arm_heartbeats(host);
+        shard.arm_heartbeats(host, now_ms(host) + shard.registry.heartbeat_step_ms());
         shard
     }
 
@@ -184,8 +188,11 @@ impl<H: Host> Shard<H> {
                 host.listen(true);
             }
             ShardTimer::Heartbeat => {
-                self.registry.heartbeat(host.history());
-                self.arm_heartbeats(host);
+                // However late it is: the slots keep to the time.
+                let step_ms = self.registry.heartbeat_step_ms();
+                let steps = (1 + now_ms.saturating_sub(self.heartbeat_due_ms) / step_ms).min(SLOTS as u64);
+                (0..steps).for_each(|_| self.registry.heartbeat(host.history()));
+                self.arm_heartbeats(host, (self.heartbeat_due_ms + steps * step_ms).max(now_ms));
             }
             ShardTimer::Drain => self.drain_step(host),
             ShardTimer::Settings => self.follow_settings(host),
@@ -279,7 +286,7 @@ impl<H: Host> Shard<H> {
             self.registry.set_heartbeat(heartbeat_ms(&self.settings));
             // A step that is on its way to the inbox already arms the next.
             if self.heartbeats.is_none_or(|timer| host.cancel(timer)) {
-                self.arm_heartbeats(host);
+                self.arm_heartbeats(host, now_ms(host) + self.registry.heartbeat_step_ms());
             }
         }
     }
@@ -287,8 +294,8 @@ impl<H: Host> Shard<H> {
     // ===== timers =====
 
     /// Arms the next step of the heartbeats, if there are any.
-    fn arm_heartbeats(&mut self, host: &H) {
-        let due_ms = now_ms(host) + self.registry.heartbeat_step_ms();
+    fn arm_heartbeats(&mut self, host: &H, due_ms: u64) {
+        self.heartbeat_due_ms = due_ms;
         self.heartbeats = self.settings.heartbeat.map(|_| host.arm(due_ms, ShardTimer::Heartbeat));
     }
 
