@@ -115,10 +115,10 @@ impl Press {
         assert!(!kept || evicted.iter().all(|&seq| seq < first), "a call evicts nothing of its own");
     }
 
-    /// The offset behind which an id is old: a quarter of what is kept is as new or newer.
+    /// The offset behind which an id is old: a quarter of what is kept is as new or newer, or all of it has gone.
     pub(super) fn old_before(&self) -> u64 {
         let kept = &self.held.borrow()[0];
-        kept.get(kept.len() - kept.len().div_ceil(4)).copied().unwrap_or(0)
+        kept.get(kept.len() - kept.len().div_ceil(4)).copied().unwrap_or(self.evicted.get()[0])
     }
 
     /// Has the log forget what is too old.

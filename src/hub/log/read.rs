@@ -61,10 +61,11 @@ impl Log {
         self.kept.halfway(&self.limits).max(self.live_only.halfway(&self.limits))
     }
 
-    /// The offset behind which an id is old: a quarter of what is kept is as new or newer.
+    /// The offset behind which an id is old: a quarter of what is kept is as new or newer. Where nothing is kept any
+    /// more, all that was is newer than an old id.
     pub fn old_before(&self) -> Offset {
         let slots = &self.kept.slots;
-        slots.get(slots.len() - slots.len().div_ceil(4)).map_or(Offset::ZERO, |&(offset, _)| offset)
+        slots.get(slots.len() - slots.len().div_ceil(4)).map_or(self.kept.evicted_through, |&(offset, _)| offset)
     }
 
     /// When the oldest event at this offset or after it was accepted.
