@@ -15,22 +15,23 @@
 //! // A client. In a browser: new EventSource('http://…/events/news')
 //! let mut client = TcpStream::connect(gateway.addresses()[0])?;
 //! client.write_all(b"GET /events/news HTTP/1.1\r\nhost: localhost\r\n\r\n")?;
-//! # let waits_until = std::time::Instant::now() + std::time::Duration::from_secs(10);
-//! while gateway.streams() == 0 {
-//!     std::thread::yield_now();
-//!     # assert!(std::time::Instant::now() < waits_until);
-//! }
+//! # client.set_read_timeout(Some(std::time::Duration::from_secs(10)))?;
+//! let mut seen = String::new();
+//! let mut read_until = |end: &str| {
+//!     let mut bytes = [0; 1024];
+//!     while !seen.contains(end) {
+//!         let read = client.read(&mut bytes)?;
+//!         # assert!(read > 0, "the response ended: {seen}");
+//!         seen.push_str(&String::from_utf8_lossy(&bytes[..read]));
+//!     }
+//!     Ok::<_, std::io::Error>(seen.clone())
+//! };
+//! // With its head, the stream has begun: it gets what is published from now on.
+//! read_until("\r\n\r\n")?;
 //!
 //! let id = gateway.publisher().publish("news", Event::new("hello"))?;
 //!
-//! let mut seen = String::new();
-//! # client.set_read_timeout(Some(std::time::Duration::from_secs(10)))?;
-//! while !seen.contains("data: hello\n\n") {
-//!     let mut bytes = [0; 1024];
-//!     let read = client.read(&mut bytes)?;
-//!     # assert!(read > 0, "{seen}");
-//!     seen.push_str(std::str::from_utf8(&bytes[..read])?);
-//! }
+//! let seen = read_until("data: hello\n\n")?;
 //! assert!(seen.contains(&format!("id: {}\n", id.expect("an event that is kept has an id"))));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
