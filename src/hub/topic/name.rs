@@ -109,6 +109,33 @@ impl Pattern {
         &self.0[..literal.take(segments_max).map(str::len).sum()]
     }
 
+    /// How many segments the topics have that it covers: at least so many, and whether more are possible.
+    pub(in crate::hub) fn segments(&self) -> (usize, bool) {
+        (self.0.split('/').count(), self.0.rsplit('/').next() == Some("**"))
+    }
+
+    /// A topic of so many segments that both patterns cover, if there is one. Where both have a wildcard its segment
+    /// is one that no pattern names: a pattern that covers this topic covers all of that length that both do.
+    pub(in crate::hub) fn common_example(&self, other: &Pattern, segments: usize) -> Option<String> {
+        // A pattern with a `*` within a segment is refused.
+        const UNNAMED: &str = "?*";
+        let (ours, theirs) = (self.stretched(segments)?, other.stretched(segments)?);
+        let both = ours.zip(theirs).map(|both| match both {
+            (None, None) => Some(UNNAMED),
+            (Some(named), None) | (None, Some(named)) => Some(named),
+            (Some(one), Some(other)) => (one == other).then_some(one),
+        });
+        Some(both.collect::<Option<Vec<_>>>()?.join("/"))
+    }
+
+    /// Its segments where it covers topics of so many, `None` for a wildcard.
+    fn stretched(&self, segments: usize) -> Option<impl Iterator<Item = Option<&str>>> {
+        let (least, more) = self.segments();
+        let named = self.0.split('/').map(|segment| (!segment.starts_with('*')).then_some(segment));
+        (segments == least || (more && segments > least))
+            .then(|| named.chain(std::iter::repeat_n(None, segments - least)))
+    }
+
     /// Whether the pattern covers `topic`. Linear in the topic's length, whatever the pattern.
     pub fn matches(&self, topic: &str) -> bool {
         let mut segments = topic.split('/');
