@@ -130,6 +130,10 @@ impl History for Brought {
     fn old_before(&self) -> Offset {
         Offset::ZERO
     }
+
+    fn gone_through(&self) -> [Offset; 2] {
+        [Offset::ZERO; 2]
+    }
 }
 
 struct Unobserved;

@@ -92,6 +92,11 @@ impl LogCell {
         self.log.lock().halfway()
     }
 
+    /// As [`Log::gone_through`].
+    pub fn gone_through(&self) -> [Offset; 2] {
+        self.log.lock().gone_through()
+    }
+
     /// As [`Log::published_ns`].
     pub fn published_ns(&self, from: Offset) -> Option<u64> {
         self.log.lock().published_ns(from)
@@ -136,5 +141,9 @@ impl History for LogCell {
 
     fn old_before(&self) -> Offset {
         self.log.lock().old_before()
+    }
+
+    fn gone_through(&self) -> [Offset; 2] {
+        self.gone_through()
     }
 }

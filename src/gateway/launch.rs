@@ -83,6 +83,7 @@ impl Builder {
             streams: plan.streams,
             log_events: config.history.events.get(),
             log_bytes: config.history.bytes.get(),
+            pinned_bytes: config.limits.pinned_bytes.get(),
         };
         let metrics = Arc::new(Metrics::new(ShardCells::for_shards(shards), gauges(&bus, &timers, clock, bounds)));
         let live = Arc::new(LiveConfig::from_pointee(config.clone()));

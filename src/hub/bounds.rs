@@ -25,6 +25,8 @@ pub struct Bounds {
     /// What conflation chooses at once, in bytes, unless a single frame is longer: a stream that is behind holds it
     /// even if it leaves the log.
     pub selection_bytes: usize,
+    /// How much all streams that are behind may hold of what has left the log, in bytes.
+    pub pinned_bytes: usize,
     /// How many messages one turn takes,
     pub messages_a_turn: usize,
     /// how many streams that are behind it serves,
@@ -37,7 +39,7 @@ pub struct Bounds {
 }
 
 impl Bounds {
-    /// The bounds that ship.
+    /// The bounds that ship; [`Bounds::pinned_bytes`] is a setting.
     pub const SHIPPED: Bounds = Bounds {
         cohort_streams: 512,
         piece_writes: 512,
@@ -49,6 +51,7 @@ impl Bounds {
         read_bytes: 64 * 1024,
         reads_a_turn: 4,
         selection_bytes: 4 * 1024 * 1024,
+        pinned_bytes: 64 * 1024 * 1024,
         messages_a_turn: 1024,
         served_a_turn: 64,
         heartbeats_a_turn: 512,

@@ -10,8 +10,10 @@ pub enum CloseReason {
     ClientGone,
     /// A write failed with anything but "the client is gone".
     WriteError,
-    /// The client took no byte for the whole write deadline.
+    /// The client took no byte, or too few, for the whole write deadline.
     WriteDeadline,
+    /// The stream had begun an event that has left the log since, and streams behind hold more of those than they may.
+    Pinned,
     /// The stream fell off the log's tail and its policy is to disconnect.
     Lagged,
     /// The response reached the number of events that the client had asked for.

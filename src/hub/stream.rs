@@ -102,6 +102,9 @@ pub(super) struct Behind {
     pub(super) slow: bool,
     /// When its socket last took a byte.
     pub(super) progress_ms: u64,
+    /// How many bytes it has taken since a time: that is its progress.
+    pub(super) taken: u64,
+    pub(super) span_ms: u64,
     pub(super) then: Then,
     /// What conflation has chosen of the events it missed and is still to be sent, and the offset up to
     /// which it has chosen: made once, however slowly it is taken.
@@ -121,11 +124,19 @@ impl Behind {
             full: false,
             slow: false,
             progress_ms: now_ms,
+            taken: 0,
+            span_ms: now_ms,
             then: Then::Live,
             selection: VecDeque::new(),
             selected_through: Offset::ZERO,
             beat: None,
         })
+    }
+
+    /// Its socket took bytes.
+    pub(super) fn takes(&mut self, bytes: usize, now_ms: u64) {
+        self.progress_ms = now_ms;
+        self.taken += bytes as u64;
     }
 }
 

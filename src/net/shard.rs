@@ -92,7 +92,9 @@ impl Shard {
 
     /// Serves until it is told to stop.
     pub fn run(self) {
-        let mut shard = crate::hub::shard::Shard::new(&self, self.seed, Bounds::SHIPPED);
+        let pinned_bytes = self.parts.live.load().limits.pinned_bytes.as_usize() / self.parts.bus.shards();
+        let bounds = Bounds { pinned_bytes, ..Bounds::SHIPPED };
+        let mut shard = crate::hub::shard::Shard::new(&self, self.seed, bounds);
         let mut buffer = [MaybeUninit::<epoll::Event>::uninit(); SOCKET_EVENTS];
         loop {
             let timeout = match shard.turn(&self) {
@@ -277,10 +279,11 @@ impl Host for Shard {
         self.cells().pass.observe(ns);
     }
 
-    fn count(&self, tally: &Tally, streams: usize, behind: usize) {
+    fn count(&self, tally: &Tally, streams: &Registry<Wire>) {
         let cells = self.cells();
-        cells.streams.set(streams as u64);
-        cells.behind_streams.set(behind as u64);
+        cells.streams.set(streams.len() as u64);
+        cells.behind_streams.set(streams.behind() as u64);
+        cells.pinned_bytes.set(streams.pinned_bytes() as u64);
         cells.streams_opened.add(tally.opened);
         cells.deliveries.add(tally.deliveries);
         cells.bytes_written.add(tally.bytes);

@@ -30,6 +30,10 @@ pub const HEAD_BYTES_MIN: u64 = 8 * KIB;
 pub const HEAD_BYTES_MAX: u64 = MIB;
 /// The largest request body that may be configured, in bytes.
 pub const BODY_BYTES_MAX: u64 = GIB;
+/// The least that streams behind may hold outside the log, in bytes: an event of the usual bound.
+pub const PINNED_BYTES_MIN: u64 = MIB;
+/// The most of that, in bytes.
+pub const PINNED_BYTES_MAX: u64 = 1024 * GIB;
 
 /// Requests to publish that are under way at once, each with its body.
 pub const PUBLISHERS_MAX: u64 = 128;

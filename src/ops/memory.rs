@@ -12,8 +12,7 @@ use super::units::{KIB, MIB};
 use crate::exchange::inbox::INBOX_MESSAGES;
 
 /// The memory that the bounds allow, a term each: the most that clients could drive it to. What the
-/// process itself needs, a few MB, the kernel's socket buffers, and the frames that streams behind
-/// still hold after these have left the log (at most one each, or a conflated selection) are not in it.
+/// process itself needs, a few MB, and the kernel's socket buffers are not in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MemorySum {
     /// The terms.
@@ -43,6 +42,11 @@ impl MemorySum {
         let terms = vec![
             term("history", format!("history.bytes = {}", config.history.bytes), history),
             term("live-only events", "history.bytes again".to_owned(), history),
+            term(
+                "events that streams behind hold",
+                format!("limits.pinned_bytes = {}", config.limits.pinned_bytes),
+                config.limits.pinned_bytes.get(),
+            ),
             term("streams", format!("{streams} x {STREAM_BYTES} bytes"), streams.saturating_mul(STREAM_BYTES)),
             term(
                 "subscriptions",
@@ -120,6 +124,7 @@ mod tests {
         let expected = [
             ("history", 64 * MIB),
             ("live-only events", 64 * MIB),
+            ("events that streams behind hold", 64 * MIB),
             ("streams", 20_000 * KIB),
             ("subscriptions", 20_000 * 80 * KIB),
             ("inboxes", MIB),

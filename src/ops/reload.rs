@@ -87,6 +87,7 @@ mod tests {
         idle = "76s"
         body_bytes = "2MiB"
         body_deadline = "31s"
+        pinned_bytes = "65MiB"
         [history]
         events = 100001
         bytes = "65MiB"

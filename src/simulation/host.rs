@@ -81,6 +81,11 @@ impl History for Past {
         self.time.touch();
         self.bus.log.old_before()
     }
+
+    fn gone_through(&self) -> [Offset; 2] {
+        self.time.touch();
+        self.bus.log.gone_through()
+    }
 }
 
 /// What a shard did in a turn.
@@ -259,7 +264,7 @@ impl Host for Around {
 
     fn passed(&self, _: u64) {}
 
-    fn count(&self, tally: &Tally, _: usize, _: usize) {
+    fn count(&self, tally: &Tally, _: &Registry<Mock>) {
         let sum = &mut self.notes.borrow_mut().tally;
         sum.opened += tally.opened;
         sum.deliveries += tally.deliveries;

@@ -83,7 +83,10 @@ pub(super) struct Wire {
     pub(super) waiting: bool,
     pub(super) broken: Option<Sent>,
     pub(super) closed: bool,
+    pub(super) since_ms: u64,
     pub(super) written_ms: u64,
+    /// When it took how many bytes.
+    pub(super) takes: Vec<(u64, usize)>,
     /// What the client has sent and the shard has not read.
     pub(super) stray: usize,
 }
@@ -117,6 +120,7 @@ impl Socket for Mock {
         wire.bytes += took as u64;
         wire.room -= took;
         wire.written_ms = self.time.now_ms();
+        wire.takes.push((self.time.now_ms(), took));
         Sent::Wrote(took)
     }
 }

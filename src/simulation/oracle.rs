@@ -3,6 +3,7 @@
 use std::str::FromStr;
 use std::sync::atomic::Ordering;
 
+use crate::hub::bounds::Bounds;
 use crate::hub::close::CloseReason;
 use crate::hub::frame::Framing;
 use crate::hub::gap::GapReason;
@@ -13,7 +14,7 @@ use crate::hub::topic::TopicHandle;
 
 use super::kit::Seen;
 use super::press::Published;
-use super::world::{Connection, DEADLINE_MS, HEARTBEAT_MS, STEP_MS_MAX, World};
+use super::world::{Connection, DEADLINE_MS, HEARTBEAT_MS, PROGRESS_BYTES, STEP_MS_MAX, World};
 
 impl World {
     fn is_of(&self, subscription: usize, event: &Published) -> bool {
@@ -321,8 +322,16 @@ impl World {
             }
             CloseReason::ClientGone | CloseReason::WriteError => assert!(wire.broken.is_some(), "{}", context()),
             CloseReason::WriteDeadline => {
-                let silent_ms = self.time.now_ms() - wire.written_ms + self.turn_ms_max;
-                assert!(silent_ms >= DEADLINE_MS && wire.waiting, "{}", context());
+                // A shard's time may be as old as its turn is long.
+                let since_ms = (self.time.now_ms() + self.turn_ms_max).saturating_sub(DEADLINE_MS);
+                let is_silent = wire.written_ms <= since_ms;
+                let taken: usize = wire.takes.iter().filter(|(at, _)| *at > since_ms).map(|(_, bytes)| bytes).sum();
+                let is_slow = wire.since_ms <= since_ms && taken < PROGRESS_BYTES;
+                assert!(wire.waiting && (is_silent || is_slow), "{taken} bytes: {}", context());
+            }
+            CloseReason::Pinned => {
+                assert!(self.pinned_bytes < Bounds::SHIPPED.pinned_bytes, "there is room: {}", context());
+                assert!(connection.reader.is_amid(), "it could go on: {}", context());
             }
             CloseReason::ClientData | CloseReason::Cut => {}
         }

@@ -46,6 +46,8 @@ const SUBSCRIPTIONS: [(&[&str], &[&str]); 9] = [
 ];
 pub(super) const HEARTBEAT_MS: u64 = 640;
 pub(super) const DEADLINE_MS: u64 = 100;
+/// 256 a second.
+pub(super) const PROGRESS_BYTES: usize = 25;
 /// How far the time jumps, at most.
 pub(super) const STEP_MS_MAX: u64 = 40;
 
@@ -137,6 +139,8 @@ pub(super) struct World {
     pub(super) marked: u64,
     /// Since when ids before which offset are old.
     pub(super) old_before: Vec<(u64, u64)>,
+    /// What streams behind may hold outside the log.
+    pub(super) pinned_bytes: usize,
 }
 
 impl World {
@@ -166,6 +170,8 @@ impl World {
             Bounds::SHIPPED,
         ]);
         let marks = random.chance(70);
+        let pinned_bytes = [0, 400, 3000, Bounds::SHIPPED.pinned_bytes][seed as usize / 2 % 4];
+        let bounds = Bounds { pinned_bytes, ..bounds };
         let settings = Settings {
             rest_max: random.pick(&[0.0, 2.25, 20.0]),
             interval_min: Duration::from_millis(random.pick(&[0, 0, 30])),
@@ -240,6 +246,7 @@ impl World {
             marks,
             marked: 0,
             old_before: Vec::new(),
+            pinned_bytes,
             random,
         }
     }
@@ -292,6 +299,9 @@ impl World {
                 assert_eq!(core.shard.streams().position(), before, "no pass within a rest");
             }
         }
+        let streams = core.shard.streams();
+        assert_eq!(streams.pinned_bytes(), streams.recounted_pinned_bytes(), "what is held is counted");
+        assert!(sleep != Sleep::UntilWoken || streams.pinned_bytes() <= self.pinned_bytes, "it holds too much");
         core.runs = sleep == Sleep::No;
         self.time.flush();
         self.take_notes(shard);
@@ -384,7 +394,12 @@ impl World {
         let connection = self.connections.len();
         client.connections.push(connection);
         let room = self.random.pick(&[usize::MAX, usize::MAX, usize::MAX, 0, 30, 300, 3000]);
-        let wire = Rc::new(RefCell::new(Wire { room, written_ms: self.time.now_ms(), ..Wire::default() }));
+        let wire = Rc::new(RefCell::new(Wire {
+            room,
+            since_ms: self.time.now_ms(),
+            written_ms: self.time.now_ms(),
+            ..Wire::default()
+        }));
         let subscribe = Subscribe {
             framing: self.random.pick(&[Framing::Chunked, Framing::Close]),
             resume,

@@ -52,6 +52,10 @@ impl History for Past {
     fn old_before(&self) -> Offset {
         self.0.old_before()
     }
+
+    fn gone_through(&self) -> [Offset; 2] {
+        self.0.gone_through()
+    }
 }
 
 /// Counts deliveries.

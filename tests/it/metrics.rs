@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::support::{Metrics, SOON, Server, tool, within};
 
 /// Every family that is promised, with a label where it has one.
-const PROMISED: [&str; 32] = [
+const PROMISED: [&str; 34] = [
     "sluicegate_streams{shard=\"0\"}",
     "sluicegate_streams_opened_total",
     "sluicegate_streams_closed_total{reason=\"client_gone\"}",
@@ -18,6 +18,8 @@ const PROMISED: [&str; 32] = [
     "sluicegate_bytes_written_total",
     "sluicegate_writes_total",
     "sluicegate_behind_streams",
+    "sluicegate_pinned_bytes{shard=\"0\"}",
+    "sluicegate_pinned_bytes_max",
     "sluicegate_gaps_total{reason=\"unknown_id\"}",
     "sluicegate_delivery_seconds_count",
     "sluicegate_delivery_seconds_bucket{le=\"0.00005\"}",

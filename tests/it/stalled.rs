@@ -113,6 +113,76 @@ fn a_reader_that_trickles_is_slow_but_alive() {
     });
 }
 
+/// Its socket takes some bytes well within each deadline, but far too few.
+#[test]
+fn a_reader_that_trickles_too_little_is_closed() {
+    const DEADLINE: Duration = Duration::from_secs(20);
+    let server = Server::start("schedule = []\n[stream]\nwrite_deadline = \"20s\"\nnotsent_lowat = \"1KiB\"");
+    let mut publisher = server.publisher();
+    block_on(async {
+        let mut stream = Ask::target("/events/t").receive_buffer(2048).open(server.public()).await;
+        for number in 0..100 {
+            publisher.publish("t", &format!("{number} {}", "x".repeat(2000)));
+        }
+        let closed = || server.metrics().get("sluicegate_streams_closed_total{reason=\"write_deadline\"}");
+        let since = Instant::now();
+        let mut taken = vec![(Duration::ZERO, server.metrics().get("sluicegate_bytes_written_total"))];
+        while closed() == 0.0 {
+            assert!(since.elapsed() < DEADLINE * 4, "it holds its place: {taken:?}");
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            // 200 bytes a second.
+            stream.sip(40).await;
+            let bytes = server.metrics().get("sluicegate_bytes_written_total");
+            if bytes > taken[taken.len() - 1].1 {
+                taken.push((since.elapsed(), bytes));
+            }
+        }
+        let silent = since.elapsed() - taken[taken.len() - 1].0;
+        assert!(silent < DEADLINE * 3 / 4, "it took nothing for {silent:?}: {taken:?}");
+    });
+}
+
+/// Streams that have begun events which have left the log since hold no more of them than they may.
+#[test]
+fn what_stalled_readers_hold_outside_the_log_is_bounded() {
+    let server = Server::start(
+        "schedule = []\nshards = 1\n[limits]\npinned_bytes = \"1MiB\"\n[history]\nevents = 1\nbytes = \"2MiB\"",
+    );
+    let mut publisher = server.publisher();
+    block_on(async {
+        let mut stalled = Vec::new();
+        for number in 0..3 {
+            let topic = format!("/events/t{number}");
+            stalled.push(Ask::target(&topic).receive_buffer(2048).open(server.public()).await);
+        }
+        // More than a socket takes at once.
+        for number in 0..3 {
+            publisher.publish(&format!("t{number}"), &"x".repeat(500_000));
+            let is_behind = || server.metrics().get("sluicegate_behind_streams") == f64::from(number + 1);
+            assert!(within(Duration::from_secs(10), is_behind), "it takes it all");
+        }
+        let mut nudge = Ask::target("/events/large").open(server.public()).await;
+        let pinned = || server.metrics().get("sluicegate_streams_closed_total{reason=\"pinned\"}");
+        for _ in 0..8 {
+            publisher.publish("large", &"x".repeat(900_000));
+            nudge.event().await;
+        }
+        assert!(within(Duration::from_secs(10), || pinned() == 1.0), "{} were closed", pinned());
+        let held = server.metrics().get("sluicegate_pinned_bytes{shard=\"0\"}");
+        assert!((1_000_000.0..=1_048_576.0).contains(&held), "{held} bytes are held");
+        assert_eq!(server.metrics().get("sluicegate_pinned_bytes_max"), 1_048_576.0);
+        // The oldest has gone; the others get theirs.
+        for stream in &mut stalled[1..] {
+            assert_eq!(stream.event().await.data.len(), 500_000);
+        }
+        assert_eq!(stalled[0].next().await, None, "it was closed");
+        assert!(within(Duration::from_secs(10), || {
+            publisher.publish("large", "x");
+            server.metrics().get("sluicegate_pinned_bytes{shard=\"0\"}") == 0.0
+        }));
+    });
+}
+
 // ===== policies =====
 
 /// A stream that is stalled while events of 1 KB each go by, and then reads.

@@ -181,7 +181,7 @@ impl Host for World {
 
     fn passed(&self, _: u64) {}
 
-    fn count(&self, _: &Tally, _: usize, _: usize) {}
+    fn count(&self, _: &Tally, _: &Registry<Self::Socket>) {}
 
     fn answer(&self, (): (), _: &Registry<Wire>) {
         self.answered.set(self.answered.get() + 1);

@@ -145,6 +145,11 @@ impl Log {
         self.kept.bytes + self.live_only.bytes
     }
 
+    /// Up to which offset events have left it altogether: kept ones, and those that are live only.
+    pub fn gone_through(&self) -> [Offset; 2] {
+        [self.kept.gone_through, self.live_only.gone_through]
+    }
+
     /// Gives the drafts the next offsets, in their order, and evicts what is over the bounds into
     /// `evicted`, for the caller to free outside its lock.
     ///

@@ -14,7 +14,7 @@ use crate::hub::policy::SlowPolicy;
 use crate::hub::stream::{Rest, RestSource, Sent, Socket, Then};
 use crate::hub::topic::Subscription;
 
-use super::{History, Observer, Registry, StreamKey, count_down};
+use super::{History, Hold, Observer, Registry, StreamKey, count_down};
 
 /// The work that a write is, and that of a frame that is taken from the log.
 const WRITE_WORK: usize = 128;
@@ -58,7 +58,10 @@ impl<S: Socket> Registry<S> {
             let Some(behind) = stream.behind.as_mut().filter(|behind| !behind.full) else { return };
             if let Some(rest) = behind.rest.take() {
                 let begun = match &rest.source {
-                    RestSource::Frame(frame) => Some((frame.published_ns(), frame.offset() > behind.asked_through)),
+                    RestSource::Frame(frame) => {
+                        self.pins.release(key.index(), Hold::Begun, frame);
+                        Some((frame.published_ns(), frame.offset() > behind.asked_through))
+                    }
                     _ => None,
                 };
                 if !self.write_or_hold(key, rest, now_ms) {
@@ -160,6 +163,7 @@ impl<S: Socket> Registry<S> {
                     prelude.extend_from_slice(gap.wire(framing));
                     self.tally.gaps[GapReason::Conflated as usize] += 1;
                 }
+                frames.iter().for_each(|frame| self.pins.take(key.index(), Hold::Chosen, frame));
                 behind.selection.extend(frames.drain(..));
                 behind.selected_through = through;
                 reads = self.bounds.reads_a_turn;
@@ -179,7 +183,9 @@ impl<S: Socket> Registry<S> {
             let goes_on = self.write_read(key, &prelude, &frames, through, now_ms, observer);
             if let Some(behind) = self.streams.get_mut(key).and_then(|stream| stream.behind.as_mut()) {
                 let taken = behind.selection.partition_point(|frame| frame.offset() <= behind.cursor);
-                behind.selection.drain(..taken);
+                for frame in behind.selection.drain(..taken) {
+                    self.pins.release(key.index(), Hold::Chosen, &frame);
+                }
                 if behind.selection.is_empty() {
                     behind.selection = VecDeque::new();
                 }
@@ -243,11 +249,14 @@ impl<S: Socket> Registry<S> {
         } else if cut.frames_begun > 0 {
             let begun = &frames[cut.frames_begun - 1];
             behind.cursor = begun.offset();
-            behind.rest = cut.offset.map(|offset| Rest { source: RestSource::Frame(begun.clone()), offset });
+            behind.rest = cut.offset.map(|offset| {
+                self.pins.take(key.index(), Hold::Begun, begun);
+                Rest { source: RestSource::Frame(begun.clone()), offset }
+            });
         }
         if len > 0 {
             stream.written_ms = now_ms;
-            behind.progress_ms = now_ms;
+            behind.takes(len, now_ms);
             count_down(&mut stream.remaining, cut.frames_begun as u32);
             self.tally.wrote(len);
             self.tally.deliveries += cut.frames_whole() as u64;

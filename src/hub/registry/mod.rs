@@ -13,6 +13,7 @@ mod behind;
 pub mod look;
 mod mark;
 mod pass;
+mod pins;
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
@@ -42,9 +43,13 @@ use crate::hub::wheel::TimerKey;
 
 use mark::Marks;
 use pass::Pass;
+use pins::{Hold, Pins};
 
 /// How many bytes a client may send after its request before it is cut off.
 pub const STRAY_BYTES_MAX: u32 = 64 * 1024;
+/// What a stream that is behind must take to be worth its place. A socket takes bytes in steps, of some kilobytes each: a
+/// client that reads four times as fast as this, or a line that carries as much, is never taken for one that does not.
+pub const PROGRESS_BYTES_A_SECOND: u64 = 256;
 /// Names a stream of one registry.
 pub type StreamKey = SlabKey;
 
@@ -60,6 +65,8 @@ pub trait History {
     fn id(&self, offset: Offset) -> EventId;
     /// As [`super::log::Log::old_before`].
     fn old_before(&self) -> Offset;
+    /// As [`super::log::Log::gone_through`].
+    fn gone_through(&self) -> [Offset; 2];
 }
 
 /// Who wants to know when events were handed over.
@@ -160,6 +167,7 @@ pub struct Registry<S> {
     ahead: Vec<StreamKey>,
     effects: Vec<Effect<S>>,
     tally: Tally,
+    pins: Pins,
     pass: Pass,
     // Scratch, kept so that a pass allocates nothing.
     run: Run,
@@ -190,6 +198,7 @@ impl<S: Socket> Registry<S> {
             ahead: Vec::new(),
             effects: Vec::new(),
             tally: Tally::default(),
+            pins: Pins::default(),
             pass: Pass::default(),
             run: Run::default(),
             work: 0,
@@ -374,6 +383,7 @@ impl<S: Socket> Registry<S> {
                 if let Some(through) = history.tail(position, self.bounds.frames_a_lock, &mut frames) {
                     let subscription = &self.cohorts.at(cohort).subscription;
                     frames.retain(|frame| subscription.covers(frame.topics()));
+                    frames.iter().for_each(|frame| self.pins.take(key.index(), Hold::Chosen, frame));
                     behind.selection.extend(frames.drain(..));
                     behind.selected_through = through;
                     if behind.selection.is_empty() {
@@ -400,8 +410,9 @@ impl<S: Socket> Registry<S> {
     pub fn close(&mut self, key: StreamKey, reason: CloseReason) {
         let Some(stream) = self.streams.get_mut(key) else { return };
         let (index, cohort) = (key.index(), stream.cohort);
-        if stream.behind.is_some() {
+        if let Some(behind) = &stream.behind {
             self.behind -= 1;
+            self.pins.release_all(index, behind);
         }
         if stream.place != NOT_LIVE {
             self.leave_live(index);
@@ -442,12 +453,16 @@ impl<S: Socket> Registry<S> {
         }
     }
 
-    /// The progress deadline of a stream has come. If it must be waited for again, says until when.
+    /// The progress deadline of a stream has come: a stream whose socket is full is closed if it took no byte for so
+    /// long, or fewer than [`progress_bytes`]. If it must be waited for again, says until when.
     pub fn progress_due(&mut self, key: StreamKey, deadline_ms: u64, now_ms: u64) -> Option<u64> {
         let stream = self.streams.get_mut(key)?;
         stream.timers[StreamTimer::Progress as usize] = None;
-        let behind = stream.behind.as_ref().filter(|behind| behind.full)?;
-        let due_ms = behind.progress_ms.saturating_add(deadline_ms);
+        let behind = stream.behind.as_mut().filter(|behind| behind.full)?;
+        if now_ms >= behind.span_ms.saturating_add(deadline_ms) && behind.taken >= progress_bytes(deadline_ms) {
+            (behind.span_ms, behind.taken) = (now_ms, 0);
+        }
+        let due_ms = behind.progress_ms.min(behind.span_ms).saturating_add(deadline_ms);
         if due_ms > now_ms {
             return Some(due_ms);
         }
@@ -536,7 +551,7 @@ impl<S: Socket> Registry<S> {
                 self.tally.wrote(wrote);
                 stream.written_ms = now_ms;
                 if let Some(behind) = &mut stream.behind {
-                    behind.progress_ms = now_ms;
+                    behind.takes(wrote, now_ms);
                 }
                 if wrote == len {
                     return true;
@@ -560,6 +575,9 @@ impl<S: Socket> Registry<S> {
             self.fall_behind(key.index(), Behind::at(through, through, now_ms));
         }
         if let Some(behind) = &mut self.streams.at(key.index()).behind {
+            if let RestSource::Frame(frame) = &rest.source {
+                self.pins.take(key.index(), Hold::Begun, frame);
+            }
             behind.rest = Some(rest);
             behind.full = true;
             behind.slow = true;
@@ -666,6 +684,11 @@ impl<S: Socket> Registry<S> {
             self.streams.at(moved).place = place;
         }
     }
+}
+
+/// How many bytes a stream behind must take within the write deadline.
+fn progress_bytes(deadline_ms: u64) -> u64 {
+    PROGRESS_BYTES_A_SECOND.saturating_mul(deadline_ms) / 1000
 }
 
 fn count_down(remaining: &mut u32, events: u32) {

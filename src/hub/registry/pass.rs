@@ -15,7 +15,7 @@ use crate::hub::offset::Offset;
 use crate::hub::routes::CohortIndex;
 use crate::hub::stream::{Behind, NOT_LIVE, Rest, RestSource, Sent, Socket};
 
-use super::{History, Observer, Registry, count_down};
+use super::{History, Hold, Observer, Registry, count_down};
 
 /// After how many writes of a run the observer is told: seldom enough to cost nothing, often enough
 /// that the times it takes are true.
@@ -254,9 +254,10 @@ impl<S: Socket> Registry<S> {
                         begun => frames[picked[begun - 1] as usize].offset(),
                     };
                     let mut behind = Behind::at(cursor, cursor, now_ms);
-                    behind.rest = cut.offset.map(|offset| Rest {
-                        source: RestSource::Frame(frames[picked[cut.frames_begun - 1] as usize].clone()),
-                        offset,
+                    behind.rest = cut.offset.map(|offset| {
+                        let begun = &frames[picked[cut.frames_begun - 1] as usize];
+                        self.pins.take(index, Hold::Begun, begun);
+                        Rest { source: RestSource::Frame(begun.clone()), offset }
                     });
                     behind.full = true;
                     behind.slow = true;

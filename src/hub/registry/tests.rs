@@ -1,6 +1,7 @@
 //! The registry, by conversations with its streams.
 
 mod marks;
+mod pins;
 
 use super::*;
 use crate::hub::event::Event;
@@ -63,6 +64,10 @@ impl History for Shared {
 
     fn old_before(&self) -> Offset {
         self.0.borrow().old_before()
+    }
+
+    fn gone_through(&self) -> [Offset; 2] {
+        self.0.borrow().gone_through()
     }
 }
 
@@ -446,9 +451,10 @@ fn beats_that_are_missed_merge_into_one_and_follow_the_catch_up() {
 #[test]
 fn the_write_deadline_counts_from_the_last_byte_that_was_taken() {
     let mut room = Room::new();
-    let peer = room.open(Asks { room: 0, ..Asks::default() });
+    let peer = room.open(Asks { room: 0, head: "h".repeat(100), ..Asks::default() });
     room.now_ms.set(50);
-    room.takes(&peer, 1);
+    room.takes(&peer, 25);
+    assert_eq!(room.registry.progress_due(peer.key, 100, 100), Some(150));
     assert_eq!(room.registry.progress_due(peer.key, 100, 149), Some(150));
     assert_eq!(room.registry.progress_due(peer.key, 100, 150), None);
     assert_eq!(room.closed(), [(peer.key, CloseReason::WriteDeadline)]);
@@ -457,6 +463,49 @@ fn the_write_deadline_counts_from_the_last_byte_that_was_taken() {
     let peer = room.open(Asks::default());
     assert_eq!(room.registry.progress_due(peer.key, 100, 1000), None);
     assert_eq!(room.closed(), []);
+}
+
+#[test]
+fn progress_is_256_bytes_a_second() {
+    for (bytes, is_enough) in [(7_679, false), (7_680, true), (7_681, true)] {
+        let mut room = Room::new();
+        let peer = room.open(Asks { room: 0, head: "h".repeat(100_000), ..Asks::default() });
+        room.now_ms.set(29_000);
+        room.takes(&peer, bytes);
+        assert_eq!(room.registry.progress_due(peer.key, 30_000, 29_999), Some(30_000));
+        assert_eq!(room.registry.progress_due(peer.key, 30_000, 30_000), is_enough.then_some(59_000));
+        assert_eq!(room.closed().is_empty(), is_enough, "{bytes} bytes in 30 s");
+    }
+}
+
+/// Whether a client is still there after ten minutes that takes so many bytes every so often.
+fn survives(bytes: usize, every_s: u64) -> bool {
+    let mut room = Room::new();
+    let peer = room.open(Asks { room: 0, head: "h".repeat(1 << 20), ..Asks::default() });
+    let mut due_ms = 30_000;
+    for now_s in 1..=600 {
+        room.now_ms.set(now_s * 1000);
+        if now_s % every_s == 0 {
+            room.takes(&peer, bytes);
+        }
+        if room.now_ms.get() >= due_ms {
+            match room.registry.progress_due(peer.key, 30_000, room.now_ms.get()) {
+                Some(later_ms) => due_ms = later_ms,
+                None => return false,
+            }
+        }
+    }
+    true
+}
+
+#[test]
+fn a_line_of_a_kilobyte_a_second_survives_and_a_trickle_does_not() {
+    for (bytes, every_s) in [(1024, 1), (8 * 1024, 8), (16 * 1024, 16), (28 * 1024, 28)] {
+        assert!(survives(bytes, every_s), "{bytes} bytes every {every_s} s");
+    }
+    for (bytes, every_s) in [(1, 29), (1, 1), (200, 1), (4000, 29)] {
+        assert!(!survives(bytes, every_s), "{bytes} bytes every {every_s} s");
+    }
 }
 
 // ===== passes in pieces =====

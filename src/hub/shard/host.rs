@@ -149,8 +149,8 @@ pub trait Host {
     fn busy(&self, cpu_ns: u64);
     /// A pass took this long, its pauses included.
     fn passed(&self, ns: u64);
-    /// What has happened since the last call, how many streams are open, and how many of them behind.
-    fn count(&self, tally: &Tally, streams: usize, behind: usize);
+    /// What has happened since the last call, and the streams as they are.
+    fn count(&self, tally: &Tally, streams: &Registry<Self::Socket>);
     /// Answers a question.
     fn answer(&self, question: Self::Question, streams: &Registry<Self::Socket>);
 }

@@ -149,12 +149,14 @@ impl<H: Host> Shard<H> {
                 self.registry.close(key, CloseReason::Cut);
             }
         }
+        self.registry.unpin(host.history());
         self.carry_out(host);
-        host.count(&self.registry.take_tally(), self.registry.len(), self.registry.behind());
+        host.count(&self.registry.take_tally(), &self.registry);
         let passes_on = if self.has_fault(Fault::LostWakeUp) { self.registry.is_passing() } else { self.passes_on };
         let passes_on = passes_on && !self.pace.rests();
         match () {
             () if self.stopping => Sleep::ForGood,
+            () if self.registry.is_overpinned() => Sleep::No,
             () if passes_on || self.registry.has_ready() || self.registry.has_due() || !host.is_inbox_empty() => {
                 Sleep::No
             }

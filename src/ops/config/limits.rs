@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::ops::limits::{BODY_BYTES_MAX, CONNECTIONS_MAX, DEADLINE_MS_MIN, HEAD_BYTES_MAX, HEAD_BYTES_MIN};
+use crate::ops::limits::{
+    BODY_BYTES_MAX, CONNECTIONS_MAX, DEADLINE_MS_MIN, HEAD_BYTES_MAX, HEAD_BYTES_MIN, PINNED_BYTES_MAX,
+    PINNED_BYTES_MIN,
+};
 use crate::ops::units::{Count, KIB, MIB, Size, Time};
 
 /// `[limits]`: bounds on what clients may take.
@@ -27,6 +30,9 @@ pub struct Limits {
     pub body_bytes: Size<1, BODY_BYTES_MAX>,
     /// How long a client may take to send a request's body. Default: 30 seconds.
     pub body_deadline: Time<DEADLINE_MS_MIN>,
+    /// How much memory streams that are behind may hold of events that have left the log, in bytes, divided
+    /// over the shards. The oldest goes first. Default: 64 MiB.
+    pub pinned_bytes: Size<PINNED_BYTES_MIN, PINNED_BYTES_MAX>,
 }
 
 impl Default for Limits {
@@ -39,6 +45,7 @@ impl Default for Limits {
             idle: Time::from_millis(75_000),
             body_bytes: Size::new(MIB),
             body_deadline: Time::from_millis(30_000),
+            pinned_bytes: Size::new(64 * MIB),
         }
     }
 }

@@ -21,7 +21,8 @@ pub struct Stream {
     /// random, so that clients which lose their streams together do not come back together. `0s` is none.
     /// Default: 3 seconds, as long as a browser waits by itself.
     pub retry: TimeOrOff<DEADLINE_MS_MIN, RETRY_MEAN_MS_MAX>,
-    /// A stream whose socket took no byte for so long is closed. Default: 30 seconds.
+    /// A stream whose socket is full is closed if it took no byte for so long, or fewer than 256 a second.
+    /// Default: 30 seconds.
     pub write_deadline: Time<DEADLINE_MS_MIN, USER_TIMEOUT_MS_MAX>,
     /// A stream that is so old is closed, so that clients spread anew over the gateways; `0s` is
     /// never. Default: `0s`.

@@ -54,6 +54,9 @@ impl Collector for Metrics {
         vec![
             STREAMS.values(self.shards.iter().enumerate().map(|(i, shard)| (i.to_string(), shard.streams.get()))),
             BEHIND_STREAMS.value(self.sum(|shard| &shard.behind_streams)),
+            PINNED_BYTES
+                .values(self.shards.iter().enumerate().map(|(i, shard)| (i.to_string(), shard.pinned_bytes.get()))),
+            PINNED_BYTES_MAX.value(self.gauges.bounds.pinned_bytes),
             STREAMS_OPENED.value(self.sum(|shard| &shard.streams_opened)),
             STREAMS_CLOSED
                 .values(CloseReason::VARIANTS.iter().map(|r| (r.as_ref(), self.sum(|shard| shard.streams_closed(*r))))),

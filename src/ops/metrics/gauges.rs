@@ -23,6 +23,8 @@ pub struct Bounds {
     pub log_events: u64,
     /// How many bytes they may take.
     pub log_bytes: u64,
+    /// How much streams behind may hold of events that have left it.
+    pub pinned_bytes: u64,
 }
 
 impl Default for Gauges {

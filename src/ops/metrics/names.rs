@@ -5,6 +5,15 @@ use super::family::{Family, counter, gauge, histogram};
 pub(super) const STREAMS: Family = gauge("sluicegate_streams", "Open streams.").by(&["shard"]);
 pub(super) const BEHIND_STREAMS: Family =
     gauge("sluicegate_behind_streams", "Open streams that read behind the head of the log.");
+pub(super) const PINNED_BYTES: Family = gauge(
+    "sluicegate_pinned_bytes",
+    "Memory of events that have left the log and that streams behind still hold, in bytes.",
+)
+.by(&["shard"]);
+pub(super) const PINNED_BYTES_MAX: Family = gauge(
+    "sluicegate_pinned_bytes_max",
+    "Memory that streams behind may hold of events that have left the log, in bytes.",
+);
 pub(super) const STREAMS_OPENED: Family = counter("sluicegate_streams_opened_total", "Streams opened.");
 pub(super) const STREAMS_CLOSED: Family =
     counter("sluicegate_streams_closed_total", "Streams closed, by reason.").by(&["reason"]);
@@ -69,9 +78,11 @@ pub(super) const RELOAD_SUCCESS_TIMESTAMP: Family = gauge(
 pub(super) const BUILD_INFO: Family =
     gauge("sluicegate_build_info", "1, with what was built as labels.").by(&["revision", "version"]);
 
-pub(super) const FAMILIES: [&Family; 31] = [
+pub(super) const FAMILIES: [&Family; 33] = [
     &STREAMS,
     &BEHIND_STREAMS,
+    &PINNED_BYTES,
+    &PINNED_BYTES_MAX,
     &STREAMS_OPENED,
     &STREAMS_CLOSED,
     &STREAMS_SHED,

@@ -82,7 +82,7 @@ fn the_values_of_labels_are_these() {
     }
     check(
         CloseReason::VARIANTS,
-        "client_gone write_error write_deadline lagged max_events max_seconds rotated drained cut client_data",
+        "client_gone write_error write_deadline pinned lagged max_events max_seconds rotated drained cut client_data",
     );
     check(GapReason::VARIANTS, "unknown_id expired foreign_epoch lagged conflated");
     check(Shed::VARIANTS, "full inbox_full draining");
@@ -109,6 +109,7 @@ fn shards_are_summed() {
         shard.streams.set(10 + i as u64);
         shard.streams.set(shard.streams.get() - 1);
         shard.deliveries.add(100);
+        shard.pinned_bytes.set(1000 * i as u64);
         shard.busy_ns.add(1_500_000);
         shard.streams_closed(CloseReason::Lagged).add(2);
         shard.gaps(GapReason::Expired).add(3);
@@ -128,6 +129,7 @@ fn shards_are_summed() {
         ("sluicegate_streams{shard=\"0\"}", 9.0),
         ("sluicegate_streams{shard=\"1\"}", 10.0),
         ("sluicegate_deliveries_total", 200.0),
+        ("sluicegate_pinned_bytes{shard=\"1\"}", 1000.0),
         ("sluicegate_shard_lag_seconds{shard=\"0\"}", 0.0),
         ("sluicegate_shard_lag_seconds{shard=\"1\"}", 2.5),
         ("sluicegate_shard_busy_seconds_total{shard=\"1\"}", 0.0015),

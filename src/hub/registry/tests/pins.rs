@@ -1,0 +1,107 @@
+//! What streams hold of events that have left the log.
+
+use super::*;
+
+/// Three streams that have each begun an event of their own, which have left the log, and what such an event costs.
+fn holding(pinned_bytes: impl FnOnce(usize) -> usize) -> (Room, [Peer; 3]) {
+    let mut room = Room::new();
+    ["a", "b", "c"].into_iter().for_each(|topic| room.publish(&[topic], Event::new("one")));
+    let mut frames = Vec::new();
+    room.log.tail(Offset::ZERO, 1, &mut frames);
+    let pinned_bytes = pinned_bytes(frames[0].cost_bytes());
+    room.registry = Registry::new(Offset::ZERO, 6400, 1, Bounds { pinned_bytes, ..Bounds::SMALL });
+    room.pass();
+    let topics: [&[&str]; 3] = [&["a"], &["b"], &["c"]];
+    let peers = topics.map(|topics| {
+        let peer = room.open(Asks { topics, resume: Resume::Earliest, room: 5 + 7, ..Asks::default() });
+        assert_eq!(peer.got().len(), 12, "it has begun its event");
+        peer
+    });
+    room.registry.unpin(&room.log);
+    assert_eq!((room.registry.pinned_bytes(), room.closed()), (0, vec![]), "they are in the log");
+    (0..4).for_each(|_| room.publish(&["x"], Event::new("other")));
+    room.registry.unpin(&room.log);
+    assert_eq!(room.registry.pinned_bytes(), room.registry.recounted_pinned_bytes());
+    (room, peers)
+}
+
+#[test]
+fn over_the_bound_the_oldest_event_that_was_begun_goes_with_its_stream() {
+    for (over, closes) in [(-1_isize, 1), (0, 0), (1, 0)] {
+        let (mut room, peers) = holding(|cost| (3 * cost).saturating_add_signed(over));
+        let oldest: Vec<_> = peers[..closes].iter().map(|peer| (peer.key, CloseReason::Pinned)).collect();
+        assert_eq!(room.closed(), oldest, "{over} over three events");
+        assert!(!room.registry.is_overpinned());
+        // The others go on where they were.
+        for peer in &peers[closes..] {
+            room.takes(peer, usize::MAX);
+            assert!(peer.got().ends_with("data: one\n\n"));
+        }
+        assert_eq!(room.registry.pinned_bytes(), 0);
+    }
+    let (mut room, peers) = holding(|_| 0);
+    assert_eq!(room.closed().len(), peers.len());
+    assert_eq!(room.registry.pinned_bytes(), 0);
+}
+
+#[test]
+fn an_event_counts_once_however_many_have_begun_it() {
+    let mut room = Room::new();
+    room.say(&["one"]);
+    let mut frames = Vec::new();
+    room.log.tail(Offset::ZERO, 1, &mut frames);
+    room.pass();
+    let peers = [(); 3].map(|()| room.open(Asks { resume: Resume::Earliest, room: 5 + 7, ..Asks::default() }));
+    (0..4).for_each(|_| room.publish(&["x"], Event::new("other")));
+    for (peer, cost) in peers.iter().zip([1, 1, 0]) {
+        room.registry.unpin(&room.log);
+        assert_eq!(room.registry.pinned_bytes(), frames[0].cost_bytes());
+        room.registry.close(peer.key, CloseReason::ClientGone);
+        assert_eq!(room.registry.pinned_bytes(), cost * frames[0].cost_bytes());
+    }
+}
+
+/// A conflating stream that has begun the first of its three events, when these have left the log, and the other two
+/// are chosen. What it gets then, or why it was closed.
+fn chosen(pinned_bytes: impl FnOnce(usize, usize) -> usize) -> (String, Vec<(StreamKey, CloseReason)>) {
+    let mut room = Room::new();
+    room.say(&["1", "2", "3"]);
+    let mut frames = Vec::new();
+    room.log.tail(Offset::ZERO, 1, &mut frames);
+    let (cost, place) = (frames[0].cost_bytes(), 48);
+    let pinned_bytes = pinned_bytes(cost, place);
+    room.registry = Registry::new(Offset::ZERO, 6400, 1, Bounds { pinned_bytes, ..Bounds::SMALL });
+    room.pass();
+    let resume = Resume::Earliest;
+    let peer = room.open(Asks { slow: SlowPolicy::Conflate, resume, room: 0, ..Asks::default() });
+    room.takes(&peer, 5 + 7);
+    peer.gets(&["head\n", &event(1, "1")[..7]]);
+    room.registry.unpin(&room.log);
+    (0..4).for_each(|_| room.publish(&["x"], Event::new("other")));
+    room.registry.unpin(&room.log);
+    room.registry.unpin(&room.log);
+    assert_eq!(room.registry.pinned_bytes(), room.registry.recounted_pinned_bytes());
+    let closed = room.closed();
+    if closed.is_empty() {
+        room.takes(&peer, usize::MAX);
+        room.pass();
+        room.takes(&peer, usize::MAX);
+    }
+    assert_eq!(room.registry.pinned_bytes(), 0);
+    (peer.got(), closed)
+}
+
+#[test]
+fn over_the_bound_what_was_chosen_is_dropped_and_told() {
+    let rest = event(1, "1")[7..].to_owned();
+    let all = rest.clone() + &event(2, "2") + &event(3, "3");
+    // It reads again from its cursor, and what has gone is told.
+    let told = rest + &gap_event(1, 3, GapReason::Lagged);
+    for (over, expected) in [(-1_isize, &told), (0, &all), (1, &all)] {
+        let (got, closed) = chosen(|cost, place| (3 * cost + 2 * place).saturating_add_signed(over));
+        assert_eq!((&got, closed), (expected, vec![]), "{over} over what it holds");
+    }
+    assert_eq!(chosen(|cost, _| cost), (told, vec![]));
+    let (_, closed) = chosen(|cost, _| cost - 1);
+    assert_eq!(closed.iter().map(|(_, reason)| *reason).collect::<Vec<_>>(), [CloseReason::Pinned]);
+}
