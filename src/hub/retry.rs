@@ -7,6 +7,12 @@ pub fn around(random: &mut Rng, mean_ms: u64) -> u64 {
     random.u64(mean_ms / 2..=mean_ms / 2 + mean_ms)
 }
 
+/// The field by which a stream says so. It counts as soon as its line is read, without the blank line that ends an
+/// event: parsers that make an event of any blank line must not find one.
+pub fn line(retry_ms: u64) -> String {
+    format!("retry: {retry_ms}\n")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -19,6 +19,7 @@ use crate::hub::close::CloseReason;
 use crate::hub::event::ID_BYTES_MAX;
 use crate::hub::frame::{Chunk, Framing, HEARTBEAT};
 use crate::hub::log::Resume;
+use crate::hub::retry;
 use crate::hub::subscribe::Subscribe;
 use crate::hub::topic::{Numbers, Pattern, Subscription, Topic};
 
@@ -187,7 +188,7 @@ pub fn stream_head(framing: Framing, date: &str) -> Vec<u8> {
 /// What a stream's body begins with: a comment, so that what is on the way passes the head on, and how long its client
 /// shall wait before it comes back.
 pub fn beginning(retry_ms: Option<u64>) -> Chunk {
-    Chunk::new(&retry_ms.map_or(HEARTBEAT.to_owned(), |ms| format!("{HEARTBEAT}retry: {ms}\n")))
+    Chunk::new(&retry_ms.map_or(HEARTBEAT.to_owned(), |ms| HEARTBEAT.to_owned() + &retry::line(ms)))
 }
 
 /// Whether this field of a stream's head is what makes it a stream.

@@ -105,10 +105,8 @@ impl Shard {
             let events = match epoll::wait(&self.epoll, &mut buffer[..], timeout) {
                 Ok((events, _)) => events,
                 Err(rustix::io::Errno::INTR) => continue,
-                Err(error) => {
-                    tracing::error!(shard = self.index, %error, "waiting for sockets failed");
-                    return;
-                }
+                // A part of the streams would be dead while the rest seems well: its thread ends the process.
+                Err(error) => panic!("shard {}: waiting for sockets failed: {error}", self.index),
             };
             for event in events.iter() {
                 if event.data.u64() == WAKE {

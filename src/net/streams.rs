@@ -66,5 +66,5 @@ fn shed(state: &State, reason: Shed) -> Response<Full<Bytes>> {
 /// `retry:` with a jittered delay.
 pub fn come_back(state: &State) -> String {
     let mean = state.config.load().drain.retry.get();
-    format!("retry: {}\n\n", retry::around(&mut Rng::new(), mean.as_millis() as u64))
+    retry::line(retry::around(&mut Rng::new(), mean.as_millis() as u64))
 }

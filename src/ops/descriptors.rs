@@ -34,9 +34,10 @@ const STREAMS_FEW: u64 = 100;
 
 /// A shard's own descriptors: its epoll set, and what wakes it.
 const A_SHARD: u64 = 2;
-/// An acceptor's own: its runtime's epoll set, twice, what wakes it, its end of the signals, and a
-/// connection that waits for a slot.
-const AN_ACCEPTOR: u64 = 5;
+/// An acceptor's own: its runtime's epoll set, twice, what wakes it, and its end of the signals.
+const AN_ACCEPTOR: u64 = 4;
+/// What an acceptor has for each address: the listening socket, and a connection that waits for a slot.
+const AN_ADDRESS: u64 = 2;
 /// Those of the process: the standard streams, the runtime that waits for signals, the configuration as
 /// it is read again, `/proc` as it is read for a scrape, and some to spare.
 const THE_PROCESS: u64 = 32;
@@ -80,10 +81,10 @@ impl Own {
 
     /// How many they are, those of all connections to the operator's listeners included.
     pub fn descriptors(&self) -> u64 {
-        let private = |is_there, connections: u64| if is_there { AN_ACCEPTOR + 1 + connections } else { 0 };
+        let private = |is_there, connections: u64| if is_there { AN_ACCEPTOR + AN_ADDRESS + connections } else { 0 };
         THE_PROCESS
             + self.shards as u64 * A_SHARD
-            + self.acceptors as u64 * (AN_ACCEPTOR + self.addresses as u64)
+            + self.acceptors as u64 * (AN_ACCEPTOR + self.addresses as u64 * AN_ADDRESS)
             + private(self.control, CONTROL_CONNECTIONS_MAX)
             + private(self.health, HEALTH_CONNECTIONS_MAX)
     }
@@ -185,7 +186,7 @@ mod tests {
     #[test]
     fn threads_have_descriptors_of_their_own() {
         let many = Own { shards: 64, acceptors: 64, addresses: 64, control: true, health: false };
-        assert_eq!(many.descriptors(), 32 + 128 + 64 * 69 + 150);
+        assert_eq!(many.descriptors(), 32 + 128 + 64 * (4 + 128) + 150);
     }
 
     #[test]

@@ -218,6 +218,8 @@ impl Reader {
             if line.starts_with(':') {
                 assert!(self.block.is_empty(), "no comment within an event");
                 seen.push(Seen::Comment);
+            } else if self.block.is_empty() && line.starts_with("retry: ") {
+                seen.push(Seen::Retry);
             } else if !line.is_empty() {
                 self.block.push(line);
             } else if !self.block.is_empty() {
@@ -228,22 +230,18 @@ impl Reader {
 }
 
 fn read_block(lines: &[String]) -> Seen {
-    let (mut data, mut name, mut id, mut retry) = (None, None, None, false);
+    let (mut data, mut name, mut id) = (None, None, None);
     for line in lines {
         match line.split_once(": ").expect("a field") {
             ("data", value) => data = data.or(Some(value)),
             ("event", value) => name = Some(value),
             ("id", value) => id = Some(value.to_owned()),
-            ("retry", _) => retry = true,
             other => panic!("{other:?}"),
         }
     }
     let Some(data) = data else {
-        if let (Some(id), None, false) = (&id, name, retry) {
-            return Seen::Mark { id: id.clone() };
-        }
-        assert!(retry && id.is_none() && name.is_none(), "{lines:?}");
-        return Seen::Retry;
+        let (Some(id), None) = (id, name) else { panic!("{lines:?}") };
+        return Seen::Mark { id };
     };
     if name == Some("gap") {
         let json: serde_json::Value = serde_json::from_str(data).unwrap();

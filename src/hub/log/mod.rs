@@ -43,6 +43,7 @@ pub const EVICTED_A_LOCK: usize = 256;
 /// what it keeps: shards take what was published since they last looked, however little is kept for
 /// replay. With what is kept it takes no more memory than that may.
 pub const LIVE_EVENTS: usize = 4096;
+
 /// The bounds of a log, for kept events, and once again for live-only ones.
 #[derive(Clone, Copy, Debug)]
 pub struct LogLimits {

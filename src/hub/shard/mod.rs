@@ -23,6 +23,7 @@ use crate::hub::close::CloseReason;
 use crate::hub::frame::Chunk;
 use crate::hub::offset::Offset;
 use crate::hub::registry::{Effect, History, Observer, Opening, Registry, STRAY_BYTES_MAX, StreamKey};
+use crate::hub::retry;
 use crate::hub::stream::StreamTimer;
 use crate::hub::subscribe::{Subscribe, TimedEvent};
 use crate::hub::wheel::TimerKey;
@@ -265,7 +266,7 @@ impl<H: Host> Shard<H> {
     fn drain_step(&mut self, host: &H) {
         let Some(drain) = &mut self.drain else { return };
         for (key, retry_ms) in drain.step(now_ms(host)) {
-            let farewell = Arc::new(Chunk::new(&format!("retry: {retry_ms}\n\n")));
+            let farewell = Arc::new(Chunk::new(&retry::line(retry_ms)));
             self.end(host, key, CloseReason::Drained, Some(&farewell));
         }
         host.arm(now_ms(host) + DRAIN_STEP_MS, ShardTimer::Drain);
