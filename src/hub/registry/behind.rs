@@ -17,7 +17,7 @@ use crate::hub::topic::Subscription;
 use super::{History, Hold, Observer, Registry, StreamKey, count_down};
 
 /// The work that a write is, and that of a frame that is taken from the log.
-const WRITE_WORK: usize = 128;
+pub(super) const WRITE_WORK: usize = 128;
 const FRAME_WORK: usize = 8;
 
 impl<S: Socket> Registry<S> {

@@ -41,6 +41,7 @@ use crate::hub::subscribe::Subscribe;
 use crate::hub::topic::{Subscription, TopicHandle};
 use crate::hub::wheel::TimerKey;
 
+use behind::WRITE_WORK;
 use mark::Marks;
 use pass::Pass;
 use pins::{Hold, Pins};
@@ -367,6 +368,7 @@ impl<S: Socket> Registry<S> {
         observer: &mut impl Observer,
     ) {
         let Some(stream) = self.streams.get_mut(key) else { return };
+        self.work += WRITE_WORK;
         let farewell = farewell.cloned();
         match &mut stream.behind {
             None => {
@@ -382,6 +384,7 @@ impl<S: Socket> Registry<S> {
                 frames.clear();
                 if let Some(through) = history.tail(position, self.bounds.frames_a_lock, &mut frames) {
                     let subscription = &self.cohorts.at(cohort).subscription;
+                    self.work += frames.len() * subscription.patterns().len().max(1);
                     frames.retain(|frame| subscription.covers(frame.topics()));
                     frames.iter().for_each(|frame| self.pins.take(key.index(), Hold::Chosen, frame));
                     behind.selection.extend(frames.drain(..));

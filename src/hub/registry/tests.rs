@@ -655,6 +655,24 @@ fn an_end_brings_the_stream_what_was_published_and_makes_no_pass() {
     }
 }
 
+/// Streams that end together, each held against much, must not hold up the others of their shard.
+#[test]
+fn an_end_is_work_like_any_other() {
+    let mut room = Room::with(LogLimits { events: 1000, bytes: 1 << 30, age_ns: u64::MAX });
+    let patterns = &["x/*", "y/*", "z/*"];
+    let peers = [(); 3].map(|()| room.open(Asks { topics: &[], patterns, ..Asks::default() }));
+    (0..100).for_each(|_| room.say(&["another's"]));
+    room.registry.bounds.work_a_turn = 500;
+    room.registry.begin_turn();
+    room.end(peers[0].key, CloseReason::MaxSeconds, None);
+    assert!(!room.registry.is_spent() && room.registry.work >= 300);
+    room.end(peers[1].key, CloseReason::MaxSeconds, None);
+    assert!(room.registry.is_spent());
+    room.registry.begin_turn();
+    room.end(peers[2].key, CloseReason::MaxSeconds, None);
+    assert_eq!(room.closed().len(), 3);
+}
+
 #[test]
 fn an_end_brings_what_a_short_history_no_longer_keeps() {
     let mut room = Room::with(LogLimits { events: 1, bytes: 1 << 30, age_ns: u64::MAX });
