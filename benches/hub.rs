@@ -6,6 +6,7 @@
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use hub_world::{KEPT, STREAMS};
 use sluicegate::internals::hub::frame::Draft;
+use sluicegate::internals::hub::log::Numbering;
 use sluicegate::internals::hub::routes::Routes;
 use sluicegate::internals::hub::topic::{Pattern, Subscription, Topics};
 use std::hint::black_box;
@@ -38,7 +39,7 @@ fn append(c: &mut Criterion) {
                     let mut evicted = Vec::with_capacity(APPENDED);
                     for draft in drafts {
                         now_ns += 1;
-                        log.append([draft], now_ns, &mut evicted);
+                        log.append([draft], Numbering::Own, now_ns, &mut evicted);
                     }
                     // The caller frees these outside the lock, so that is not timed.
                     evicted

@@ -10,7 +10,7 @@ use gungraun::{library_benchmark, library_benchmark_group, main};
 use hub_world::{KEPT, STREAMS, Shard};
 use sluicegate::internals::hub::event::Event;
 use sluicegate::internals::hub::frame::{Draft, Frame};
-use sluicegate::internals::hub::log::Log;
+use sluicegate::internals::hub::log::{Log, Numbering};
 use sluicegate::internals::hub::routes::Routes;
 use sluicegate::internals::hub::topic::{Pattern, Subscription, TopicHandle, Topics};
 use std::hint::black_box;
@@ -44,7 +44,7 @@ fn an_append_searches_nothing_only_caches_tell_10_topics_from_10k(
     (mut log, drafts, mut evicted): Appending,
 ) -> (Log, Vec<Arc<Frame>>) {
     for draft in drafts {
-        log.append([draft], black_box(1), &mut evicted);
+        log.append([draft], Numbering::Own, black_box(1), &mut evicted);
     }
     (log, evicted)
 }

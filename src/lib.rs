@@ -74,6 +74,7 @@
 
 mod hub;
 mod exchange;
+mod engine;
 mod ops;
 mod net;
 mod gateway;
@@ -97,8 +98,8 @@ pub use http;
 pub mod config {
     pub use crate::hub::policy::SlowPolicy;
     pub use crate::ops::config::{
-        Config, ConfigError, Cors, Directives, Drain, Health, History, Latency, Limits, Listen, Log, LogFormat, Origin,
-        Pass, PolicyRule, Stream,
+        Config, ConfigError, Cors, Directives, Disk, DiskSync, Drain, EngineKind, Health, History, Latency, Limits,
+        Listen, Log, LogFormat, Origin, Pass, PolicyRule, Stream,
     };
     pub use crate::ops::units::{Count, Ratio, Size, Time, TimeOrOff};
 }
@@ -112,6 +113,13 @@ pub mod internals {
         pub use crate::hub::*;
     }
     pub use crate::ops::{cli, descriptors, logging};
+    /// What is stored, for people.
+    pub mod stored {
+        pub use crate::engine::committer::wall_ms;
+        pub use crate::engine::disk::dump::{Format, dump};
+        pub use crate::engine::disk::io::Disk;
+        pub use crate::engine::disk::verify::verify;
+    }
 }
 
 /// README's examples compile as they stand there.

@@ -3,9 +3,10 @@
 
 use smallvec::SmallVec;
 
+#[cfg(test)]
 use crate::hub::fault::Fault;
 use crate::hub::frame::Draft;
-use crate::hub::log::Placed;
+use crate::hub::log::{Numbering, Placed};
 
 use super::directory::Directory;
 use super::inbox::Inbox;
@@ -74,12 +75,20 @@ impl<M> Bus<M> {
         self.stopped.load(Ordering::SeqCst)
     }
 
-    /// Gives the drafts their offsets in the log, all or none, and wakes the shards that may have
-    /// streams for them. It never waits for a reader.
+    /// Publishes as an engine does that keeps events in the log alone.
     ///
     /// # Errors
     /// A [`Fault`] if they do not fit into the log together.
+    #[cfg(test)]
     pub fn publish(&self, drafts: Vec<Draft>, now_ns: u64) -> Result<Placed, Fault> {
+        self.log.admit(&drafts)?;
+        Ok(self.accept(drafts, Numbering::Own, now_ns))
+    }
+
+    /// Gives the drafts, which the log has admitted, their offsets in the log, and wakes the shards that may have
+    /// streams for them. It never waits for a reader. The kept ones
+    /// have these numbers in their ids.
+    pub fn accept(&self, drafts: Vec<Draft>, numbers: Numbering, now_ns: u64) -> Placed {
         // The directory is asked after the append: see there why. The drafts are gone by then. The number
         // of a topic may be another's by then, too, but not if there are streams that name it.
         let mut topics: SmallVec<[u32; 16]> = SmallVec::new();
@@ -88,7 +97,7 @@ impl<M> Bus<M> {
                 topics.push(topic.number());
             }
         }
-        let placed = self.log.append(drafts, now_ns)?;
+        let placed = self.log.append(drafts, numbers, now_ns);
         let interested = self.directory.interested(topics, self.shards());
         for (shard, inbox) in self.inboxes.iter().enumerate() {
             if interested.holds(shard) {
@@ -99,7 +108,7 @@ impl<M> Bus<M> {
                 inbox.endanger();
             }
         }
-        Ok(placed)
+        placed
     }
 }
 

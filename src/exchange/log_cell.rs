@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::hub::fault::Fault;
 use crate::hub::frame::{Draft, Frame};
 use crate::hub::id::{Epoch, EventId};
-use crate::hub::log::{self, EVICTED_A_LOCK, LIVE_EVENTS, Log, LogLimits, Placed, Read, Resume, Start, Window};
+use crate::hub::log::{EVICTED_A_LOCK, LIVE_EVENTS, Log, LogLimits, Numbering, Placed, Read, Resume, Start, Window};
 use crate::hub::offset::Offset;
 use crate::hub::registry::History;
 use crate::hub::topic::Subscription;
@@ -21,6 +21,8 @@ pub struct LogCell {
     /// The log's head, so that a shard sees without the lock whether there is anything for it.
     head: AtomicU64,
     epoch: Epoch,
+    /// Whether the log's own offsets are the numbers in ids.
+    own_numbers: bool,
     /// What one call may bring: those that follow the log get it whole, however little is kept.
     admits: LogLimits,
 }
@@ -34,8 +36,18 @@ impl LogCell {
     /// The same, with so many events at most for those that follow it.
     pub fn with_live_events(epoch: Epoch, limits: LogLimits, live_events: usize) -> LogCell {
         let log = Log::new(epoch, limits).with_live_events(live_events);
+        LogCell { own_numbers: true, ..LogCell::filled(log, epoch, limits, live_events) }
+    }
+
+    /// A log that an engine fills.
+    pub fn of_engine(log: Log, epoch: Epoch, limits: LogLimits) -> LogCell {
+        LogCell::filled(log.with_live_events(LIVE_EVENTS), epoch, limits, LIVE_EVENTS)
+    }
+
+    fn filled(log: Log, epoch: Epoch, limits: LogLimits, live_events: usize) -> LogCell {
         let admits = LogLimits { events: limits.events.max(live_events), ..limits };
-        LogCell { log: Mutex::new(log), head: AtomicU64::new(Offset::ZERO.get()), epoch, admits }
+        let head = AtomicU64::new(log.head().get());
+        LogCell { log: Mutex::new(log), head, epoch, own_numbers: false, admits }
     }
 
     /// The epoch, which encoding needs.
@@ -50,27 +62,36 @@ impl LogCell {
 
     /// The id of an offset.
     pub fn id(&self, offset: Offset) -> EventId {
-        log::id(self.epoch, offset)
+        if self.own_numbers { self.epoch.id(offset.get()) } else { self.log.lock().id(offset) }
     }
 
-    /// Gives the drafts their offsets, all or none.
+    /// Whether the log has room for these drafts together.
     ///
     /// # Errors
-    /// A [`Fault`] if they do not fit into the log together.
-    pub fn append(&self, drafts: Vec<Draft>, now_ns: u64) -> Result<Placed, Fault> {
+    /// A [`Fault`] if it has not, or if there are none.
+    pub fn admit(&self, drafts: &[Draft]) -> Result<(), Fault> {
         if drafts.is_empty() {
             return Err(Fault::new("body", "holds no event"));
         }
-        self.admits.admit(&drafts)?;
+        self.admits.admit(drafts)
+    }
+
+    /// Gives the drafts their offsets; they are admitted.
+    pub fn append(&self, drafts: Vec<Draft>, numbers: Numbering, now_ns: u64) -> Placed {
         let mut evicted = Vec::new();
         let placed = {
             let mut log = self.log.lock();
-            let placed = log.append(drafts, now_ns, &mut evicted);
+            let placed = log.append(drafts, numbers, now_ns, &mut evicted);
             self.head.store(placed.last.get(), Ordering::SeqCst);
             placed
         };
         drop(evicted);
-        Ok(placed)
+        placed
+    }
+
+    /// As [`Log::lose`].
+    pub fn lose(&self, last: u64) {
+        self.log.lock().lose(last);
     }
 
     /// Evicts what is too old, in parts: others come in between.

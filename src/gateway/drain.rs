@@ -71,6 +71,8 @@ impl Gateway {
         self.shards.drain(..).for_each(join);
         self.timers.stop();
         self.ticker.take().into_iter().for_each(join);
+        self.state.engine.stop();
+        self.writer.take().into_iter().for_each(join);
     }
 }
 

@@ -1,5 +1,6 @@
 //! Why a gateway did not start.
 
+use std::error::Error;
 use std::io;
 use std::net::SocketAddr;
 
@@ -25,6 +26,9 @@ pub enum StartError {
     /// The limit on open files is too low.
     #[error(transparent)]
     Descriptors(#[from] TooFewDescriptors),
+    /// What the engine has stored can't be opened or read.
+    #[error("can't start the disk engine")]
+    Engine(#[source] Box<dyn Error + Send + Sync>),
     /// The system refused a thread, a descriptor or a signal handler.
     #[error("can't start")]
     System(#[from] io::Error),

@@ -4,11 +4,20 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use rustix::event::{EventfdFlags, eventfd};
 use tokio::sync::Semaphore;
 
+use crate::engine::Engine;
+use crate::engine::committer::{Committer, Surroundings, Syncs, wall_ms};
+use crate::engine::disk::io::Disk;
+use crate::engine::disk::recover::Report;
+use crate::engine::disk::retention::Limits;
+use crate::engine::disk::segment::Sync;
+use crate::engine::disk::store::{Options, SEGMENT_BYTES, Store};
+use crate::engine::load::Loading;
+use crate::engine::status::{Phase, Status};
 use crate::exchange::bus::Bus;
 use crate::exchange::inbox::Inbox;
 use crate::exchange::log_cell::LogCell;
@@ -25,12 +34,14 @@ use crate::net::shard::{Parts, Shard};
 use crate::net::slots::Slots;
 use crate::net::state::State;
 use crate::net::ticker;
+use crate::ops::config::{Config, EngineKind};
 use crate::ops::descriptors::{self, Own, Plan};
 use crate::ops::limits::{CONTROL_CONNECTIONS_MAX, HEALTH_CONNECTIONS_MAX, PUBLISHERS_MAX};
 use crate::ops::memory::MemorySum;
 use crate::ops::metrics::{Bounds, Gauges, Listener, Metrics, ShardCells};
 use crate::ops::reload::LiveConfig;
-use crate::ops::threads::spawn;
+use crate::ops::threads::{end_process, spawn};
+use crate::ops::units::{MIB, TIME_MS_MAX};
 
 use super::builder::Builder;
 use super::error::StartError;
@@ -55,18 +66,19 @@ impl Builder {
         MemorySum::new(&config, &plan, shards).log();
 
         // Everything that can be refused is tried before the first thread starts.
-        let (addresses, listeners) = listen::public(listen, acceptors, &config)?;
         let control = control.map(listen::private).transpose()?;
         let health = health.map(listen::private).transpose()?;
         let address_of = |listener: &Option<(SocketAddr, _)>| listener.as_ref().map(|(address, _)| *address);
         let (control_address, health_address) = (address_of(&control), address_of(&health));
 
         let seed = random_seed();
-        let epoch = Epoch::new(seed);
-
-        let clock = Clock::start();
-        let (timers, topics) = (Arc::new(Timers::new(0)), TopicTable::default());
-        let log = LogCell::new(epoch, config.history.log_limits());
+        let stored = Stored::open(&config, seed)?;
+        let clock = if stored.is_some() { Clock::started_before(PAST) } else { Clock::start() };
+        let (timers, topics) = (Arc::new(Timers::new(clock.now_ms())), TopicTable::default());
+        let (log, stored) = match stored {
+            None => (LogCell::new(Epoch::new(seed), config.history.log_limits()), None),
+            Some(Stored { store, loading, log }) => (log, Some((store, loading))),
+        };
         let (mut inboxes, mut mailboxes) = (Vec::new(), Vec::new());
         for _ in 0..shards {
             let bell = Arc::new(eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC).map_err(io::Error::from)?);
@@ -79,6 +91,18 @@ impl Builder {
             mailboxes.push((bell, mail));
         }
         let bus = Arc::new(Bus::new(log, inboxes, config.history.age.get().map(|age| age.as_millis() as u64)));
+        let (engine, writing) = match stored {
+            None => (Engine::Memory(Status::new(Phase::Ready)), None),
+            Some((store, loading)) => {
+                let bus = bus.clone();
+                let accept = Box::new(move |drafts, numbers| {
+                    bus.accept(drafts, numbers, clock.now_ns());
+                });
+                let surroundings = Surroundings { accept, now_ms: Box::new(move || clock.now_ms()) };
+                let (committer, writer) = Committer::new(store, config.disk.syncs(), surroundings);
+                (Engine::Disk(committer), Some((writer, loading)))
+            }
+        };
         let bounds = Bounds {
             streams: plan.streams,
             log_events: config.history.events.get(),
@@ -89,6 +113,7 @@ impl Builder {
         let live = Arc::new(LiveConfig::from_pointee(config.clone()));
         let state = Arc::new(State {
             config: live.clone(),
+            engine,
             bus: bus.clone(),
             topics: topics.clone(),
             metrics: metrics.clone(),
@@ -124,10 +149,7 @@ impl Builder {
             Endpoint { listener, allows, slots, limits, closing: Closing::default() }
         };
         let public = endpoint(Listener::Public, Allows::PUBLIC, plan.connections);
-        let mut all_acceptors = Vec::new();
-        for (index, sockets) in listeners.into_iter().enumerate() {
-            all_acceptors.push((format!("acceptor-{index}"), Acceptor::new(public.clone(), sockets, state.clone())?));
-        }
+        let mut private_acceptors = Vec::new();
         let mut private = Vec::new();
         for (name, socket, endpoint) in [
             ("control", control, endpoint(Listener::Control, Allows::CONTROL, CONTROL_CONNECTIONS_MAX)),
@@ -135,28 +157,59 @@ impl Builder {
         ] {
             let Some((_, socket)) = socket else { continue };
             private.push(endpoint.closing.clone());
-            all_acceptors.push((name.to_owned(), Acceptor::new(endpoint, vec![socket], state.clone())?));
+            private_acceptors.push((name.to_owned(), Acceptor::new(endpoint, vec![socket], state.clone())?));
         }
 
         // Should a thread be refused, what runs by then is stopped as the gateway is dropped.
         let mut gateway = Gateway {
-            state,
+            state: state.clone(),
             timers: timers.clone(),
-            addresses,
+            addresses: Vec::new(),
             control_address,
             health_address,
-            public: public.closing,
+            public: public.closing.clone(),
             private,
             acceptors: Vec::new(),
             shards: Vec::new(),
             ticker: None,
+            writer: None,
             source,
         };
+        if let Some((writer, loading)) = writing {
+            // Whoever asks meanwhile is told that it loads. A client that is refused a connection comes
+            // back by itself, so the public listener waits.
+            for (name, acceptor) in private_acceptors.drain(..) {
+                gateway.acceptors.push(spawn(name, move || acceptor.run())?);
+            }
+            let began_ms = clock.now_ms();
+            let loaded = loading.run(&bus.log, &topics, || clock.now_ns());
+            let loaded = loaded.map_err(|error| StartError::Engine(Box::new(error)))?;
+            let (events, took_ms) = (loaded.events, clock.now_ms() - began_ms);
+            tracing::info!(events, lost_packs = loaded.lost_packs, took_ms, "what was kept is loaded");
+            let told = state.clone();
+            gateway.writer = Some(spawn("writer".to_owned(), move || {
+                if let Err(error) = writer.run() {
+                    told.engine.status().set(Phase::Faulted);
+                    end_process(&error);
+                }
+            })?);
+        }
+        let (addresses, listeners) = listen::public(listen, acceptors, &config)?;
+        gateway.addresses = addresses;
+        let mut all_acceptors = Vec::new();
+        for (index, sockets) in listeners.into_iter().enumerate() {
+            all_acceptors.push((format!("acceptor-{index}"), Acceptor::new(public.clone(), sockets, state.clone())?));
+        }
+        all_acceptors.append(&mut private_acceptors);
         for (index, shard) in all_shards.into_iter().enumerate() {
             gateway.shards.push(spawn(format!("shard-{index}"), move || shard.run())?);
         }
-        gateway.ticker =
-            Some(spawn("ticker".to_owned(), move || ticker::run(&timers, clock, &bus, &topics, &metrics, &live))?);
+        if state.engine.status().phase() == Phase::Loading {
+            state.engine.status().set(Phase::Ready);
+        }
+        gateway.ticker = Some(spawn("ticker".to_owned(), move || {
+            ticker::run(&timers, clock, &bus, &topics, &metrics, &live, &state.engine);
+        })?);
         for (name, acceptor) in all_acceptors {
             gateway.acceptors.push(spawn(name, move || acceptor.run())?);
         }
@@ -175,6 +228,56 @@ impl Builder {
         Ok(gateway)
     }
 }
+
+/// How far the clock of a gateway reaches back that starts with events from before: longer than any
+/// `history.age`.
+const PAST: Duration = Duration::from_millis(TIME_MS_MAX + 1);
+
+/// A store that was opened, and the log that it is to fill.
+struct Stored {
+    store: Store,
+    loading: Loading,
+    log: LogCell,
+}
+
+impl Stored {
+    /// Opens what the disk engine keeps, if that is the engine.
+    fn open(config: &Config, random: u64) -> Result<Option<Stored>, StartError> {
+        if config.engine == EngineKind::Memory {
+            return Ok(None);
+        }
+        let bytes = config.history.bytes.get();
+        let segment_bytes = (bytes / 8).clamp(SEGMENT_BYTES_MIN, SEGMENT_BYTES);
+        let limits = Limits {
+            events: config.history.events.get(),
+            // Whole segments go: so there is room for one that is not yet full, and for one that is to go.
+            bytes: bytes.saturating_add(2 * segment_bytes),
+            age_ms: config.history.age.get().map_or(u64::MAX, |age| age.as_millis() as u64),
+        };
+        let options = Options {
+            dir: config.disk.dir.clone(),
+            sync: if config.disk.syncs() == Syncs::Always { Sync::Always } else { Sync::Interval },
+            segment_bytes,
+            limits,
+            random,
+            holder: format!("process {}", std::process::id()),
+        };
+        let opened = Store::open(Arc::new(Disk), options, wall_ms());
+        let (store, report) = opened.map_err(|error| StartError::Engine(Box::new(error)))?;
+        let Report { segments, events, bytes, crashed, .. } = report;
+        let dir = config.disk.dir.display();
+        tracing::info!(%dir, epoch = %store.epoch(), segments, events, bytes, crashed, "the log on disk is open");
+        let cut = report.cut.iter().map(ToString::to_string);
+        for line in cut.chain(report.holes.iter().map(ToString::to_string)) {
+            tracing::warn!("{line}");
+        }
+        let (loading, log) = Loading::new(&store, config.history.log_limits());
+        Ok(Some(Stored { store, loading, log }))
+    }
+}
+
+/// The least size of a segment, so that a short history has no crowd of files.
+const SEGMENT_BYTES_MIN: u64 = MIB;
 
 fn gauges(bus: &Arc<Bus<Command>>, timers: &Arc<Timers<Timer>>, clock: Clock, bounds: Bounds) -> Gauges {
     let (events, bytes, lag, timers) = (bus.clone(), bus.clone(), bus.clone(), timers.clone());

@@ -4,6 +4,7 @@ use std::borrow::{Borrow, Cow};
 use std::fmt;
 use std::sync::Arc;
 
+use crate::engine::NotStored;
 use crate::hub::event::Event;
 use crate::hub::fault::Fault;
 use crate::hub::frame::Draft;
@@ -43,11 +44,25 @@ pub enum PublishError {
     /// The gateway takes nothing any more.
     #[error("the gateway is closing its streams")]
     Closing,
+    /// The engine has stored nothing of it.
+    #[error("{reason}")]
+    #[non_exhaustive]
+    NotStored {
+        /// Why.
+        reason: Cow<'static, str>,
+    },
+    /// It is unknown whether the engine has stored it, and the process is about to end.
+    #[error("{reason}")]
+    #[non_exhaustive]
+    PerhapsStored {
+        /// Why.
+        reason: Cow<'static, str>,
+    },
 }
 
 impl Publisher {
-    /// Publishes an event, to one topic or to several. It is in the log when this returns;
-    /// no reader is waited for. Answers the id that the log gave it: none if it is live only or has its
+    /// Publishes an event, to one topic or to several. It is in the log when this returns,
+    /// and stored where the engine stores it, for which it blocks; no reader is waited for. Answers the id that the log gave it: none if it is live only or has its
     /// own.
     ///
     /// ```
@@ -79,24 +94,27 @@ impl Publisher {
         events: impl IntoIterator<Item = (T, E)>,
     ) -> Result<Vec<Option<EventId>>, PublishError> {
         let epoch = self.state.bus.log.epoch();
-        let (mut drafts, mut has_id) = (Vec::new(), Vec::new());
-        for (index, (topics, event)) in events.into_iter().enumerate() {
-            let event = event.borrow();
-            let draft = topics.into_topics(&self.state.topics).and_then(|topics| Draft::encode(topics, event, epoch));
-            drafts.push(draft.map_err(|fault| PublishError::Invalid { index, fault })?);
-            has_id.push(!event.live_only && event.id.is_none());
+        // An engine that stores events needs them once more.
+        let mut stored = self.state.engine.stores().then(Vec::new);
+        let (mut drafts, mut events_of) = (Vec::new(), Vec::new());
+        for (index, (topics, given)) in events.into_iter().enumerate() {
+            let event = given.borrow();
+            let invalid = |fault| PublishError::Invalid { index, fault };
+            let topics = topics.into_topics(&self.state.topics).map_err(invalid)?;
+            events_of.push((event.live_only, event.id.is_some()));
+            let copy = stored.is_some().then(|| topics.clone());
+            drafts.push(Draft::encode(topics, event, epoch).map_err(invalid)?);
+            if let (Some(stored), Some(topics)) = (&mut stored, copy) {
+                stored.push((topics, given));
+            }
         }
         if drafts.is_empty() {
             return Ok(Vec::new());
         }
-        let placed = self.state.publish(drafts, self.state.clock.now_ns())?;
-        self.state.metrics.events_published(Source::Library, has_id.len() as u64);
-        let mut offset = placed.first;
-        let ids = has_id.into_iter().map(|has_id| {
-            let id = has_id.then(|| self.state.bus.log.id(offset));
-            offset = offset.next();
-            id
-        });
+        let stored = stored.iter().flatten().map(|(topics, given)| (topics, given.borrow()));
+        let mut ids = self.state.publish_blocking(drafts, stored)?;
+        self.state.metrics.events_published(Source::Library, events_of.len() as u64);
+        let ids = events_of.into_iter().map(|(live_only, has_own)| ids.next(live_only).filter(|_| !has_own));
         Ok(ids.collect())
     }
 }
@@ -112,6 +130,10 @@ impl From<NotPublished> for PublishError {
         match error {
             NotPublished::TooLarge(fault) => PublishError::TooLarge { reason: fault.to_string().into() },
             NotPublished::Closing => PublishError::Closing,
+            NotPublished::Engine(error @ NotStored::Unknown(_)) => {
+                PublishError::PerhapsStored { reason: error.to_string().into() }
+            }
+            NotPublished::Engine(error) => PublishError::NotStored { reason: error.to_string().into() },
         }
     }
 }

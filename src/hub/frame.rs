@@ -3,7 +3,7 @@
 //! ```text
 //!   5b\r\n                                HTTP/1.1 chunk header (RFC 9112, section 7.1)
 //!   event: message\n                  ┐
-//!   id: 1kf03m2x-0000000042\n         │   the event (HTML standard, section 9.2); an id that the
+//!   id: 1kf03m2x-000000000042\n         │   the event (HTML standard, section 9.2); an id that the
 //!   retry: 3000\n                     │   log makes is patched in, since its width is fixed
 //!   data: first line\n                │
 //!   data: second line\n               │
@@ -105,6 +105,7 @@ impl ChunkWriter {
 /// An event with its offset in the log.
 pub struct Frame {
     offset: Offset,
+    number: u64,
     published_ns: u64,
     chunk: Chunk,
     topics: Topics,
@@ -124,6 +125,11 @@ impl Frame {
     /// Where it stands in the log.
     pub fn offset(&self) -> Offset {
         self.offset
+    }
+
+    /// The number in its generated id, if it is kept: see [`Numbers`](super::log::Numbering).
+    pub fn number(&self) -> u64 {
+        self.number
     }
 
     /// When it was accepted, in nanoseconds of the gateway's monotonic clock.
@@ -189,6 +195,7 @@ impl Draft {
         let (chunk, id_at) = encode(event, (own_id.is_none() && !event.live_only).then(|| epoch.id(0)));
         let frame = Frame {
             offset: Offset::ZERO,
+            number: 0,
             published_ns: 0,
             chunk,
             topics,
@@ -214,14 +221,15 @@ impl Draft {
         self.frame.cost_bytes()
     }
 
-    /// Gives the frame its offset, and the id of that where it has none of its own. Allocates nothing:
+    /// Gives the frame its offset, and the id with this number where it has none of its own. Allocates nothing:
     /// this runs inside the log's critical section.
-    pub(super) fn place(mut self, offset: Offset, id: impl FnOnce() -> EventId, published_ns: u64) -> Arc<Frame> {
+    pub(super) fn place(mut self, offset: Offset, number: u64, epoch: Epoch, published_ns: u64) -> Arc<Frame> {
         let frame = Arc::get_mut(&mut self.frame).expect("a draft is never shared");
         frame.offset = offset;
+        frame.number = number;
         frame.published_ns = published_ns;
         if let Some(at) = self.id_at {
-            frame.chunk.bytes[at..at + ID_LEN].copy_from_slice(id().as_str().as_bytes());
+            frame.chunk.bytes[at..at + ID_LEN].copy_from_slice(epoch.id(number).as_str().as_bytes());
         }
         self.frame
     }
@@ -294,7 +302,7 @@ mod tests {
     }
 
     fn placed(event: &Event<'_>) -> Result<Arc<Frame>, Fault> {
-        Ok(Draft::encode(topics(), event, Epoch::new(1))?.place(Offset::new(42), || Epoch::new(1).id(42), 7))
+        Ok(Draft::encode(topics(), event, Epoch::new(1))?.place(Offset::new(42), 42, Epoch::new(1), 7))
     }
 
     #[track_caller]
@@ -310,7 +318,7 @@ mod tests {
     #[test]
     fn golden_bytes() {
         check(Event::new("hello").event("message").id("1").keep(false), "event: message\nid: 1\ndata: hello\n\n");
-        check(Event::new("x"), "id: 00000001-0000000016\ndata: x\n\n");
+        check(Event::new("x"), "id: 00000001-000000000016\ndata: x\n\n");
         check(Event::new("").keep(false), "data: \n\n");
         check(Event::new(" a\nb\r\nc\rd\n").keep(false), "data:  a\ndata: b\ndata: c\ndata: d\ndata: \n\n");
         check(Event::new("x").retry(std::time::Duration::from_millis(3000)).keep(false), "retry: 3000\ndata: x\n\n");
@@ -337,7 +345,7 @@ mod tests {
             (Event::new("").id(" a"), "id"),
             (Event::new("").id("a\t"), "id"),
             (Event::new("").event("gap"), "event"),
-            (Event::new("").id("00000001-0000000001"), "id"),
+            (Event::new("").id("00000001-000000000001"), "id"),
             (Event::new("").event("a\rb"), "event"),
             (Event::new("").event("x".repeat(129)), "event"),
             (Event::new("").key("x".repeat(256)), "key"),

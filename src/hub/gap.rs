@@ -20,6 +20,8 @@ pub enum GapReason {
     Lagged,
     /// Its policy is `conflate`, and newer events of the same keys stood for those it missed.
     Conflated,
+    /// Events after the id it wants to resume after are damaged or missing on the engine's disk.
+    Lost,
 }
 
 /// The event that tells a stream of a gap: between the events `from` and `to`, some are missing.
@@ -49,8 +51,8 @@ mod tests {
         let gap = gap(Some("a\"b"), Epoch::new(1).id(5), GapReason::Expired, Some(Epoch::new(1).id(5)));
         assert_eq!(
             std::str::from_utf8(gap.wire(Framing::Close)).unwrap(),
-            "event: gap\nid: 00000001-0000000005\n\
-             data: {\"from\":\"a\\\"b\",\"to\":\"00000001-0000000005\",\"reason\":\"expired\"}\n\n"
+            "event: gap\nid: 00000001-000000000005\n\
+             data: {\"from\":\"a\\\"b\",\"to\":\"00000001-000000000005\",\"reason\":\"expired\"}\n\n"
         );
     }
 }

@@ -1,17 +1,17 @@
 //! Event ids that the log generates: `epoch-number`, both of fixed width.
 //!
-//! An id is 19 bytes of `[0-9a-z-]`: short and plain enough that a browser needs no CORS preflight
+//! An id is 21 bytes of `[0-9a-z-]`: short and plain enough that a browser needs no CORS preflight
 //! to send it back as `Last-Event-ID` (the fetch standard's pending safelist allows 128 bytes).
 
 use std::fmt;
 
 const EPOCH_LEN: usize = 8;
-const NUMBER_LEN: usize = 10;
+const NUMBER_LEN: usize = 12;
 /// The length of every generated id, in bytes.
 pub const ID_LEN: usize = EPOCH_LEN + 1 + NUMBER_LEN;
 const DIGITS: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
 const EPOCHS: u64 = 36u64.pow(EPOCH_LEN as u32);
-/// One more than the greatest number that fits an id: at a million events a second, 115 years.
+/// One more than the greatest number that fits an id: 62 bits.
 const NUMBERS: u64 = 36u64.pow(NUMBER_LEN as u32);
 
 /// Which life of the log an id belongs to. A log that starts empty starts a new epoch, so that an
@@ -25,6 +25,16 @@ impl Epoch {
         let mut digits = [0; EPOCH_LEN];
         write_base36(random % EPOCHS, &mut digits);
         Epoch(digits)
+    }
+
+    /// Reads an epoch: `None` if these are no digits of base 36.
+    pub fn from_digits(digits: [u8; EPOCH_LEN]) -> Option<Epoch> {
+        digits.iter().all(|digit| DIGITS.contains(digit)).then_some(Epoch(digits))
+    }
+
+    /// The digits, as they stand in ids.
+    pub fn digits(&self) -> &[u8; EPOCH_LEN] {
+        &self.0
     }
 
     /// The id with this number. Only the log knows which event that is.
@@ -46,6 +56,12 @@ impl Epoch {
             return Parsed::Other;
         };
         if bytes[..EPOCH_LEN] == self.0 { Parsed::Here(number) } else { Parsed::Foreign }
+    }
+}
+
+impl fmt::Display for Epoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(std::str::from_utf8(&self.0).expect("base 36 digits are ASCII"))
     }
 }
 
@@ -112,6 +128,19 @@ mod tests {
     use super::*;
 
     #[test]
+    fn an_epoch_reads_back_and_nothing_else_does() {
+        let epoch = Epoch::new(0x0123_4567_89ab_cdef);
+        assert_eq!(Epoch::from_digits(*epoch.digits()), Some(epoch));
+        assert_eq!(
+            (Epoch::new(0).to_string(), Epoch::new(EPOCHS - 1).to_string()),
+            ("00000000".into(), "zzzzzzzz".into())
+        );
+        for bad in [*b"0000000A", *b"000-0000", [0; 8], *b"000\xff0000"] {
+            assert_eq!(Epoch::from_digits(bad), None);
+        }
+    }
+
+    #[test]
     fn ids_read_back_in_their_epoch_only() {
         let epoch = Epoch::new(0x0123_4567_89ab_cdef);
         for number in [0, 1, 35, 36, NUMBERS - 1] {
@@ -121,7 +150,7 @@ mod tests {
             assert_eq!(epoch.parse(id.as_str()), Parsed::Here(number));
             assert_eq!(Epoch::new(7).parse(id.as_str()), Parsed::Foreign);
         }
-        for other in ["", "1", "earliest", "0123456789012345678", "ABCDEFGH-0000000001", "00000000-000000000é"] {
+        for other in ["", "1", "earliest", "012345678901234567890", "ABCDEFGH-000000000001", "00000000-00000000000é"] {
             assert_eq!(epoch.parse(other), Parsed::Other, "{other}");
         }
     }

@@ -8,6 +8,7 @@ use http::{HeaderValue, Response, header};
 use http_body_util::Full;
 use hyper::body::Body;
 
+use crate::engine::status::Phase;
 use crate::hub::subscribe::Subscribe;
 use crate::ops::metrics::CONTENT_TYPE;
 
@@ -109,5 +110,11 @@ fn ready(state: &State) -> Result<Response<Full<Bytes>>, Problem> {
     if state.draining.load(Ordering::Relaxed) {
         return Err(Problem::new(Refusal::ShuttingDown, "the gateway is draining"));
     }
-    Ok(response::ok("ready\n", TEXT))
+    let (phase, since) = state.engine.status().since();
+    let since = humantime::format_rfc3339_seconds(since);
+    let engine = format!("engine {} since {since}", phase.as_ref());
+    match phase {
+        Phase::Ready => Ok(response::ok(format!("ready\n{engine}\n"), TEXT)),
+        Phase::Loading | Phase::Faulted => Err(Problem::new(Refusal::NotStored, engine)),
+    }
 }

@@ -159,6 +159,7 @@ fn part(refusal: Refusal) -> Option<&'static str> {
         Refusal::MediaType => Some("content-type"),
         Refusal::BadBody | Refusal::BodyTooLarge | Refusal::BodyTooSlow | Refusal::BatchTooLarge => Some("body"),
         Refusal::BadField | Refusal::Forbidden | Refusal::Handler | Refusal::Busy | Refusal::ShuttingDown => None,
+        Refusal::NotStored | Refusal::PerhapsStored => None,
     }
 }
 
@@ -176,7 +177,9 @@ fn status(refusal: Refusal) -> StatusCode {
         Refusal::Method => StatusCode::METHOD_NOT_ALLOWED,
         Refusal::Forbidden => StatusCode::FORBIDDEN,
         Refusal::Handler => StatusCode::INTERNAL_SERVER_ERROR,
-        Refusal::Busy | Refusal::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
+        Refusal::Busy | Refusal::ShuttingDown | Refusal::NotStored | Refusal::PerhapsStored => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use http::request::Parts;
 use http::{HeaderValue, Response, header};
 use http_body_util::Full;
 
+use crate::engine::NotStored;
 use crate::hub::event::Event;
 use crate::hub::frame::Draft;
 use crate::hub::id::EventId;
@@ -42,14 +43,14 @@ pub async fn publish(
         Some(topic) => {
             let event = publish::single(state.topics.handle(&topic), parts.uri.query().unwrap_or_default(), &body)?;
             reply.push_str("{\"id\":");
-            accept(state, &[event], &mut reply)?;
+            accept(state, &[event], &mut reply).await?;
             reply.push_str("}\n");
         }
         None => {
             let content_type = parts.headers.get(header::CONTENT_TYPE);
             let events = publish::batch(content_type, &body, BATCH_EVENTS_MAX, &state.topics)?;
             reply.push_str("{\"ids\":[");
-            accept(state, &events, &mut reply)?;
+            accept(state, &events, &mut reply).await?;
             reply.push_str("]}\n");
         }
     }
@@ -67,34 +68,44 @@ fn closing() -> Problem {
 
 /// Publishes events, all or none, and writes their ids as a JSON list without its brackets: `null`
 /// for an event that is live only and has no id of its own.
-fn accept(state: &State, events: &[(Topics, Event<'_>)], ids: &mut String) -> Result<(), Problem> {
+async fn accept(state: &State, events: &[(Topics, Event<'_>)], ids: &mut String) -> Result<(), Problem> {
     if events.is_empty() {
         return Ok(());
     }
     let epoch = state.bus.log.epoch();
     let drafts = events.iter().map(|(topics, event)| Draft::encode(topics.clone(), event, epoch));
     let drafts = drafts.collect::<Result<Vec<_>, _>>()?;
-    let placed = state.publish(drafts, state.clock.now_ns()).map_err(|error| match error {
-        NotPublished::Closing => closing(),
-        NotPublished::TooLarge(fault) => Problem::new(Refusal::BatchTooLarge, format!("the {fault}")),
-    })?;
+    let offered = state.publish(drafts, events.iter().map(|(topics, event)| (topics, event))).await;
+    let mut generated = offered.map_err(not_published)?;
     state.metrics.events_published(Source::Http, events.len() as u64);
-    let mut offset = placed.first;
     for (index, (_, event)) in events.iter().enumerate() {
         if index > 0 {
             ids.push(',');
         }
-        write_id(event, state.bus.log.id(offset), ids);
-        offset = offset.next();
+        write_id(event, generated.next(event.live_only), ids);
     }
     Ok(())
 }
 
-fn write_id(event: &Event<'_>, generated: EventId, ids: &mut String) {
+fn not_published(error: NotPublished) -> Problem {
+    let later = |problem: Problem| problem.with(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    match error {
+        NotPublished::Closing => closing(),
+        NotPublished::TooLarge(fault) => Problem::new(Refusal::BatchTooLarge, format!("the {fault}")),
+        NotPublished::Engine(error @ NotStored::Unknown(_)) => {
+            later(Problem::new(Refusal::PerhapsStored, error.to_string()))
+        }
+        NotPublished::Engine(error) => later(Problem::new(Refusal::NotStored, error.to_string())),
+    }
+}
+
+fn write_id(event: &Event<'_>, generated: Option<EventId>, ids: &mut String) {
     // Writing to a string can't fail.
     let _ = match event.id.as_deref() {
         Some(id) => write!(ids, "{}", serde_json::Value::from(id)),
-        None if event.live_only => write!(ids, "null"),
-        None => write!(ids, "\"{generated}\""),
+        None => match generated {
+            Some(generated) => write!(ids, "\"{generated}\""),
+            None => write!(ids, "null"),
+        },
     };
 }

@@ -3,14 +3,17 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 
+use crate::engine::committer::wall_ms;
+use crate::engine::pack::pack;
+use crate::engine::{Answer, Engine, Ids, NotStored};
 use crate::exchange::bus::Bus;
 use crate::exchange::topics::TopicTable;
+use crate::hub::event::Event;
 use crate::hub::fault::Fault;
 use crate::hub::frame::Draft;
-use crate::hub::log::Placed;
-use crate::hub::topic::Topic;
+use crate::hub::topic::{Topic, Topics};
 use crate::ops::metrics::Metrics;
 use crate::ops::reload::LiveConfig;
 
@@ -23,6 +26,8 @@ use super::question::Turns;
 pub struct State {
     /// The log, the directory and the shards.
     pub bus: Arc<Bus<Command>>,
+    /// Where kept events live.
+    pub engine: Engine,
     /// The topics that anything names.
     pub topics: TopicTable,
     /// What is counted.
@@ -56,24 +61,94 @@ pub enum NotPublished {
     TooLarge(Fault),
     /// Nothing new is taken in.
     Closing,
+    /// The engine has not taken them, or does not know.
+    Engine(NotStored),
 }
 
 impl State {
-    /// Publishes, unless the gateway is closing.
+    /// Offers drafts of these events to the engine, unless the gateway is closing. If the engine has them
+    /// wait for its store, that is `None`, and the answer comes later.
     ///
     /// # Errors
     /// If the drafts do not fit into the log together, or the gateway is closing.
-    pub fn publish(&self, drafts: Vec<Draft>, now_ns: u64) -> Result<Placed, NotPublished> {
+    pub fn offer<'a>(
+        &self,
+        drafts: Vec<Draft>,
+        events: impl Iterator<Item = (&'a Topics, &'a Event<'a>)> + Clone,
+        answer: impl FnOnce() -> Answer,
+    ) -> Result<Option<Ids>, NotPublished> {
         // Counted before it is looked: so whoever closes and then finds none under way knows that
         // no event will be accepted after that.
         self.publishing.fetch_add(1, Ordering::SeqCst);
-        let placed = if self.closing.load(Ordering::SeqCst) {
+        let offered = if self.closing.load(Ordering::SeqCst) {
             Err(NotPublished::Closing)
         } else {
-            self.bus.publish(drafts, now_ns).map_err(NotPublished::TooLarge)
+            self.offer_open(drafts, events, answer)
         };
         self.publishing.fetch_sub(1, Ordering::SeqCst);
-        placed
+        offered
+    }
+
+    fn offer_open<'a>(
+        &self,
+        drafts: Vec<Draft>,
+        events: impl Iterator<Item = (&'a Topics, &'a Event<'a>)> + Clone,
+        answer: impl FnOnce() -> Answer,
+    ) -> Result<Option<Ids>, NotPublished> {
+        self.bus.log.admit(&drafts).map_err(NotPublished::TooLarge)?;
+        let pack = if self.engine.stores() {
+            let packed = pack(events, wall_ms());
+            packed.map_err(|error| NotPublished::TooLarge(Fault::new("body", error.to_string())))?
+        } else {
+            None
+        };
+        let offered = self.engine.offer(&self.bus, drafts, pack, self.clock.now_ns(), answer);
+        offered.transpose().map_err(NotPublished::Engine)
+    }
+
+    /// As [`State::offer`], and waits for the answer.
+    ///
+    /// # Errors
+    /// If nothing was published, or that is unknown.
+    pub async fn publish<'a>(
+        &self,
+        drafts: Vec<Draft>,
+        events: impl Iterator<Item = (&'a Topics, &'a Event<'a>)> + Clone,
+    ) -> Result<Ids, NotPublished> {
+        let mut waits = None;
+        let offered = self.offer(drafts, events, || {
+            let (sender, receiver) = oneshot::channel();
+            waits = Some(receiver);
+            // Who went away needs no answer.
+            Box::new(move |stored| drop(sender.send(stored)))
+        })?;
+        match (offered, waits) {
+            (Some(ids), _) => Ok(ids),
+            (None, Some(waits)) => waits.await.unwrap_or_else(|_| Err(ended())).map_err(NotPublished::Engine),
+            (None, None) => Err(NotPublished::Engine(ended())),
+        }
+    }
+
+    /// As [`State::offer`], and blocks until the answer is there.
+    ///
+    /// # Errors
+    /// As [`State::publish`].
+    pub fn publish_blocking<'a>(
+        &self,
+        drafts: Vec<Draft>,
+        events: impl Iterator<Item = (&'a Topics, &'a Event<'a>)> + Clone,
+    ) -> Result<Ids, NotPublished> {
+        let mut waits = None;
+        let offered = self.offer(drafts, events, || {
+            let (sender, receiver) = crossbeam_channel::bounded(1);
+            waits = Some(receiver);
+            Box::new(move |stored| drop(sender.send(stored)))
+        })?;
+        match (offered, waits) {
+            (Some(ids), _) => Ok(ids),
+            (None, Some(waits)) => waits.recv().unwrap_or_else(|_| Err(ended())).map_err(NotPublished::Engine),
+            (None, None) => Err(NotPublished::Engine(ended())),
+        }
     }
 
     /// Takes nothing new in from now on, and returns when what was under way has its place.
@@ -82,7 +157,13 @@ impl State {
         while self.publishing.load(Ordering::SeqCst) > 0 {
             std::thread::yield_now();
         }
+        self.engine.flush();
     }
+}
+
+/// What is told where the engine's thread is gone.
+fn ended() -> NotStored {
+    NotStored::Unknown("the engine has ended".into())
 }
 
 #[cfg(test)]
@@ -90,6 +171,7 @@ pub(super) mod tests {
     use crossbeam_channel::Receiver;
 
     use super::*;
+    use crate::engine::status::{Phase, Status};
     use crate::exchange::inbox::Inbox;
     use crate::exchange::log_cell::LogCell;
     use crate::hub::id::Epoch;
@@ -104,6 +186,7 @@ pub(super) mod tests {
         let limits = LogLimits { events, bytes: 1 << 30, age_ns: u64::MAX };
         let state = State {
             bus: Arc::new(Bus::new(LogCell::new(Epoch::new(1), limits), inboxes, None)),
+            engine: Engine::Memory(Status::new(Phase::Ready)),
             topics: table(),
             metrics: Arc::new(Metrics::new(ShardCells::for_shards(shards), Gauges::default())),
             clock: Clock::start(),

@@ -4,9 +4,13 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use crate::engine::committer::wall_ms;
+use crate::engine::pack::pack;
+use crate::engine::{Answer, Engine};
 use crate::exchange::bus::Bus;
 use crate::exchange::timers::Timers;
 use crate::exchange::topics::TopicTable;
+use crate::hub::event::Event;
 use crate::hub::frame::Draft;
 use crate::hub::shard::ShardTimer;
 use crate::hub::slab::Slab;
@@ -31,6 +35,7 @@ pub fn run(
     topics: &TopicTable,
     metrics: &Arc<Metrics>,
     config: &LiveConfig,
+    engine: &Engine,
 ) {
     let retention_ms = bus.retention_step_ms();
     if let Some(step_ms) = retention_ms {
@@ -61,11 +66,7 @@ pub fn run(
                     let Some(running) = schedules.0.get_mut(key) else { continue };
                     running.count += 1;
                     let event = running.schedule.event(SystemTime::now(), running.count);
-                    let draft = Draft::encode(Topics::one(running.topic.clone()), &event, bus.log.epoch());
-                    match draft.and_then(|draft| bus.publish(vec![draft], now_ns)) {
-                        Ok(_) => metrics.events_published(Source::Schedule, 1),
-                        Err(fault) => tracing::error!(topic = running.topic.as_str(), %fault, "schedule not published"),
-                    }
+                    publish(&running.topic, &event, bus, engine, metrics, now_ns);
                     // From the due time, so that the period does not drift; beats that were missed
                     // while the machine slept merge into one.
                     let due_ms = (entry.due_ms + running.every_ms()).max(now_ms);
@@ -79,6 +80,46 @@ pub fn run(
                 }
             }
         }
+    }
+}
+
+/// Publishes a schedule's event; whatever stores it is not waited for.
+fn publish(
+    topic: &TopicHandle,
+    event: &Event<'_>,
+    bus: &Bus<Command>,
+    engine: &Engine,
+    metrics: &Arc<Metrics>,
+    now_ns: u64,
+) {
+    let refused = |topic: &TopicHandle, error: &dyn std::fmt::Display| {
+        tracing::error!(topic = topic.as_str(), %error, "schedule not published");
+    };
+    let topics = Topics::one(topic.clone());
+    let admitted = Draft::encode(topics.clone(), event, bus.log.epoch()).and_then(|draft| {
+        let drafts = vec![draft];
+        bus.log.admit(&drafts).map(|()| drafts)
+    });
+    let drafts = match admitted {
+        Ok(drafts) => drafts,
+        Err(fault) => return refused(topic, &fault),
+    };
+    let packed = if engine.stores() { pack([(&topics, event)].into_iter(), wall_ms()) } else { Ok(None) };
+    let packed = match packed {
+        Ok(packed) => packed,
+        Err(error) => return refused(topic, &error),
+    };
+    let answer = || -> Answer {
+        let (topic, metrics) = (topic.clone(), metrics.clone());
+        Box::new(move |stored| match stored {
+            Ok(_) => metrics.events_published(Source::Schedule, 1),
+            Err(error) => refused(&topic, &error),
+        })
+    };
+    match engine.offer(bus, drafts, packed, now_ns, answer) {
+        Some(Ok(_)) => metrics.events_published(Source::Schedule, 1),
+        Some(Err(error)) => refused(topic, &error),
+        None => {}
     }
 }
 

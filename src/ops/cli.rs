@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
-use clap::{Args, Parser};
+use clap::{Args, Parser, Subcommand};
+
+use super::config::EngineKind;
 
 /// The commit that the binary was built from: `SLUICEGATE_COMMIT` at build time, or `unknown`.
 pub const REVISION: &str = match option_env!("SLUICEGATE_COMMIT") {
@@ -32,6 +34,39 @@ pub struct Cli {
     /// Print the configuration that would be used, as TOML, and exit
     #[arg(long)]
     pub print_config: bool,
+    /// What to do instead of serving.
+    #[command(subcommand)]
+    pub task: Option<Task>,
+}
+
+/// What the program does beside serving.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Task {
+    /// Look at what the disk engine has stored; a gateway may be running on it
+    #[command(subcommand)]
+    Log(LogTask),
+}
+
+/// What to do with a log on disk.
+#[derive(Clone, Debug, Subcommand)]
+pub enum LogTask {
+    /// Read every byte and say what is there and what is wrong; exit with 1 if a write was cut short, 2
+    /// if events are lost or damaged, 3 if a file can't be read by this build
+    Verify {
+        /// The log's directory
+        dir: PathBuf,
+    },
+    /// Print all events, one a line
+    Dump {
+        /// The log's directory
+        dir: PathBuf,
+        /// The first sequence
+        #[arg(long, default_value_t = 0)]
+        from: u64,
+        /// Print JSON objects
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 /// Settings given as flags; those not given are empty.
@@ -46,6 +81,12 @@ pub struct Flags {
     /// Address of the health listener: health, readiness, metrics [default: none]
     #[arg(long, value_name = "ADDR")]
     pub health: Option<SocketAddr>,
+    /// Where kept events live [default: memory]
+    #[arg(long, value_name = "ENGINE")]
+    pub engine: Option<EngineKind>,
+    /// Directory of the disk engine
+    #[arg(long, value_name = "DIR")]
+    pub disk_dir: Option<PathBuf>,
     /// Configuration file, in TOML
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,

@@ -39,7 +39,8 @@ const AN_ACCEPTOR: u64 = 4;
 /// What an acceptor has for each address: the listening socket, and a connection that waits for a slot.
 const AN_ADDRESS: u64 = 2;
 /// Those of the process: the standard streams, the runtime that waits for signals, the configuration as
-/// it is read again, `/proc` as it is read for a scrape, and some to spare.
+/// it is read again, `/proc` as it is read for a scrape, the disk engine's lock, its newest segment and those
+/// that it makes, reads or removes, and some to spare.
 const THE_PROCESS: u64 = 32;
 
 /// Who has descriptors of the gateway's own.

@@ -2,13 +2,14 @@
 
 use std::fmt;
 
-use super::config::Config;
+use super::config::{Config, EngineKind};
 use super::descriptors::Plan;
 use super::limits::{
     CONTROL_CONNECTIONS_MAX, HEALTH_CONNECTIONS_MAX, INBOX_MESSAGE_BYTES, LOG_LINE_BYTES, LOG_LINES_MAX,
     PUBLISHERS_MAX, READ_AHEAD_BYTES, STREAM_BYTES, SUBSCRIPTION_PART,
 };
 use super::units::{KIB, MIB};
+use crate::engine::committer::WAITING_BYTES_MAX;
 use crate::exchange::inbox::INBOX_MESSAGES;
 
 /// The memory that the bounds allow, a term each: the most that clients could drive it to. What the
@@ -39,7 +40,7 @@ impl MemorySum {
         let head = config.limits.head_bytes;
         let body = config.limits.body_bytes;
         let term = |name, from: String, bytes| MemoryTerm { name, from, bytes };
-        let terms = vec![
+        let mut terms = vec![
             term("history", format!("history.bytes = {}", config.history.bytes), history),
             term("live-only events", "history.bytes again".to_owned(), history),
             term(
@@ -77,6 +78,16 @@ impl MemorySum {
                 LOG_LINES_MAX as u64 * LOG_LINE_BYTES,
             ),
         ];
+        if config.engine == EngineKind::Disk {
+            terms.push(term(
+                "publishes that wait for the disk",
+                format!(
+                    "{} MiB, and of one call events, pack and write: 3 x history.bytes",
+                    WAITING_BYTES_MAX as u64 / MIB
+                ),
+                history.saturating_mul(3).saturating_add(WAITING_BYTES_MAX as u64),
+            ));
+        }
         MemorySum { terms }
     }
 
@@ -134,6 +145,9 @@ mod tests {
         ];
         assert_eq!(bytes, expected);
         assert_eq!(sum.bytes(), expected.iter().map(|(_, bytes)| bytes).sum::<u64>());
+        let disk = Config { engine: EngineKind::Disk, ..config.clone() };
+        let with_disk = MemorySum::new(&disk, &Plan::new(20_748, &own, &config.limits).unwrap(), 2);
+        assert_eq!(with_disk.bytes(), sum.bytes() + 4 * 64 * MIB);
         assert!(sum.to_string().starts_with("history 64.0 MiB (history.bytes = 64MiB); live-only events 64.0 MiB"));
     }
 }

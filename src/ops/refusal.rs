@@ -40,4 +40,8 @@ pub enum Refusal {
     Busy,
     /// The gateway is about to stop.
     ShuttingDown,
+    /// The engine has not stored what was published.
+    NotStored,
+    /// It is unknown whether the engine has stored what was published.
+    PerhapsStored,
 }

@@ -77,6 +77,7 @@ mod tests {
         default_topic = "other"
         shards = 3
         acceptors = 4
+        engine = "disk"
         schedule = []
         policy = [{ topic = "**", slow = "skip" }]
         [limits]
@@ -92,6 +93,10 @@ mod tests {
         events = 100001
         bytes = "65MiB"
         age = "2h"
+        [disk]
+        dir = "/other"
+        sync = "interval"
+        sync_interval = "2s"
         [stream]
         heartbeat = "16s"
         marks = false

@@ -3,8 +3,12 @@
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use super::logging;
+
+/// How long answers that are under way have when the process ends.
+const LAST_ANSWERS: Duration = Duration::from_millis(200);
 
 /// Starts such a thread: should it panic, the process ends, rather than go on with a part of its
 /// streams dead.
@@ -17,6 +21,15 @@ pub fn spawn(name: String, run: impl FnOnce() + Send + 'static) -> io::Result<Jo
             abort(name);
         }
     })
+}
+
+/// Ends the process because nothing can be stored any more, a moment after that was said to those who wait.
+pub fn end_process(error: &dyn std::error::Error) -> ! {
+    let error = logging::with_causes(error);
+    logging::in_a_moment(move || tracing::error!(error, "the engine failed; the process ends"));
+    thread::sleep(LAST_ANSWERS);
+    logging::finish();
+    std::process::exit(1)
 }
 
 /// Ends the process. It says why if that is done in a moment; whoever logs may wait or panic himself.

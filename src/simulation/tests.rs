@@ -79,7 +79,9 @@ fn every_stream_gets_its_events_once_in_order_or_is_told() {
         met.false_losses += half.false_losses;
     }
     println!("{met:?}");
-    assert!(met.gaps.iter().all(|&gaps| gaps > 0), "{met:?}");
+    // Only an engine that stores events can lose them.
+    let lost = GapReason::Lost as usize;
+    assert!(met.gaps.iter().enumerate().all(|(reason, &gaps)| (gaps > 0) == (reason != lost)), "{met:?}");
     assert!(met.closed.iter().all(|&closed| closed > 0), "{met:?}");
     assert!(met.slept > 0 && met.rested > 0 && met.marked > 0, "{met:?}");
     // Two names may share their hashes.

@@ -9,7 +9,7 @@ use sluicegate::internals::hub::bounds::Bounds;
 use sluicegate::internals::hub::event::Event;
 use sluicegate::internals::hub::frame::{Draft, Frame, Framing};
 use sluicegate::internals::hub::id::{Epoch, EventId};
-use sluicegate::internals::hub::log::{Log, LogLimits, Read, Resume, Window};
+use sluicegate::internals::hub::log::{Log, LogLimits, Numbering, Read, Resume, Window};
 use sluicegate::internals::hub::offset::Offset;
 use sluicegate::internals::hub::policy::SlowPolicy;
 use sluicegate::internals::hub::registry::{History, Observer, Opening, Registry};
@@ -122,7 +122,7 @@ impl Shard {
             })
             .collect();
         self.published += events;
-        self.past.0.append(drafts, 0, &mut Vec::new());
+        self.past.0.append(drafts, Numbering::Own, 0, &mut Vec::new());
         let mut times = Times::default();
         let (registry, past) = (&mut self.registry, &self.past);
         let info = allocation_counter::measure(|| registry.pass(false, past, 1, &mut times));

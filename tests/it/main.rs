@@ -6,6 +6,7 @@ mod bad_input;
 mod clients;
 mod configuration;
 mod drain;
+mod durability;
 mod fd;
 mod grafana;
 mod handlers;

@@ -22,7 +22,7 @@ fn has_begun(response: &[u8]) -> bool {
     let Some((_, body)) = text.split_once("\r\n\r\n") else { return false };
     let Some((first, mark)) = body.split_once("\n\r\n") else { return false };
     assert!(first.starts_with("e\r\n:\nretry: "), "{first:?}");
-    mark.starts_with("19\r\nid: ") && mark.ends_with("\n\n\r\n")
+    mark.starts_with("1b\r\nid: ") && mark.ends_with("\n\n\r\n")
 }
 
 /// Opens a stream and reads its head and what it begins with.

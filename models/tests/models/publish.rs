@@ -14,7 +14,7 @@ use sluicegate_models::exchange::log_cell::LogCell;
 use sluicegate_models::hub::event::Event;
 use sluicegate_models::hub::frame::Draft;
 use sluicegate_models::hub::id::Epoch;
-use sluicegate_models::hub::log::{LogLimits, Resume};
+use sluicegate_models::hub::log::{LogLimits, Numbering, Resume};
 use sluicegate_models::hub::offset::Offset;
 use sluicegate_models::hub::topic::{Subscription, TopicHandle, Topics};
 
@@ -37,7 +37,7 @@ fn model(enter: fn(&Bus<()>, &TopicHandle)) {
         let publisher = bus.clone();
         let topics = Topics::one(topic.clone());
         let event = Draft::encode(topics, &Event::new("x"), bus.log.epoch()).unwrap();
-        thread::spawn(move || publisher.publish(vec![event], 1).unwrap());
+        thread::spawn(move || publisher.accept(vec![event], Numbering::Own, 1));
         enter(&bus, &topic);
         let (_, mut position) = bus.log.start(&Resume::Now, &subscription);
         while position < Offset::new(1) {

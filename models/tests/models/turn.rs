@@ -21,7 +21,7 @@ use sluicegate_models::hub::close::CloseReason;
 use sluicegate_models::hub::event::Event;
 use sluicegate_models::hub::frame::Draft;
 use sluicegate_models::hub::id::Epoch;
-use sluicegate_models::hub::log::{LogLimits, Resume, Start};
+use sluicegate_models::hub::log::{LogLimits, Numbering, Resume, Start};
 use sluicegate_models::hub::offset::Offset;
 use sluicegate_models::hub::policy::Policies;
 use sluicegate_models::hub::registry::{Registry, StreamKey, Tally};
@@ -215,7 +215,7 @@ fn run(events: u64, questions: u64, cpu_step_ns: u64) {
     let publish = move |bus: &Bus<Message>| {
         let topics = Topics::one(topic.clone());
         let event = Draft::encode(topics, &Event::new("x"), bus.log.epoch()).unwrap();
-        bus.publish(vec![event], NOW_NS).unwrap();
+        bus.accept(vec![event], Numbering::Own, NOW_NS);
     };
     (0..BEFORE).for_each(|_| publish(&bus));
     let world = World {

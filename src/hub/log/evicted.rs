@@ -32,6 +32,11 @@ impl Evicted {
         }
     }
 
+    /// Events of any topic may have been evicted up to here.
+    pub(super) fn fill(&mut self, offset: Offset) {
+        self.rows.iter_mut().for_each(|row| row.fill(offset));
+    }
+
     /// Up to which offset events of this topic may have been evicted.
     pub(super) fn of_topic(&self, topic: &TopicHandle) -> Offset {
         self.of_hash(topic.hashes()[0])

@@ -15,6 +15,7 @@
 //! events have an id of their own.
 
 mod evicted;
+mod numbers;
 mod read;
 mod resume;
 mod ring;
@@ -29,6 +30,8 @@ use crate::hub::frame::{Draft, Frame};
 use crate::hub::id::{Epoch, EventId};
 use crate::hub::offset::Offset;
 
+use numbers::EngineNumbers;
+pub use numbers::Numbering;
 pub use read::{Read, Window};
 pub use resume::{Resume, Start};
 use ring::Ring;
@@ -91,11 +94,6 @@ pub struct Placed {
     pub halfway: Offset,
 }
 
-/// The id of an offset. Ids are made of offsets here, and read back in [`Log::start`].
-pub fn id(epoch: Epoch, offset: Offset) -> EventId {
-    epoch.id(offset.get())
-}
-
 /// A namespace's log.
 pub struct Log {
     epoch: Epoch,
@@ -105,6 +103,8 @@ pub struct Log {
     live_only: Ring,
     by_id: HashMap<Box<str>, VecDeque<Offset>>,
     live_events: usize,
+    /// If an engine numbers the events: else their numbers are their offsets.
+    numbers: Option<EngineNumbers>,
 }
 
 impl Log {
@@ -118,6 +118,7 @@ impl Log {
             live_only: Ring::new(limits),
             by_id: HashMap::new(),
             live_events: 0,
+            numbers: None,
         }
     }
 
@@ -131,9 +132,10 @@ impl Log {
         self.head
     }
 
-    /// The id of an offset.
+    /// The id of an offset: that of the newest kept event at it or before it. Ids are made of numbers
+    /// here and in `Draft::place`, and read back in [`Log::start`].
     pub fn id(&self, offset: Offset) -> EventId {
-        id(self.epoch, offset)
+        self.epoch.id(self.number(offset))
     }
 
     /// How many events it holds, kept and live-only.
@@ -158,19 +160,27 @@ impl Log {
     pub fn append(
         &mut self,
         drafts: impl IntoIterator<Item = Draft>,
+        mut numbers: Numbering,
         now_ns: u64,
         evicted: &mut Vec<Arc<Frame>>,
     ) -> Placed {
         let first = self.head.next();
         for draft in drafts {
             self.head = self.head.next();
-            let frame = draft.place(self.head, || self.id(self.head), now_ns);
+            let number = match &mut numbers {
+                Numbering::From(next) if !draft.live_only() => std::mem::replace(next, *next + 1),
+                _ => self.head.get(),
+            };
+            let frame = draft.place(self.head, number, self.epoch, now_ns);
             if frame.live_only() {
                 self.live_only.push(frame);
                 continue;
             }
             if let Some(id) = frame.own_id() {
                 self.by_id.entry(id.into()).or_default().push_back(frame.offset());
+            }
+            if let Some(numbers) = &mut self.numbers {
+                numbers.push(number);
             }
             self.kept.push(frame);
         }
@@ -191,6 +201,9 @@ impl Log {
                 if offsets.is_empty() {
                     self.by_id.remove(id);
                 }
+            }
+            if let Some(numbers) = &mut self.numbers {
+                numbers.evict(frame.number(), frame.offset());
             }
             self.kept.pass_on(frame);
         }

@@ -6,6 +6,7 @@ use crate::hub::offset::Offset;
 use crate::hub::topic::Subscription;
 
 use super::Log;
+use super::numbers::Found;
 
 /// Where a new stream wants to go on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,11 +52,14 @@ impl Log {
                     return after(offset);
                 }
                 match self.epoch.parse(id) {
-                    Parsed::Here(number) if Offset::new(number) > self.head => from_tail(GapReason::UnknownId),
-                    Parsed::Here(number) if self.kept.lost_after(Offset::new(number), subscription) => {
-                        from_tail(GapReason::Expired)
-                    }
-                    Parsed::Here(number) => after(Offset::new(number)),
+                    Parsed::Here(number) => match self.find(number) {
+                        Found::Ahead => from_tail(GapReason::UnknownId),
+                        Found::At(offset) | Found::BeforeHole(offset) if self.kept.lost_after(offset, subscription) => {
+                            from_tail(GapReason::Expired)
+                        }
+                        Found::At(offset) => after(offset),
+                        Found::BeforeHole(offset) => Start { after: offset, gap: Some(GapReason::Lost) },
+                    },
                     Parsed::Foreign => from_tail(GapReason::ForeignEpoch),
                     Parsed::Other => from_tail(GapReason::UnknownId),
                 }

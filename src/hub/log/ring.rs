@@ -74,6 +74,12 @@ impl Ring {
         }
     }
 
+    /// All up to this offset counts as evicted, whatever its topics.
+    pub(super) fn start_after(&mut self, offset: Offset) {
+        self.evicted_through = offset;
+        self.evicted.fill(offset);
+    }
+
     pub(super) fn push(&mut self, frame: Arc<Frame>) {
         for topic in frame.topics().iter() {
             let evicted = &self.evicted;

@@ -39,7 +39,7 @@ fn log(limits: LogLimits) -> Log {
 }
 
 fn append(log: &mut Log, drafts: impl IntoIterator<Item = Draft>) -> Placed {
-    log.append(drafts, 0, &mut Vec::new())
+    log.append(drafts, Numbering::Own, 0, &mut Vec::new())
 }
 
 fn one_by_one(log: &mut Log, count: u64, make: fn(&str) -> Draft) {
@@ -117,8 +117,8 @@ fn the_bound_of_age_is_met_exactly() {
     for (now_ns, left) in [(109, 2), (110, 2), (111, 1)] {
         let mut log = log(LogLimits { age_ns: 10, ..NO_BOUNDS });
         let mut evicted = Vec::new();
-        log.append([kept("a"), live("a")], 100, &mut evicted);
-        log.append([kept("a"), live("a")], 105, &mut evicted);
+        log.append([kept("a"), live("a")], Numbering::Own, 100, &mut evicted);
+        log.append([kept("a"), live("a")], Numbering::Own, 105, &mut evicted);
         log.evict(now_ns, usize::MAX, &mut evicted);
         assert_eq!((log.events(), evicted.len()), (2 * left, 4 - 2 * left), "{now_ns}");
     }
@@ -128,12 +128,12 @@ fn the_bound_of_age_is_met_exactly() {
 fn what_is_too_old_goes_in_parts_and_what_is_over_a_bound_at_once() {
     let mut log = log(LogLimits { age_ns: 10, events: 6, ..NO_BOUNDS });
     let mut evicted = Vec::new();
-    log.append((0..5).map(|_| kept("a")), 0, &mut evicted);
+    log.append((0..5).map(|_| kept("a")), Numbering::Own, 0, &mut evicted);
     for (more, left) in [(true, 3), (true, 1), (false, 0)] {
         assert_eq!((log.evict(11, 2, &mut evicted), log.events()), (more, left));
     }
-    log.append((0..6).map(|_| kept("a")), 20, &mut evicted);
-    log.append((0..6).map(|_| kept("a")), 20, &mut evicted);
+    log.append((0..6).map(|_| kept("a")), Numbering::Own, 20, &mut evicted);
+    log.append((0..6).map(|_| kept("a")), Numbering::Own, 20, &mut evicted);
     assert_eq!((log.events(), numbers(&evicted)), (6, (1..=11).collect()));
 }
 
@@ -143,9 +143,9 @@ fn the_time_that_is_whole_begins_with_the_oldest_once_some_are_evicted() {
     assert_eq!(log.reach_ns(1_000, 100), [100, 100]);
     for now_ns in [910, 940, 970] {
         assert_eq!(log.reach_ns(1_000, 100), [100, 100]);
-        log.append([kept("a")], now_ns, &mut Vec::new());
+        log.append([kept("a")], Numbering::Own, now_ns, &mut Vec::new());
     }
-    log.append([live("a")], 980, &mut Vec::new());
+    log.append([live("a")], Numbering::Own, 980, &mut Vec::new());
     assert_eq!(log.reach_ns(1_000, 100), [60, 100]);
     assert_eq!(log.reach_ns(1_000, 50), [50, 50]);
     assert_eq!(
@@ -310,8 +310,12 @@ fn halfway_is_the_later_of_both_rings() {
     let sized = LogLimits { bytes: 2 * kept("a").cost_bytes(), ..NO_BOUNDS };
     for (limits, second_ns, halfway) in [(aged, 4, 0), (aged, 5, 2), (sized, 0, 2)] {
         let mut log = Log::new(epoch(), limits);
-        log.append([kept("a")], 0, &mut Vec::new());
-        assert_eq!(log.append([kept("a")], second_ns, &mut Vec::new()).halfway, at(halfway), "{limits:?}");
+        log.append([kept("a")], Numbering::Own, 0, &mut Vec::new());
+        assert_eq!(
+            log.append([kept("a")], Numbering::Own, second_ns, &mut Vec::new()).halfway,
+            at(halfway),
+            "{limits:?}"
+        );
     }
 }
 
@@ -334,7 +338,7 @@ fn what_is_held_for_who_follows_has_bounds_of_its_own() {
     let three = 3 * kept("a").cost_bytes();
     let mut log = log(LogLimits { events: 1, bytes: three, ..NO_BOUNDS }).with_live_events(LIVE_EVENTS);
     let mut evicted = Vec::new();
-    log.append((0..4).map(|_| kept("a")), 5, &mut evicted);
+    log.append((0..4).map(|_| kept("a")), Numbering::Own, 5, &mut evicted);
     assert_eq!((tail(&log, 0), tail(&log, 1)), (None, Some(vec![2, 3, 4])), "four are over the bound of memory");
     log.evict(5 + LIVE_AGE_NS, usize::MAX, &mut evicted);
     assert_eq!(numbers(&evicted), [1]);
@@ -592,7 +596,7 @@ proptest! {
                         continue;
                     }
                     let mut placed = Vec::new();
-                    log.append(drafts, now_ns, &mut evicted);
+                    log.append(drafts, Numbering::Own, now_ns, &mut evicted);
                     log.tail(at(plain[0].offset - 1), usize::MAX, &mut placed);
                     for (plain, frame) in plain.iter_mut().zip(&placed) {
                         plain.wire = frame.wire(Framing::Chunked).len();

@@ -334,7 +334,9 @@ impl<S: Socket> Registry<S> {
         let mut prelude = response_head.to_vec();
         if let Some(reason) = start.gap {
             let asked_for = if let Resume::After(id) = &subscribe.resume { Some(&**id) } else { None };
-            let gap = gap::gap(asked_for, history.id(start.after), reason, Some(history.id(start.after)));
+            // What an engine has lost may stand anywhere before the head.
+            let to = if reason == GapReason::Lost { head } else { start.after };
+            let gap = gap::gap(asked_for, history.id(to), reason, Some(history.id(start.after)));
             prelude.extend_from_slice(gap.wire(framing));
             self.tally.gaps[reason as usize] += 1;
         } else if self.marks_at_start(subscribe, history.id(start.after)) {
@@ -457,7 +459,7 @@ impl<S: Socket> Registry<S> {
     }
 
     /// The progress deadline of a stream has come: a stream whose socket is full is closed if it took no byte for so
-    /// long, or fewer than [`progress_bytes`]. If it must be waited for again, says until when.
+    /// long, or fewer than `progress_bytes`. If it must be waited for again, says until when.
     pub fn progress_due(&mut self, key: StreamKey, deadline_ms: u64, now_ms: u64) -> Option<u64> {
         let stream = self.streams.get_mut(key)?;
         stream.timers[StreamTimer::Progress as usize] = None;

@@ -7,7 +7,7 @@ use super::*;
 use crate::hub::event::Event;
 use crate::hub::frame::Draft;
 use crate::hub::id::Epoch;
-use crate::hub::log::{Log, LogLimits};
+use crate::hub::log::{Log, LogLimits, Numbering};
 use crate::hub::topic::{Pattern, Topic, Topics, handle, table};
 use std::cell::{Cell, RefCell};
 use std::num::NonZeroU32;
@@ -144,7 +144,7 @@ impl Room {
     fn publish(&self, topics: &[&str], event: Event<'_>) {
         let topics = Topics::new(topics.iter().map(|topic| handle(topic))).unwrap();
         let draft = Draft::encode(topics, &event, epoch()).unwrap();
-        self.log.0.borrow_mut().append([draft], 0, &mut Vec::new());
+        self.log.0.borrow_mut().append([draft], Numbering::Own, 0, &mut Vec::new());
     }
 
     /// Publishes these data to `a`, each of them in an event of its own.

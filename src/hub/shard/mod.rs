@@ -21,7 +21,6 @@ use crate::hub::beats::SLOTS;
 use crate::hub::bounds::Bounds;
 use crate::hub::close::CloseReason;
 use crate::hub::frame::Chunk;
-use crate::hub::offset::Offset;
 use crate::hub::registry::{Effect, History, Observer, Opening, Registry, STRAY_BYTES_MAX, StreamKey};
 use crate::hub::retry;
 use crate::hub::stream::StreamTimer;
@@ -72,11 +71,11 @@ pub struct Shard<H: Host> {
 }
 
 impl<H: Host> Shard<H> {
-    /// A shard without streams, at the log's beginning. `seed` spreads heartbeats.
+    /// A shard without streams, at the log's head. `seed` spreads heartbeats.
     pub fn new(host: &H, seed: u64, bounds: Bounds) -> Shard<H> {
         let settings = host.settings();
         let mut shard = Shard {
-            registry: Registry::new(Offset::ZERO, heartbeat_ms(&settings), seed, bounds),
+            registry: Registry::new(host.history().head(), heartbeat_ms(&settings), seed, bounds),
             bounds,
             heartbeats: None,
             heartbeat_due_ms: 0,
@@ -95,6 +94,7 @@ impl<H: Host> Shard<H> {
         shard.registry.set_policies(shard.settings.policies.clone());
         shard.registry.set_marks(shard.settings.marks);
         shard.arm_heartbeats(host, now_ms(host) + shard.registry.heartbeat_step_ms());
+        host.set_position(shard.registry.position());
         shard
     }
 

@@ -6,6 +6,8 @@
 
 /// `[cors]`.
 mod cors;
+/// `engine` and `[disk]`.
+mod disk;
 /// `[drain]`.
 mod drain;
 /// What is wrong with a configuration, and where.
@@ -49,6 +51,7 @@ use crate::hub::policy::Policies;
 use crate::hub::topic::{Numbers, Topic, Topics};
 
 pub use cors::{Cors, Origin};
+pub use disk::{Disk, DiskSync, EngineKind};
 pub use drain::Drain;
 pub use error::ConfigError;
 pub use history::History;
@@ -86,10 +89,14 @@ pub struct Config {
     pub shards: Count<0, THREADS_MAX>,
     /// How many acceptors, the threads that read requests; 0 is one per core. Default: 0.
     pub acceptors: Count<0, THREADS_MAX>,
+    /// Where kept events live. Default: `memory`.
+    pub engine: EngineKind,
     /// Bounds on what clients may take.
     pub limits: Limits,
     /// How much of the past is kept for streams that resume.
     pub history: History,
+    /// Where and how the disk engine stores events.
+    pub disk: Disk,
     /// How streams are kept alive and given up.
     pub stream: Stream,
     /// How passes, the batched writes of a shard, are spaced.
@@ -118,8 +125,10 @@ impl Default for Config {
             default_topic: Topic::parse("default").expect("a valid topic"),
             shards: Count::new(0),
             acceptors: Count::new(0),
+            engine: EngineKind::default(),
             limits: Limits::default(),
             history: History::default(),
+            disk: Disk::default(),
             stream: Stream::default(),
             pass: Pass::default(),
             cors: Cors::default(),
@@ -187,6 +196,10 @@ impl Config {
         }
         config.control = flags.control.unwrap_or(config.control);
         config.health = flags.health.map_or(config.health, Health::on);
+        config.engine = flags.engine.unwrap_or(config.engine);
+        if let Some(dir) = &flags.disk_dir {
+            config.disk.dir.clone_from(dir);
+        }
         config.check()?;
         Ok(Loaded { config, file, warnings })
     }
@@ -224,6 +237,9 @@ impl Config {
                     return conflict([key, other_key], format!("{address} and {other} can't both be bound"));
                 }
             }
+        }
+        if self.engine == EngineKind::Disk && self.disk.dir.as_os_str().is_empty() {
+            return conflict(["engine", "disk.dir"], "the disk engine needs a directory".to_owned());
         }
         let (body, history) = (self.limits.body_bytes, self.history.bytes);
         if body.get() > history.get() {

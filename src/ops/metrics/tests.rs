@@ -84,14 +84,15 @@ fn the_values_of_labels_are_these() {
         CloseReason::VARIANTS,
         "client_gone write_error write_deadline pinned lagged max_events max_seconds rotated drained cut client_data",
     );
-    check(GapReason::VARIANTS, "unknown_id expired foreign_epoch lagged conflated");
+    check(GapReason::VARIANTS, "unknown_id expired foreign_epoch lagged conflated lost");
     check(Shed::VARIANTS, "full inbox_full draining");
     check(Source::VARIANTS, "http schedule library");
     check(Listener::VARIANTS, "public control health");
     check(
         Refusal::VARIANTS,
         "bad_head uri_too_long head_too_large head_too_slow http_version bad_field bad_body body_too_large \
-         body_too_slow batch_too_large media_type not_found method forbidden handler busy shutting_down",
+         body_too_slow batch_too_large media_type not_found method forbidden handler busy shutting_down not_stored \
+         perhaps_stored",
     );
 }
 

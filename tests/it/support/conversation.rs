@@ -308,7 +308,7 @@ impl Conversation {
     pub(crate) fn mark(&mut self) -> String {
         let chunk = String::from_utf8(self.chunk()).expect("UTF-8");
         let id = chunk.strip_prefix("id: ").and_then(|rest| rest.strip_suffix("\n\n"));
-        let id = id.filter(|id| id.len() == 19 && !id.contains('\n')).unwrap_or_else(|| panic!("no mark: {chunk:?}"));
+        let id = id.filter(|id| id.len() == 21 && !id.contains('\n')).unwrap_or_else(|| panic!("no mark: {chunk:?}"));
         self.parser.feed(chunk.as_bytes());
         id.to_owned()
     }

@@ -51,7 +51,7 @@ fn a_stream_is_told_where_it_starts_unless_it_knows() {
 fn a_mark_is_a_chunk_of_the_one_write_that_has_the_head() {
     let mut room = marking();
     let peer = room.open(Asks { framing: Framing::Chunked, ..Asks::default() });
-    peer.gets(&["head\n", "19\r\n", &mark(0), "\r\n"]);
+    peer.gets(&["head\n", "1b\r\n", &mark(0), "\r\n"]);
     assert_eq!(room.registry.take_tally().writes, 1);
 }
 

@@ -1,0 +1,43 @@
+//! The events of a publish call as a pack.
+
+use crate::hub::event::Event;
+use crate::hub::topic::Topics;
+
+use super::record::{self, EncodeError, Pack, Packed, encode};
+
+/// Encodes those events that are kept: `None` if none is.
+///
+/// # Errors
+/// An [`EncodeError`] that names the bound which the pack is over.
+pub fn pack<'a>(
+    events: impl Iterator<Item = (&'a Topics, &'a Event<'a>)> + Clone,
+    published_ms: u64,
+) -> Result<Option<Packed>, EncodeError> {
+    let kept = events.filter(|(_, event)| !event.live_only);
+    let mut names: Vec<&str> = Vec::new();
+    let mut ends = Vec::new();
+    for (topics, _) in kept.clone() {
+        names.extend(topics.iter().map(|topic| topic.as_str()));
+        ends.push(names.len());
+    }
+    if ends.is_empty() {
+        return Ok(None);
+    }
+    let mut start = 0;
+    let records: Vec<record::Event<'_, &[&str]>> = kept
+        .zip(ends)
+        .map(|((_, event), end)| {
+            let topics = &names[std::mem::replace(&mut start, end)..end];
+            record::Event {
+                topics,
+                event: event.event.as_deref(),
+                id: event.id.as_deref(),
+                retry_ms: event.retry_ms,
+                key: event.key.as_deref(),
+                data: &event.data,
+                live_only: false,
+            }
+        })
+        .collect();
+    encode(&Pack { published_ms, idempotency_key: None, events: &records }).map(Some)
+}

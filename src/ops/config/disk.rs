@@ -1,0 +1,61 @@
+//! `engine` and `[disk]`.
+
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
+
+use crate::engine::committer::Syncs;
+use crate::ops::limits::PERIOD_MS_MIN;
+use crate::ops::units::Time;
+
+/// Where kept events live.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum EngineKind {
+    /// In memory: a restart forgets them.
+    #[default]
+    Memory,
+    /// In memory, and in files: a restart goes on with them.
+    Disk,
+}
+
+/// When an event counts as stored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DiskSync {
+    /// Once it is on disk.
+    #[default]
+    Always,
+    /// Once the system has it; it comes to the disk within `disk.sync_interval`.
+    Interval,
+}
+
+/// `[disk]`: where and how the disk engine stores events. How much it keeps is said by `[history]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Disk {
+    /// The directory of its files. It is made if its parent exists. Default: none, it has to be given.
+    pub dir: PathBuf,
+    /// When a publisher is answered. Default: `always`, once its events are on disk.
+    pub sync: DiskSync,
+    /// How often files are synced where `sync` is `interval`. Default: 1 second.
+    pub sync_interval: Time<PERIOD_MS_MIN, 60_000>,
+}
+
+impl Disk {
+    /// When the files are synced.
+    pub fn syncs(&self) -> Syncs {
+        match self.sync {
+            DiskSync::Always => Syncs::Always,
+            DiskSync::Interval => Syncs::Every(self.sync_interval.get()),
+        }
+    }
+}
+
+impl Default for Disk {
+    fn default() -> Disk {
+        Disk { dir: PathBuf::new(), sync: DiskSync::default(), sync_interval: Time::from_millis(1_000) }
+    }
+}
