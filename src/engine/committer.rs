@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 
 use crate::hub::frame::Draft;
 use crate::hub::id::Epoch;
@@ -15,7 +15,7 @@ use super::disk::store::{AppendError, Store};
 use super::offset::Offset;
 use super::record::Packed;
 use super::status::{Phase, Status};
-use super::{Answer, Ids, NotStored};
+use super::{Answer, Ids, NotStored, Stored};
 
 /// How many publish calls may wait, and how much memory they may take, but for one call more.
 const WAITING_MAX: usize = 4096;
@@ -92,30 +92,25 @@ impl Committer {
         &self.status
     }
 
-    /// Has a pack stored, and its drafts put into the log then. The answer is given after that, unless
-    /// this is refused.
-    ///
-    /// # Errors
-    /// If too much waits, or the writer has ended.
-    pub(super) fn offer(&self, drafts: Vec<Draft>, pack: Packed, answer: Answer) -> Result<(), NotStored> {
+    /// Has a pack stored, and its drafts put into the log then. The answer is given after that, or at once if too much
+    /// waits or the writer has ended.
+    pub(super) fn offer(&self, drafts: Vec<Draft>, pack: Packed, answer: Answer) {
         let bytes = pack.bytes().len() + drafts.iter().map(Draft::cost_bytes).sum::<usize>();
+        let offer = Offer { drafts, pack, answer, bytes };
         let before = self.waiting_bytes.fetch_add(bytes, Ordering::Relaxed);
-        let taken = if before > WAITING_BYTES_MAX {
-            Err(NotStored::Busy("too many bytes wait for the disk"))
+        let (offer, why) = if before > WAITING_BYTES_MAX {
+            (Ask::Store(offer), "too many bytes wait for the disk")
         } else {
-            let offered = self.asks.try_send(Ask::Store(Offer { drafts, pack, answer, bytes }));
-            offered.map_err(|error| {
-                NotStored::Busy(if error.is_full() {
-                    "too many publishers wait for the disk"
-                } else {
-                    "the engine has ended"
-                })
-            })
+            match self.asks.try_send(Ask::Store(offer)) {
+                Ok(()) => return,
+                Err(TrySendError::Full(ask)) => (ask, "too many publishers wait for the disk"),
+                Err(TrySendError::Disconnected(ask)) => (ask, "the engine has ended"),
+            }
         };
-        if taken.is_err() {
-            self.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        self.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        if let Ask::Store(Offer { answer, .. }) = offer {
+            answer(Err(NotStored::Busy(why)));
         }
-        taken
     }
 
     pub(super) fn flush(&self) {
@@ -201,7 +196,8 @@ impl Writer {
                 for (sequence, (drafts, answer)) in sequences.zip(waiting) {
                     let next = Offset::new(sequence, 0).get();
                     (self.surroundings.accept)(drafts, Numbering::From(next));
-                    answer(Ok(Ids { epoch: self.epoch, next, counts_live_only: false }));
+                    let ids = Ids { epoch: self.epoch, next, counts_live_only: false };
+                    answer(Ok(Stored { ids, duplicate: false }));
                 }
                 Ok(())
             }
@@ -266,16 +262,17 @@ mod tests {
         (committer, writer, accepted)
     }
 
-    fn offer(committer: &Committer, text: &str, answers: &Answers) -> Result<(), NotStored> {
+    fn offer(committer: &Committer, text: &str, answers: &Answers) {
         let answers = answers.clone();
-        let answer = move |stored: Result<Ids, NotStored>| {
-            answers.lock().push(stored.map(|ids| ids.next).map_err(|error| match error {
+        let answer = move |stored: Result<Stored, NotStored>| {
+            answers.lock().push(stored.map(|stored| stored.ids.next).map_err(|error| match error {
                 NotStored::Busy(_) => "busy",
                 NotStored::Refused(_) => "refused",
+                NotStored::KeyReused => "reused",
                 NotStored::Unknown(_) => "unknown",
             }));
         };
-        committer.offer(Vec::new(), pack(text, 1), Box::new(answer))
+        committer.offer(Vec::new(), pack(text, 1), Box::new(answer));
     }
 
     #[test]
@@ -284,7 +281,7 @@ mod tests {
         let (committer, writer, accepted) = writer(&sim);
         let thread = std::thread::spawn(|| writer.run());
         let publish = |text| {
-            offer(&committer, text, &answers).unwrap();
+            offer(&committer, text, &answers);
             committer.flush();
         };
         publish("one");
@@ -295,16 +292,17 @@ mod tests {
         committer.stop();
         thread.join().unwrap().unwrap();
         let number = |sequence| Offset::new(sequence, 0).get();
-        assert_eq!(*answers.lock(), [Ok(number(1)), Err("refused"), Ok(number(2))]);
         assert_eq!(*accepted.lock(), [1, 2].map(|sequence| Numbering::From(number(sequence))));
-        assert!(matches!(offer(&committer, "four", &answers), Err(NotStored::Busy(_))), "it has ended");
+        // It has ended.
+        offer(&committer, "four", &answers);
+        assert_eq!(*answers.lock(), [Ok(number(1)), Err("refused"), Ok(number(2)), Err("busy")]);
     }
 
     #[test]
     fn a_sync_that_fails_ends_the_writer_and_nothing_unknown_reaches_the_log() {
         let (sim, answers) = (Sim::new(), Answers::default());
         let (committer, writer, accepted) = writer(&sim);
-        (0..2).for_each(|_| offer(&committer, "x", &answers).unwrap());
+        (0..2).for_each(|_| offer(&committer, "x", &answers));
         // After the write.
         sim.fail_at(1, Fault::Fail);
         assert!(matches!(writer.run(), Err(AppendError::Failed { action: "sync", .. })));
@@ -316,8 +314,8 @@ mod tests {
     fn what_waits_is_bounded() {
         let (sim, answers) = (Sim::new(), Answers::default());
         let (committer, writer, _) = writer(&sim);
-        let taken = (0..WAITING_MAX + 1).take_while(|_| offer(&committer, "x", &answers).is_ok()).count();
-        assert_eq!(taken, WAITING_MAX);
+        (0..WAITING_MAX + 1).for_each(|_| offer(&committer, "x", &answers));
+        assert_eq!(answers.lock().drain(..).collect::<Vec<_>>(), [Err("busy")]);
         drop(committer);
         writer.run().unwrap();
         assert!(answers.lock().iter().all(Result::is_ok) && answers.lock().len() == WAITING_MAX);

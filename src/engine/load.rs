@@ -11,9 +11,11 @@ use crate::hub::id::Epoch;
 use crate::hub::log::{Log, LogLimits, Numbering};
 use crate::hub::topic::Topics;
 
+use super::Ids;
 use super::committer::wall_ms;
 use super::disk::read::{Item, ReadError, Reader};
 use super::disk::store::Store;
+use super::keys::Keys;
 use super::offset::Offset;
 use super::record::Record;
 
@@ -47,11 +49,17 @@ impl Loading {
         (Loading { reader: readers.reader(first), first, end }, LogCell::of_engine(log, store.epoch(), limits))
     }
 
-    /// Fills the log.
+    /// Fills the log, and what is known of idempotency keys.
     ///
     /// # Errors
     /// If a file can't be read, or a newer build wrote it.
-    pub fn run(mut self, log: &LogCell, topics: &TopicTable, now_ns: impl Fn() -> u64) -> Result<Loaded, ReadError> {
+    pub fn run(
+        mut self,
+        log: &LogCell,
+        topics: &TopicTable,
+        keys: &Keys,
+        now_ns: impl Fn() -> u64,
+    ) -> Result<Loaded, ReadError> {
         let mut loaded = Loaded::default();
         let mut told_ms = now_ns() / 1_000_000 + PROGRESS_MS;
         let mut next = self.first;
@@ -62,8 +70,11 @@ impl Loading {
                     match drafts(&record, log.epoch(), topics) {
                         Ok(drafts) => {
                             loaded.events += drafts.len() as u64;
-                            let numbers = Numbering::From(Offset::new(sequence, 0).get());
-                            log.append(drafts, numbers, now_ns().saturating_sub(age_ns));
+                            let next = Offset::new(sequence, 0).get();
+                            let published_ns = now_ns().saturating_sub(age_ns);
+                            log.append(drafts, Numbering::From(next), published_ns);
+                            let ids = Ids { epoch: log.epoch(), next, counts_live_only: false };
+                            keys.learn(&record, ids, published_ns);
                         }
                         Err(fault) => {
                             tracing::warn!(sequence, %fault, "stored events can't be served");

@@ -10,6 +10,7 @@
 //! 5. **A failure says what is known**: [`NotStored::Refused`] is for good, [`NotStored::Unknown`] is not.
 //! 6. **It never waits for a reader**, and a publisher waits for it no longer than for the store.
 
+pub mod keys;
 pub mod offset;
 pub mod record;
 pub mod status;
@@ -21,17 +22,24 @@ pub mod load;
 use std::sync::Arc;
 
 use crate::exchange::bus::Bus;
+use crate::hub::event::Event;
 use crate::hub::frame::Draft;
 use crate::hub::id::{Epoch, EventId};
 use crate::hub::log::Numbering;
-use crate::hub::offset::Offset;
+use crate::hub::topic::Topics;
 
 use committer::Committer;
+use keys::{Begun, Key, Keys};
 use record::Packed;
 use status::{Phase, Status};
 
-/// Where kept events live.
-pub enum Engine {
+/// Where kept events live, and which publish calls are known by their keys.
+pub struct Engine {
+    kind: Kind,
+    keys: Arc<Keys>,
+}
+
+enum Kind {
     /// In the log in memory, and nowhere else.
     Memory(Status),
     /// In segment files, too.
@@ -47,13 +55,32 @@ pub enum NotStored {
     /// Nothing of it is stored.
     #[error("{0}")]
     Refused(Arc<str>),
+    /// Nothing of it is stored: its idempotency key came with other events before.
+    #[error("the idempotency key came with other events before")]
+    KeyReused,
     /// It is unknown whether it is stored.
     #[error("{0}")]
     Unknown(Arc<str>),
 }
 
+impl NotStored {
+    /// What is told where whoever was to answer is gone.
+    pub fn ended() -> NotStored {
+        NotStored::Unknown("the engine has ended".into())
+    }
+}
+
 /// What a publisher is told, on whatever thread.
-pub type Answer = Box<dyn FnOnce(Result<Ids, NotStored>) + Send>;
+pub type Answer = Box<dyn FnOnce(Result<Stored, NotStored>) + Send>;
+
+/// What became of a publish call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// The ids of its events.
+    pub ids: Ids,
+    /// Whether it was published before, by a call with its idempotency key, and not once more.
+    pub duplicate: bool,
+}
 
 /// The generated ids of a call's events, in their order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,59 +103,93 @@ impl Ids {
 }
 
 impl Engine {
+    /// The engine that keeps events in the log alone.
+    pub fn memory(keys: Arc<Keys>) -> Engine {
+        Engine { kind: Kind::Memory(Status::new(Phase::Ready)), keys }
+    }
+
+    /// The engine that keeps them in files.
+    pub fn disk(committer: Committer, keys: Arc<Keys>) -> Engine {
+        Engine { kind: Kind::Disk(committer), keys }
+    }
+
     /// What it is doing.
     pub fn status(&self) -> &Status {
-        match self {
-            Engine::Memory(status) => status,
-            Engine::Disk(committer) => committer.status(),
+        match &self.kind {
+            Kind::Memory(status) => status,
+            Kind::Disk(committer) => committer.status(),
         }
     }
 
     /// Whether kept events need a pack.
     pub fn stores(&self) -> bool {
-        matches!(self, Engine::Disk(_))
+        matches!(self.kind, Kind::Disk(_))
     }
 
-    /// Publishes drafts that the log has admitted. Says at once what became of them, or, where they
-    /// wait for a store, `None`: then the answer is given later.
+    /// An idempotency key with what it came with. What is stored says nothing of live-only events, so that they are not
+    /// compared where it is stored.
+    pub fn key<'k, 'e>(&self, text: &'k str, events: impl Iterator<Item = (&'e Topics, &'e Event<'e>)>) -> Key<'k> {
+        let compared = events.filter(|(_, event)| !(self.stores() && event.live_only));
+        Key { text, fingerprint: self.keys.fingerprint(compared) }
+    }
+
+    /// Publishes drafts that the log has admitted, unless their key is known. Says at once what became of them, or,
+    /// where they wait for a store or for a call with the same key, `None`: then the answer is given later.
     pub fn offer<M>(
         &self,
         bus: &Bus<M>,
         drafts: Vec<Draft>,
         pack: Option<Packed>,
+        key: Option<Key<'_>>,
         now_ns: u64,
         answer: impl FnOnce() -> Answer,
-    ) -> Option<Result<Ids, NotStored>> {
-        let epoch = bus.log.epoch();
-        match self {
-            Engine::Memory(_) => {
-                let placed = bus.accept(drafts, Numbering::Own, now_ns);
-                Some(Ok(Ids { epoch, next: placed.first.get(), counts_live_only: true }))
-            }
-            Engine::Disk(committer) => {
-                if committer.status().phase() != Phase::Ready {
-                    return Some(Err(NotStored::Busy("the engine is not ready")));
-                }
-                let Some(pack) = pack else {
-                    // Nothing of it is kept.
-                    bus.accept(drafts, Numbering::Own, now_ns);
-                    return Some(Ok(Ids { epoch, next: Offset::ZERO.get(), counts_live_only: false }));
-                };
-                committer.offer(drafts, pack, answer()).err().map(Err)
+    ) -> Option<Result<Stored, NotStored>> {
+        // What was published before is not known yet while it loads.
+        if matches!(&self.kind, Kind::Disk(committer) if committer.status().phase() != Phase::Ready) {
+            return Some(Err(NotStored::Busy("the engine is not ready")));
+        }
+        let (mut answer, mut ticket) = (Some(answer), None);
+        let mut answer = || answer.take().expect("Invariant: it is asked for once")();
+        if let Some(key) = key {
+            match self.keys.begin(key, now_ns, &mut answer) {
+                Begun::First(first) => ticket = Some(first),
+                Begun::Done(ids) => return Some(Ok(Stored { ids, duplicate: true })),
+                Begun::Waits => return None,
+                Begun::Other => return Some(Err(NotStored::KeyReused)),
             }
         }
+        if let (Kind::Disk(committer), Some(pack)) = (&self.kind, pack) {
+            let mut answer = answer();
+            if let Some(ticket) = ticket {
+                answer = Box::new(move |stored| {
+                    ticket.finish(&stored.clone().map(|Stored { ids, .. }| ids));
+                    answer(stored);
+                });
+            }
+            committer.offer(drafts, pack, answer);
+            return None;
+        }
+        // In memory, or nothing of it is kept.
+        let placed = bus.accept(drafts, Numbering::Own, now_ns);
+        let (epoch, in_memory) = (bus.log.epoch(), !self.stores());
+        let next = if in_memory { placed.first.get() } else { 0 };
+        let ids = Ids { epoch, next, counts_live_only: in_memory };
+        if let Some(ticket) = ticket {
+            ticket.finish(&Ok(ids));
+        }
+        Some(Ok(Stored { ids, duplicate: false }))
     }
 
     /// Returns when all that was offered has its answer.
     pub fn flush(&self) {
-        if let Engine::Disk(committer) = self {
+        if let Kind::Disk(committer) = &self.kind {
             committer.flush();
         }
     }
 
     /// Takes nothing any more, and ends its thread.
     pub fn stop(&self) {
-        if let Engine::Disk(committer) = self {
+        if let Kind::Disk(committer) = &self.kind {
             committer.stop();
         }
     }

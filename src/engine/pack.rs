@@ -12,6 +12,7 @@ use super::record::{self, EncodeError, Pack, Packed, encode};
 pub fn pack<'a>(
     events: impl Iterator<Item = (&'a Topics, &'a Event<'a>)> + Clone,
     published_ms: u64,
+    idempotency_key: Option<&str>,
 ) -> Result<Option<Packed>, EncodeError> {
     let kept = events.filter(|(_, event)| !event.live_only);
     let mut names: Vec<&str> = Vec::new();
@@ -39,5 +40,5 @@ pub fn pack<'a>(
             }
         })
         .collect();
-    encode(&Pack { published_ms, idempotency_key: None, events: &records }).map(Some)
+    encode(&Pack { published_ms, idempotency_key, events: &records }).map(Some)
 }

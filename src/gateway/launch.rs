@@ -16,8 +16,9 @@ use crate::engine::disk::recover::Report;
 use crate::engine::disk::retention::Limits;
 use crate::engine::disk::segment::Sync;
 use crate::engine::disk::store::{Options, SEGMENT_BYTES, Store};
+use crate::engine::keys::Keys;
 use crate::engine::load::Loading;
-use crate::engine::status::{Phase, Status};
+use crate::engine::status::Phase;
 use crate::exchange::bus::Bus;
 use crate::exchange::inbox::Inbox;
 use crate::exchange::log_cell::LogCell;
@@ -91,8 +92,9 @@ impl Builder {
             mailboxes.push((bell, mail));
         }
         let bus = Arc::new(Bus::new(log, inboxes, config.history.age.get().map(|age| age.as_millis() as u64)));
+        let keys = Arc::new(Keys::new(config.history.key_limits()));
         let (engine, writing) = match stored {
-            None => (Engine::Memory(Status::new(Phase::Ready)), None),
+            None => (Engine::memory(keys.clone()), None),
             Some((store, loading)) => {
                 let bus = bus.clone();
                 let accept = Box::new(move |drafts, numbers| {
@@ -100,7 +102,7 @@ impl Builder {
                 });
                 let surroundings = Surroundings { accept, now_ms: Box::new(move || clock.now_ms()) };
                 let (committer, writer) = Committer::new(store, config.disk.syncs(), surroundings);
-                (Engine::Disk(committer), Some((writer, loading)))
+                (Engine::disk(committer, keys.clone()), Some((writer, loading)))
             }
         };
         let bounds = Bounds {
@@ -182,7 +184,7 @@ impl Builder {
                 gateway.acceptors.push(spawn(name, move || acceptor.run())?);
             }
             let began_ms = clock.now_ms();
-            let loaded = loading.run(&bus.log, &topics, || clock.now_ns());
+            let loaded = loading.run(&bus.log, &topics, &keys, || clock.now_ns());
             let loaded = loaded.map_err(|error| StartError::Engine(Box::new(error)))?;
             let (events, took_ms) = (loaded.events, clock.now_ms() - began_ms);
             tracing::info!(events, lost_packs = loaded.lost_packs, took_ms, "what was kept is loaded");

@@ -112,7 +112,7 @@ impl Publisher {
             return Ok(Vec::new());
         }
         let stored = stored.iter().flatten().map(|(topics, given)| (topics, given.borrow()));
-        let mut ids = self.state.publish_blocking(drafts, stored)?;
+        let mut ids = self.state.publish_blocking(drafts, stored)?.ids;
         self.state.metrics.events_published(Source::Library, events_of.len() as u64);
         let ids = events_of.into_iter().map(|(live_only, has_own)| ids.next(live_only).filter(|_| !has_own));
         Ok(ids.collect())

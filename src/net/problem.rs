@@ -159,7 +159,7 @@ fn part(refusal: Refusal) -> Option<&'static str> {
         Refusal::MediaType => Some("content-type"),
         Refusal::BadBody | Refusal::BodyTooLarge | Refusal::BodyTooSlow | Refusal::BatchTooLarge => Some("body"),
         Refusal::BadField | Refusal::Forbidden | Refusal::Handler | Refusal::Busy | Refusal::ShuttingDown => None,
-        Refusal::NotStored | Refusal::PerhapsStored => None,
+        Refusal::NotStored | Refusal::KeyReused | Refusal::PerhapsStored => None,
     }
 }
 
@@ -173,6 +173,7 @@ fn status(refusal: Refusal) -> StatusCode {
         Refusal::HttpVersion => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
         Refusal::BodyTooLarge | Refusal::BatchTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         Refusal::MediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        Refusal::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
         Refusal::NotFound => StatusCode::NOT_FOUND,
         Refusal::Method => StatusCode::METHOD_NOT_ALLOWED,
         Refusal::Forbidden => StatusCode::FORBIDDEN,

@@ -5,10 +5,11 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderValue, Response, header};
+use http::{HeaderMap, HeaderValue, Response, header};
 use http_body_util::Full;
 
-use crate::engine::NotStored;
+use crate::engine::record::IDEMPOTENCY_KEY_BYTES_MAX;
+use crate::engine::{NotStored, Stored};
 use crate::hub::event::Event;
 use crate::hub::frame::Draft;
 use crate::hub::id::EventId;
@@ -21,6 +22,8 @@ use super::problem::{Problem, Refusal};
 use super::publish;
 use super::response;
 use super::state::{NotPublished, State};
+
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
 /// Publishes what a request holds: one event for `topic`, or a batch.
 ///
@@ -35,6 +38,7 @@ pub async fn publish(
     if state.closing.load(Ordering::Relaxed) {
         return Err(closing());
     }
+    let key = idempotency_key(&parts.headers)?;
     let _turn = state.publishers.try_acquire().map_err(|_| busy())?;
     let limits = state.config.load().limits.clone();
     let body = publish::read_body(body, limits.body_bytes.as_usize(), limits.body_deadline.get()).await?;
@@ -43,15 +47,15 @@ pub async fn publish(
         Some(topic) => {
             let event = publish::single(state.topics.handle(&topic), parts.uri.query().unwrap_or_default(), &body)?;
             reply.push_str("{\"id\":");
-            accept(state, &[event], &mut reply).await?;
-            reply.push_str("}\n");
+            let duplicate = accept(state, &[event], key, &mut reply).await?;
+            reply.push_str(if duplicate { ",\"duplicate\":true}\n" } else { "}\n" });
         }
         None => {
             let content_type = parts.headers.get(header::CONTENT_TYPE);
             let events = publish::batch(content_type, &body, BATCH_EVENTS_MAX, &state.topics)?;
             reply.push_str("{\"ids\":[");
-            accept(state, &events, &mut reply).await?;
-            reply.push_str("]}\n");
+            let duplicate = accept(state, &events, key, &mut reply).await?;
+            reply.push_str(if duplicate { "],\"duplicate\":true}\n" } else { "]}\n" });
         }
     }
     Ok(response::ok(reply, "application/json"))
@@ -66,25 +70,53 @@ fn closing() -> Problem {
     Problem::new(Refusal::ShuttingDown, "the gateway is closing its streams")
 }
 
+/// Reads the key by which a call is known that comes again.
+///
+/// # Errors
+/// 400 if it can't be one.
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
+    let refuse = |detail: String| Problem::in_field(IDEMPOTENCY_KEY, detail);
+    let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.any(|other| other != value) {
+        return Err(refuse("is given twice".to_owned()));
+    }
+    // `to_str` lets tabs pass.
+    let key = value.to_str().ok().filter(|key| !key.contains('\t'));
+    let key = key.ok_or_else(|| refuse("holds other characters than visible ASCII and spaces".to_owned()))?;
+    let max = IDEMPOTENCY_KEY_BYTES_MAX;
+    if !(1..=max).contains(&key.len()) {
+        return Err(refuse(format!("has {} bytes, 1 to {max} are allowed", key.len())));
+    }
+    Ok(Some(key))
+}
+
 /// Publishes events, all or none, and writes their ids as a JSON list without its brackets: `null`
-/// for an event that is live only and has no id of its own.
-async fn accept(state: &State, events: &[(Topics, Event<'_>)], ids: &mut String) -> Result<(), Problem> {
+/// for an event that is live only and has no id of its own. Says whether that was done before, for the same key.
+async fn accept(
+    state: &State,
+    events: &[(Topics, Event<'_>)],
+    key: Option<&str>,
+    ids: &mut String,
+) -> Result<bool, Problem> {
     if events.is_empty() {
-        return Ok(());
+        return Ok(false);
     }
     let epoch = state.bus.log.epoch();
     let drafts = events.iter().map(|(topics, event)| Draft::encode(topics.clone(), event, epoch));
     let drafts = drafts.collect::<Result<Vec<_>, _>>()?;
-    let offered = state.publish(drafts, events.iter().map(|(topics, event)| (topics, event))).await;
-    let mut generated = offered.map_err(not_published)?;
-    state.metrics.events_published(Source::Http, events.len() as u64);
+    let offered = state.publish(drafts, events.iter().map(|(topics, event)| (topics, event)), key).await;
+    let Stored { ids: mut generated, duplicate } = offered.map_err(not_published)?;
+    if !duplicate {
+        state.metrics.events_published(Source::Http, events.len() as u64);
+    }
     for (index, (_, event)) in events.iter().enumerate() {
         if index > 0 {
             ids.push(',');
         }
         write_id(event, generated.next(event.live_only), ids);
     }
-    Ok(())
+    Ok(duplicate)
 }
 
 fn not_published(error: NotPublished) -> Problem {
@@ -94,6 +126,9 @@ fn not_published(error: NotPublished) -> Problem {
         NotPublished::TooLarge(fault) => Problem::new(Refusal::BatchTooLarge, format!("the {fault}")),
         NotPublished::Engine(error @ NotStored::Unknown(_)) => {
             later(Problem::new(Refusal::PerhapsStored, error.to_string()))
+        }
+        NotPublished::Engine(error @ NotStored::KeyReused) => {
+            Problem::new(Refusal::KeyReused, error.to_string()).about(IDEMPOTENCY_KEY)
         }
         NotPublished::Engine(error) => later(Problem::new(Refusal::NotStored, error.to_string())),
     }

@@ -7,7 +7,7 @@ use tokio::sync::{Semaphore, oneshot};
 
 use crate::engine::committer::wall_ms;
 use crate::engine::pack::pack;
-use crate::engine::{Answer, Engine, Ids, NotStored};
+use crate::engine::{Answer, Engine, NotStored, Stored};
 use crate::exchange::bus::Bus;
 use crate::exchange::topics::TopicTable;
 use crate::hub::event::Event;
@@ -67,7 +67,7 @@ pub enum NotPublished {
 
 impl State {
     /// Offers drafts of these events to the engine, unless the gateway is closing. If the engine has them
-    /// wait for its store, that is `None`, and the answer comes later.
+    /// wait, that is `None`, and the answer comes later.
     ///
     /// # Errors
     /// If the drafts do not fit into the log together, or the gateway is closing.
@@ -75,15 +75,16 @@ impl State {
         &self,
         drafts: Vec<Draft>,
         events: impl Iterator<Item = (&'a Topics, &'a Event<'a>)> + Clone,
+        key: Option<&str>,
         answer: impl FnOnce() -> Answer,
-    ) -> Result<Option<Ids>, NotPublished> {
+    ) -> Result<Option<Stored>, NotPublished> {
         // Counted before it is looked: so whoever closes and then finds none under way knows that
         // no event will be accepted after that.
         self.publishing.fetch_add(1, Ordering::SeqCst);
         let offered = if self.closing.load(Ordering::SeqCst) {
             Err(NotPublished::Closing)
         } else {
-            self.offer_open(drafts, events, answer)
+            self.offer_open(drafts, events, key, answer)
         };
         self.publishing.fetch_sub(1, Ordering::SeqCst);
         offered
@@ -93,16 +94,18 @@ impl State {
         &self,
         drafts: Vec<Draft>,
         events: impl Iterator<Item = (&'a Topics, &'a Event<'a>)> + Clone,
+        key: Option<&str>,
         answer: impl FnOnce() -> Answer,
-    ) -> Result<Option<Ids>, NotPublished> {
+    ) -> Result<Option<Stored>, NotPublished> {
         self.bus.log.admit(&drafts).map_err(NotPublished::TooLarge)?;
         let pack = if self.engine.stores() {
-            let packed = pack(events, wall_ms());
+            let packed = pack(events.clone(), wall_ms(), key);
             packed.map_err(|error| NotPublished::TooLarge(Fault::new("body", error.to_string())))?
         } else {
             None
         };
-        let offered = self.engine.offer(&self.bus, drafts, pack, self.clock.now_ns(), answer);
+        let key = key.map(|key| self.engine.key(key, events));
+        let offered = self.engine.offer(&self.bus, drafts, pack, key, self.clock.now_ns(), answer);
         offered.transpose().map_err(NotPublished::Engine)
     }
 
@@ -114,18 +117,21 @@ impl State {
         &self,
         drafts: Vec<Draft>,
         events: impl Iterator<Item = (&'a Topics, &'a Event<'a>)> + Clone,
-    ) -> Result<Ids, NotPublished> {
+        key: Option<&str>,
+    ) -> Result<Stored, NotPublished> {
         let mut waits = None;
-        let offered = self.offer(drafts, events, || {
+        let offered = self.offer(drafts, events, key, || {
             let (sender, receiver) = oneshot::channel();
             waits = Some(receiver);
             // Who went away needs no answer.
             Box::new(move |stored| drop(sender.send(stored)))
         })?;
         match (offered, waits) {
-            (Some(ids), _) => Ok(ids),
-            (None, Some(waits)) => waits.await.unwrap_or_else(|_| Err(ended())).map_err(NotPublished::Engine),
-            (None, None) => Err(NotPublished::Engine(ended())),
+            (Some(stored), _) => Ok(stored),
+            (None, Some(waits)) => {
+                waits.await.unwrap_or_else(|_| Err(NotStored::ended())).map_err(NotPublished::Engine)
+            }
+            (None, None) => Err(NotPublished::Engine(NotStored::ended())),
         }
     }
 
@@ -137,17 +143,19 @@ impl State {
         &self,
         drafts: Vec<Draft>,
         events: impl Iterator<Item = (&'a Topics, &'a Event<'a>)> + Clone,
-    ) -> Result<Ids, NotPublished> {
+    ) -> Result<Stored, NotPublished> {
         let mut waits = None;
-        let offered = self.offer(drafts, events, || {
+        let offered = self.offer(drafts, events, None, || {
             let (sender, receiver) = crossbeam_channel::bounded(1);
             waits = Some(receiver);
             Box::new(move |stored| drop(sender.send(stored)))
         })?;
         match (offered, waits) {
-            (Some(ids), _) => Ok(ids),
-            (None, Some(waits)) => waits.recv().unwrap_or_else(|_| Err(ended())).map_err(NotPublished::Engine),
-            (None, None) => Err(NotPublished::Engine(ended())),
+            (Some(stored), _) => Ok(stored),
+            (None, Some(waits)) => {
+                waits.recv().unwrap_or_else(|_| Err(NotStored::ended())).map_err(NotPublished::Engine)
+            }
+            (None, None) => Err(NotPublished::Engine(NotStored::ended())),
         }
     }
 
@@ -161,17 +169,12 @@ impl State {
     }
 }
 
-/// What is told where the engine's thread is gone.
-fn ended() -> NotStored {
-    NotStored::Unknown("the engine has ended".into())
-}
-
 #[cfg(test)]
 pub(super) mod tests {
     use crossbeam_channel::Receiver;
 
     use super::*;
-    use crate::engine::status::{Phase, Status};
+    use crate::engine::keys::{KeyLimits, Keys};
     use crate::exchange::inbox::Inbox;
     use crate::exchange::log_cell::LogCell;
     use crate::hub::id::Epoch;
@@ -186,7 +189,7 @@ pub(super) mod tests {
         let limits = LogLimits { events, bytes: 1 << 30, age_ns: u64::MAX };
         let state = State {
             bus: Arc::new(Bus::new(LogCell::new(Epoch::new(1), limits), inboxes, None)),
-            engine: Engine::Memory(Status::new(Phase::Ready)),
+            engine: Engine::memory(Arc::new(Keys::new(KeyLimits { keys: 1, age_ns: u64::MAX }))),
             topics: table(),
             metrics: Arc::new(Metrics::new(ShardCells::for_shards(shards), Gauges::default())),
             clock: Clock::start(),

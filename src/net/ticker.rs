@@ -104,7 +104,7 @@ fn publish(
         Ok(drafts) => drafts,
         Err(fault) => return refused(topic, &fault),
     };
-    let packed = if engine.stores() { pack([(&topics, event)].into_iter(), wall_ms()) } else { Ok(None) };
+    let packed = if engine.stores() { pack([(&topics, event)].into_iter(), wall_ms(), None) } else { Ok(None) };
     let packed = match packed {
         Ok(packed) => packed,
         Err(error) => return refused(topic, &error),
@@ -116,7 +116,7 @@ fn publish(
             Err(error) => refused(&topic, &error),
         })
     };
-    match engine.offer(bus, drafts, packed, now_ns, answer) {
+    match engine.offer(bus, drafts, packed, None, now_ns, answer) {
         Some(Ok(_)) => metrics.events_published(Source::Schedule, 1),
         Some(Err(error)) => refused(topic, &error),
         None => {}

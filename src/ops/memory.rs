@@ -10,6 +10,7 @@ use super::limits::{
 };
 use super::units::{KIB, MIB};
 use crate::engine::committer::WAITING_BYTES_MAX;
+use crate::engine::keys::KEY_BYTES;
 use crate::exchange::inbox::INBOX_MESSAGES;
 
 /// The memory that the bounds allow, a term each: the most that clients could drive it to. What the
@@ -71,6 +72,11 @@ impl MemorySum {
                 "request bodies",
                 format!("{PUBLISHERS_MAX} publishers x limits.body_bytes = {body}"),
                 PUBLISHERS_MAX.saturating_mul(body.get()),
+            ),
+            term(
+                "idempotency keys",
+                format!("history.keys = {} x {KEY_BYTES} bytes", config.history.keys.get()),
+                config.history.keys.get().saturating_mul(KEY_BYTES),
             ),
             term(
                 "log lines",
@@ -141,6 +147,7 @@ mod tests {
             ("inboxes", MIB),
             ("request heads", (512 + 144 + 32) * 64 * KIB),
             ("request bodies", 128 * MIB),
+            ("idempotency keys", 28 * MIB),
             ("log lines", 4 * MIB),
         ];
         assert_eq!(bytes, expected);

@@ -42,6 +42,8 @@ pub enum Refusal {
     ShuttingDown,
     /// The engine has not stored what was published.
     NotStored,
+    /// The idempotency key came with other events before.
+    KeyReused,
     /// It is unknown whether the engine has stored what was published.
     PerhapsStored,
 }

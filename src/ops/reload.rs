@@ -93,6 +93,8 @@ mod tests {
         events = 100001
         bytes = "65MiB"
         age = "2h"
+        keys = 7
+        keys_age = "7m"
         [disk]
         dir = "/other"
         sync = "interval"

@@ -14,16 +14,16 @@ use sluicegate::{Builder, Config, Event, Gateway, PublishError};
 use crate::support::publish::post;
 use crate::support::{Conversation, Launch, Server, run, within};
 
-fn config(dir: &Path) -> String {
+pub(crate) fn config(dir: &Path) -> String {
     format!("schedule = []\nengine = \"disk\"\n[disk]\ndir = {dir:?}\n")
 }
 
-fn start(dir: &Path) -> Server {
+pub(crate) fn start(dir: &Path) -> Server {
     Launch::config(&config(dir)).start()
 }
 
 /// The body of an answer, which must be 200; `None` if it does not come whole.
-fn answer(socket: &mut impl BufRead) -> std::io::Result<Option<String>> {
+pub(crate) fn answer(socket: &mut impl BufRead) -> std::io::Result<Option<String>> {
     let (mut head, mut length) = (String::new(), 0);
     while !head.ends_with("\r\n\r\n") {
         let from = head.len();
@@ -56,7 +56,7 @@ fn publish_until_the_end(server: &Server, topic: &str, from: u64, acknowledged: 
 
 /// Reads the events that a stream is sent which resumes here, up to this id.
 #[track_caller]
-fn replay(server: &Server, topic: &str, after: &str, through: &str) -> Vec<(String, u64)> {
+pub(crate) fn replay(server: &Server, topic: &str, after: &str, through: &str) -> Vec<(String, u64)> {
     let (_, mut stream) = server.open(&format!("/events/{topic}"), &[&format!("last-event-id: {after}")]);
     let mut got = Vec::new();
     while got.last().is_none_or(|(id, _): &(String, u64)| id != through) {

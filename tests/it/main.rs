@@ -10,6 +10,7 @@ mod durability;
 mod fd;
 mod grafana;
 mod handlers;
+mod idempotency;
 mod library;
 mod load_tools;
 mod logging;

@@ -92,7 +92,7 @@ fn the_values_of_labels_are_these() {
         Refusal::VARIANTS,
         "bad_head uri_too_long head_too_large head_too_slow http_version bad_field bad_body body_too_large \
          body_too_slow batch_too_large media_type not_found method forbidden handler busy shutting_down not_stored \
-         perhaps_stored",
+         key_reused perhaps_stored",
     );
 }
 
