@@ -4,6 +4,7 @@
 //! A failing seed is printed; `SLUICEGATE_SEED=7 cargo test --lib simulation` plays that one again, and
 //! `SLUICEGATE_SEEDS=5000` plays so many.
 
+mod crowd;
 mod host;
 mod kit;
 mod oracle;

@@ -18,7 +18,7 @@ use super::{History, Hold, Observer, Registry, StreamKey, count_down};
 
 /// The work that a write is, and that of a frame that is taken from the log.
 pub(super) const WRITE_WORK: usize = 128;
-const FRAME_WORK: usize = 8;
+pub(super) const FRAME_WORK: usize = 8;
 
 impl<S: Socket> Registry<S> {
     /// Serves up to `turns` streams that are behind and whose sockets can take bytes.

@@ -41,7 +41,7 @@ use crate::hub::subscribe::Subscribe;
 use crate::hub::topic::{Subscription, TopicHandle};
 use crate::hub::wheel::TimerKey;
 
-use behind::WRITE_WORK;
+use behind::{FRAME_WORK, WRITE_WORK};
 use mark::Marks;
 use pass::Pass;
 use pins::{Hold, Pins};
@@ -388,6 +388,7 @@ impl<S: Socket> Registry<S> {
                     let subscription = &self.cohorts.at(cohort).subscription;
                     self.work += frames.len() * subscription.patterns().len().max(1);
                     frames.retain(|frame| subscription.covers(frame.topics()));
+                    self.work += FRAME_WORK * frames.len();
                     frames.iter().for_each(|frame| self.pins.take(key.index(), Hold::Chosen, frame));
                     behind.selection.extend(frames.drain(..));
                     behind.selected_through = through;

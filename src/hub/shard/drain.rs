@@ -28,11 +28,15 @@ impl Drain {
         self.left.push(key);
     }
 
-    /// The streams whose turn it is, and the `retry:` of each.
-    pub(super) fn step(&mut self, now_ms: u64) -> Vec<(StreamKey, u64)> {
+    /// How many are to be ended now.
+    pub(super) fn due(&self, now_ms: u64) -> usize {
         let steps_left = self.ends_ms.saturating_sub(now_ms) / DRAIN_STEP_MS + 1;
-        let count = self.left.len().div_ceil(steps_left as usize);
-        let ended = self.left.drain(self.left.len() - count..);
-        ended.map(|key| (key, retry::around(&mut self.random, self.retry_ms))).collect()
+        self.left.len().div_ceil(steps_left as usize)
+    }
+
+    /// The next stream to be ended, and its `retry:`.
+    pub(super) fn next(&mut self) -> Option<(StreamKey, u64)> {
+        let key = self.left.pop()?;
+        Some((key, retry::around(&mut self.random, self.retry_ms)))
     }
 }

@@ -264,20 +264,19 @@ impl<H: Host> Shard<H> {
     }
 
     fn drain_step(&mut self, host: &H) {
-        let Some(drain) = &mut self.drain else { return };
-        let mut due = drain.step(now_ms(host));
-        // As many as one turn may; the others are due at once in the next.
-        while !self.registry.is_spent()
-            && let Some((key, retry_ms)) = due.pop()
+        let Some(mut drain) = self.drain.take() else { return };
+        let mut due = drain.due(now_ms(host));
+        while due > 0
+            && !self.registry.is_spent()
+            && let Some((key, retry_ms)) = drain.next()
         {
             let farewell = Arc::new(Chunk::new(&retry::line(retry_ms)));
             self.end(host, key, CloseReason::Drained, Some(&farewell));
+            due -= 1;
         }
-        let step_ms = if due.is_empty() { DRAIN_STEP_MS } else { 0 };
-        if let Some(drain) = &mut self.drain {
-            due.into_iter().for_each(|(key, _)| drain.add(key));
-        }
-        host.arm(now_ms(host) + step_ms, ShardTimer::Drain);
+        self.drain = Some(drain);
+        // What is due and more than one turn may do follows in the next.
+        host.arm(now_ms(host) + if due == 0 { DRAIN_STEP_MS } else { 0 }, ShardTimer::Drain);
     }
 
     /// Takes over what of the settings can change while it runs.
