@@ -110,8 +110,8 @@ impl Crowd {
     }
 }
 
-/// How many streams a turn can hold against what is published: an end looks at each event with each pattern.
-const ENDS_A_TURN: usize = Bounds::SHIPPED.work_a_turn / (EVENTS * PATTERNS) + 1;
+/// How many streams a turn can hold against what is published: an end searches the sorted patterns for each event.
+const ENDS_A_TURN: usize = Bounds::SHIPPED.work_a_turn / (EVENTS * PATTERNS.ilog2() as usize) + 1;
 
 #[test]
 fn streams_that_end_by_time_leave_a_turn_to_others() {

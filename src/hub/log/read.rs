@@ -8,10 +8,8 @@ use crate::hub::topic::Subscription;
 
 use super::Log;
 
-/// The most events that one read looks at for one pattern, and the fewest for many. What it costs to
-/// hold them against the patterns is so bounded, and how long it holds the log's lock.
+/// The most events that one read looks at for patterns: how long it holds the log's lock is so bounded.
 pub(super) const EXAMINED_MAX: usize = 256;
-pub(super) const EXAMINED_MIN: usize = 16;
 
 /// What a stream that is not live wants from the log.
 #[derive(Clone, Copy, Debug)]
@@ -118,11 +116,10 @@ impl Log {
         }
         if !subscription.patterns().is_empty() {
             let frames = merge(self.kept.after(after), self.live_only.after(live_after));
-            let max = (EXAMINED_MAX / subscription.patterns().len()).max(EXAMINED_MIN);
             let before = out.len();
-            out.extend(frames.take_while(|frame| frame.offset() <= through).take(max).cloned());
+            out.extend(frames.take_while(|frame| frame.offset() <= through).take(EXAMINED_MAX).cloned());
             return match out.last() {
-                Some(last) if out.len() - before == max => Read::Through(last.offset()),
+                Some(last) if out.len() - before == EXAMINED_MAX => Read::Through(last.offset()),
                 _ => Read::Through(through),
             };
         }

@@ -1,6 +1,6 @@
 //! The log at its bounds, and against a list with a window.
 
-use super::read::{EXAMINED_MAX, EXAMINED_MIN};
+use super::read::EXAMINED_MAX;
 use super::ring::LIVE_AGE_NS;
 use super::*;
 use crate::hub::event::Event;
@@ -191,10 +191,10 @@ fn a_read_examines_a_bounded_number_of_events() {
         // None of it matches, so that only what was examined is told.
         assert_eq!(read(&log, &to(&[], &["b/*"]), after, 0), (reached(last), vec![]), "{after}");
     }
-    // The more patterns, the fewer events.
+    // However many patterns there are: they are looked at outside the lock.
     let patterns: Vec<String> = (0..100).map(|number| format!("b/{number}/*")).collect();
     let many = to(&[], &patterns.iter().map(String::as_str).collect::<Vec<_>>());
-    assert_eq!(read(&log, &many, 0, 0), (reached(EXAMINED_MIN as u64), vec![]));
+    assert_eq!(read(&log, &many, 0, 0), (reached(part), vec![]));
     // Exact topics are looked up, not searched for.
     assert_eq!(read(&log, &to(&["b"], &[]), 0, 0), (reached(3 * part), vec![]));
 }

@@ -19,6 +19,8 @@ use super::{History, Hold, Observer, Registry, StreamKey, count_down};
 /// The work that a write is, and that of a frame that is taken from the log.
 pub(super) const WRITE_WORK: usize = 128;
 pub(super) const FRAME_WORK: usize = 8;
+/// The work that it is to enter a topic or pattern of a new stream into the routes.
+pub(super) const ROUTE_WORK: usize = 40;
 
 impl<S: Socket> Registry<S> {
     /// Serves up to `turns` streams that are behind and whose sockets can take bytes.
@@ -119,7 +121,7 @@ impl<S: Socket> Registry<S> {
             self.work += WRITE_WORK + FRAME_WORK * frames.len();
             if let Read::Through(through) = found {
                 // A search by patterns looks at all there is.
-                self.work += through.since(cursor) as usize * subscription.patterns().len();
+                self.work += through.since(cursor) as usize * subscription.search_work();
             }
             let mut through = match found {
                 Read::Through(through) => through,
@@ -333,7 +335,7 @@ fn choose(
         };
         bytes += len(&piece);
         frames.append(&mut piece);
-        let work = FRAME_WORK * frames.len() + through.since(from) as usize * window.subscription.patterns().len();
+        let work = FRAME_WORK * frames.len() + through.since(from) as usize * window.subscription.search_work();
         let is_over = through >= window.through || work >= bounds.work_a_turn;
         if is_over || bytes > bounds.selection_bytes {
             conflated |= conflate(frames, window.subscription, asked_through);

@@ -41,7 +41,7 @@ use crate::hub::subscribe::Subscribe;
 use crate::hub::topic::{Subscription, TopicHandle};
 use crate::hub::wheel::TimerKey;
 
-use behind::{FRAME_WORK, WRITE_WORK};
+use behind::{FRAME_WORK, ROUTE_WORK, WRITE_WORK};
 use mark::Marks;
 use pass::Pass;
 use pins::{Hold, Pins};
@@ -313,6 +313,8 @@ impl<S: Socket> Registry<S> {
     ) -> StreamKey {
         let Opening { socket, subscribe, slow, start, head, response_head } = opening;
         let framing = subscribe.framing;
+        let named = subscribe.subscription.topics().len() + subscribe.subscription.patterns().len();
+        self.work += ROUTE_WORK * named;
         let cohort = self.join(&subscribe.subscription, framing, slow);
         let key = self.streams.insert(Stream {
             socket,
@@ -386,7 +388,7 @@ impl<S: Socket> Registry<S> {
                 frames.clear();
                 if let Some(through) = history.tail(position, self.bounds.frames_a_lock, &mut frames) {
                     let subscription = &self.cohorts.at(cohort).subscription;
-                    self.work += frames.len() * subscription.patterns().len().max(1);
+                    self.work += frames.len() * (1 + subscription.search_work());
                     frames.retain(|frame| subscription.covers(frame.topics()));
                     self.work += FRAME_WORK * frames.len();
                     frames.iter().for_each(|frame| self.pins.take(key.index(), Hold::Chosen, frame));

@@ -662,7 +662,7 @@ fn an_end_is_work_like_any_other() {
     let patterns = &["x/*", "y/*", "z/*"];
     let peers = [(); 3].map(|()| room.open(Asks { topics: &[], patterns, ..Asks::default() }));
     (0..100).for_each(|_| room.say(&["another's"]));
-    room.registry.bounds.work_a_turn = 500;
+    room.registry.bounds.work_a_turn = 1_000;
     room.registry.begin_turn();
     room.end(peers[0].key, CloseReason::MaxSeconds, None);
     assert!(!room.registry.is_spent() && room.registry.work >= 300);

@@ -13,8 +13,8 @@ pub const PATTERN_SEGMENTS_MAX: usize = 512;
 /// What a stream subscribes to. Two streams that asked for the same things in another order, or
 /// twice, have equal subscriptions.
 ///
-/// Invariant: both lists are sorted by their texts and free of doubles, and at most [`TOPICS_MAX`] long
-/// together; a pattern has a wildcard.
+/// Invariant: topics are sorted by their texts and patterns by their segments, both are free of doubles and at
+/// most [`TOPICS_MAX`] long together; a pattern has a wildcard.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Subscription {
     topics: Box<[TopicHandle]>,
@@ -43,7 +43,7 @@ impl Subscription {
         });
         topics.sort();
         topics.dedup();
-        patterns.sort();
+        patterns.sort_by(|one, other| one.as_str().split('/').cmp(other.as_str().split('/')));
         patterns.dedup();
         let asked = topics.len() + patterns.len();
         if asked == 0 {
@@ -82,7 +82,7 @@ impl Subscription {
         &self.topics
     }
 
-    /// The patterns, sorted.
+    /// The patterns, sorted by their segments.
     pub fn patterns(&self) -> &[Pattern] {
         &self.patterns
     }
@@ -94,16 +94,43 @@ impl Subscription {
 
     /// Whether an event with these topics belongs to the subscription.
     pub fn covers(&self, topics: &[TopicHandle]) -> bool {
-        topics
-            .iter()
-            .any(|topic| self.topics.contains(topic) || self.patterns.iter().any(|p| p.matches(topic.as_str())))
+        topics.iter().any(|topic| self.topics.contains(topic) || any_matches(&self.patterns, 0, topic.as_str()))
     }
+
+    /// What it costs to hold an event against its patterns, in units of one pattern.
+    pub fn search_work(&self) -> usize {
+        self.patterns.len().checked_ilog2().map_or(0, |twofold| 1 + 2 * twofold as usize)
+    }
+}
+
+/// Whether any of these patterns matches. They are sorted by their segments and agree in their first `at` bytes, which
+/// have been matched; `topic` is what is left of the topic. It looks at a few patterns for each segment, however many
+/// there are.
+fn any_matches(patterns: &[Pattern], at: usize, topic: &str) -> bool {
+    fn segment(pattern: &Pattern, at: usize) -> &str {
+        pattern.as_str()[at..].split('/').next().unwrap_or_default()
+    }
+    let (first, left) = topic.split_once('/').map_or((topic, None), |(first, left)| (first, Some(left)));
+    ["**", "*", first].into_iter().any(|wanted| {
+        let from = patterns.partition_point(|pattern| segment(pattern, at) < wanted);
+        let same = &patterns[from..];
+        let same = &same[..same.partition_point(|pattern| segment(pattern, at) == wanted)];
+        let Some(shortest) = same.first() else { return false };
+        let end = at + wanted.len();
+        let ends_here = shortest.as_str().len() == end;
+        match left {
+            _ if wanted == "**" => true,
+            None => ends_here,
+            Some(left) => any_matches(&same[usize::from(ends_here)..], end + 1, left),
+        }
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::handle::tests::table;
     use super::*;
+    use proptest::prelude::*;
 
     fn topics(texts: &[&str]) -> Vec<Topic> {
         texts.iter().map(|text| Topic::parse(text).unwrap()).collect()
@@ -122,6 +149,22 @@ mod tests {
         let covers = |text: &str| one.covers(&[table.named("z").unwrap(), table.named(text).unwrap()]);
         assert!(covers("a") && covers("x/1") && !covers("x"));
         assert!(Subscription::new(vec![], vec![], &table).is_err());
+    }
+
+    proptest! {
+        /// It finds what asking every pattern finds.
+        #[test]
+        fn a_subscription_covers_what_any_of_its_patterns_matches(
+            texts in prop::collection::vec("[ab*-]?(/[ab*-]?){0,3}(/\\*\\*)?", 1..12),
+            topic in "[ab-]?(/[ab-]?){0,4}",
+        ) {
+            let table = table();
+            let patterns: Vec<_> = texts.iter().filter_map(|text| Pattern::parse(text).ok()).collect();
+            let (Ok(topic), Ok(one)) = (table.named(&topic), Subscription::new(vec![], patterns.clone(), &table)) else {
+                return Ok(());
+            };
+            prop_assert_eq!(one.covers(std::slice::from_ref(&topic)), patterns.iter().any(|pattern| pattern.matches(topic.as_str())));
+        }
     }
 
     #[test]
