@@ -88,7 +88,7 @@ impl Committer {
     }
 
     /// What it is doing.
-    pub fn status(&self) -> &Status {
+    pub fn status(&self) -> &Arc<Status> {
         &self.status
     }
 

@@ -41,7 +41,7 @@ pub struct Engine {
 
 enum Kind {
     /// In the log in memory, and nowhere else.
-    Memory(Status),
+    Memory(Arc<Status>),
     /// In segment files, too.
     Disk(Committer),
 }
@@ -105,7 +105,7 @@ impl Ids {
 impl Engine {
     /// The engine that keeps events in the log alone.
     pub fn memory(keys: Arc<Keys>) -> Engine {
-        Engine { kind: Kind::Memory(Status::new(Phase::Ready)), keys }
+        Engine { kind: Kind::Memory(Arc::new(Status::new(Phase::Ready))), keys }
     }
 
     /// The engine that keeps them in files.
@@ -114,7 +114,7 @@ impl Engine {
     }
 
     /// What it is doing.
-    pub fn status(&self) -> &Status {
+    pub fn status(&self) -> &Arc<Status> {
         match &self.kind {
             Kind::Memory(status) => status,
             Kind::Disk(committer) => committer.status(),

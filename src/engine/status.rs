@@ -3,10 +3,10 @@
 use std::time::SystemTime;
 
 use parking_lot::Mutex;
-use strum::AsRefStr;
+use strum::{AsRefStr, VariantArray};
 
 /// What an engine is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, AsRefStr)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, AsRefStr, VariantArray)]
 #[strum(serialize_all = "snake_case")]
 pub enum Phase {
     /// It reads what it kept.

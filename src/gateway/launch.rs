@@ -111,7 +111,8 @@ impl Builder {
             log_bytes: config.history.bytes.get(),
             pinned_bytes: config.limits.pinned_bytes.get(),
         };
-        let metrics = Arc::new(Metrics::new(ShardCells::for_shards(shards), gauges(&bus, &timers, clock, bounds)));
+        let metrics =
+            Arc::new(Metrics::new(ShardCells::for_shards(shards), gauges(&bus, &timers, &engine, clock, bounds)));
         let live = Arc::new(LiveConfig::from_pointee(config.clone()));
         let state = Arc::new(State {
             config: live.clone(),
@@ -210,7 +211,7 @@ impl Builder {
             state.engine.status().set(Phase::Ready);
         }
         gateway.ticker = Some(spawn("ticker".to_owned(), move || {
-            ticker::run(&timers, clock, &bus, &topics, &metrics, &live, &state.engine);
+            ticker::run(&timers, &state);
         })?);
         for (name, acceptor) in all_acceptors {
             gateway.acceptors.push(spawn(name, move || acceptor.run())?);
@@ -281,13 +282,21 @@ impl Stored {
 /// The least size of a segment, so that a short history has no crowd of files.
 const SEGMENT_BYTES_MIN: u64 = MIB;
 
-fn gauges(bus: &Arc<Bus<Command>>, timers: &Arc<Timers<Timer>>, clock: Clock, bounds: Bounds) -> Gauges {
+fn gauges(
+    bus: &Arc<Bus<Command>>,
+    timers: &Arc<Timers<Timer>>,
+    engine: &Engine,
+    clock: Clock,
+    bounds: Bounds,
+) -> Gauges {
     let (events, bytes, lag, timers) = (bus.clone(), bus.clone(), bus.clone(), timers.clone());
+    let status = engine.status().clone();
     Gauges {
         log_events: Box::new(move || events.log.size().0 as u64),
         log_bytes: Box::new(move || bytes.log.size().1 as u64),
         timer_entries: Box::new(move || timers.len() as u64),
         shard_lag_ns: Box::new(move |shard| lag.lag_ns(shard, clock.now_ns())),
+        engine_phase: Box::new(move || status.phase()),
         bounds,
     }
 }

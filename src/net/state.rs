@@ -55,13 +55,16 @@ pub struct State {
 }
 
 /// Why drafts were not published.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotPublished {
     /// They do not fit into the log together.
+    #[error("{0}")]
     TooLarge(Fault),
     /// Nothing new is taken in.
+    #[error("the gateway is closing its streams")]
     Closing,
     /// The engine has not taken them, or does not know.
+    #[error("{0}")]
     Engine(NotStored),
 }
 
@@ -105,7 +108,18 @@ impl State {
             None
         };
         let key = key.map(|key| self.engine.key(key, events));
-        let offered = self.engine.offer(&self.bus, drafts, pack, key, self.clock.now_ns(), answer);
+        let now_ns = self.clock.now_ns();
+        let counted = || -> Answer {
+            let (answer, metrics, clock) = (answer(), self.metrics.clone(), self.clock);
+            Box::new(move |stored| {
+                metrics.engine_answered(&stored, Some(clock.now_ns().saturating_sub(now_ns)));
+                answer(stored);
+            })
+        };
+        let offered = self.engine.offer(&self.bus, drafts, pack, key, now_ns, counted);
+        if let Some(stored) = &offered {
+            self.metrics.engine_answered(stored, None);
+        }
         offered.transpose().map_err(NotPublished::Engine)
     }
 

@@ -1,13 +1,9 @@
 //! The ticker: the one thread that turns the wheel. It knows no sockets; what expires for a stream
 //! or a shard is a message in that shard's inbox.
 
-use std::sync::Arc;
 use std::time::SystemTime;
 
-use crate::engine::committer::wall_ms;
-use crate::engine::pack::pack;
-use crate::engine::{Answer, Engine};
-use crate::exchange::bus::Bus;
+use crate::engine::Answer;
 use crate::exchange::timers::Timers;
 use crate::exchange::topics::TopicTable;
 use crate::hub::event::Event;
@@ -17,26 +13,18 @@ use crate::hub::slab::Slab;
 use crate::hub::topic::{Numbers, TopicHandle, Topics};
 use crate::hub::wheel::TimerKey;
 use crate::ops::config::Config;
-use crate::ops::metrics::{Metrics, Source};
-use crate::ops::reload::LiveConfig;
+use crate::ops::metrics::Source;
 use crate::ops::schedule::Schedule;
 
-use super::clock::Clock;
 use super::command::{Command, Timer};
+use super::state::{NotPublished, State};
 
 /// How long an expiry waits before it knocks again at a full inbox.
 const KNOCK_AGAIN_MS: u64 = 1;
 
 /// Turns the wheel until it is stopped.
-pub fn run(
-    timers: &Timers<Timer>,
-    clock: Clock,
-    bus: &Bus<Command>,
-    topics: &TopicTable,
-    metrics: &Arc<Metrics>,
-    config: &LiveConfig,
-    engine: &Engine,
-) {
+pub fn run(timers: &Timers<Timer>, state: &State) {
+    let State { bus, topics, metrics, clock, config, .. } = state;
     let retention_ms = bus.retention_step_ms();
     if let Some(step_ms) = retention_ms {
         timers.arm(clock.now_ms() + step_ms, Timer::Retention);
@@ -66,7 +54,7 @@ pub fn run(
                     let Some(running) = schedules.0.get_mut(key) else { continue };
                     running.count += 1;
                     let event = running.schedule.event(SystemTime::now(), running.count);
-                    publish(&running.topic, &event, bus, engine, metrics, now_ns);
+                    publish(&running.topic, &event, state);
                     // From the due time, so that the period does not drift; beats that were missed
                     // while the machine slept merge into one.
                     let due_ms = (entry.due_ms + running.every_ms()).max(now_ms);
@@ -83,43 +71,27 @@ pub fn run(
     }
 }
 
-/// Publishes a schedule's event; whatever stores it is not waited for.
-fn publish(
-    topic: &TopicHandle,
-    event: &Event<'_>,
-    bus: &Bus<Command>,
-    engine: &Engine,
-    metrics: &Arc<Metrics>,
-    now_ns: u64,
-) {
+/// Publishes a schedule's event, unless the gateway is closing; whatever stores it is not waited for.
+fn publish(topic: &TopicHandle, event: &Event<'_>, state: &State) {
     let refused = |topic: &TopicHandle, error: &dyn std::fmt::Display| {
         tracing::error!(topic = topic.as_str(), %error, "schedule not published");
     };
     let topics = Topics::one(topic.clone());
-    let admitted = Draft::encode(topics.clone(), event, bus.log.epoch()).and_then(|draft| {
-        let drafts = vec![draft];
-        bus.log.admit(&drafts).map(|()| drafts)
-    });
-    let drafts = match admitted {
-        Ok(drafts) => drafts,
+    let draft = match Draft::encode(topics.clone(), event, state.bus.log.epoch()) {
+        Ok(draft) => draft,
         Err(fault) => return refused(topic, &fault),
     };
-    let packed = if engine.stores() { pack([(&topics, event)].into_iter(), wall_ms(), None) } else { Ok(None) };
-    let packed = match packed {
-        Ok(packed) => packed,
-        Err(error) => return refused(topic, &error),
-    };
     let answer = || -> Answer {
-        let (topic, metrics) = (topic.clone(), metrics.clone());
+        let (topic, metrics) = (topic.clone(), state.metrics.clone());
         Box::new(move |stored| match stored {
             Ok(_) => metrics.events_published(Source::Schedule, 1),
             Err(error) => refused(&topic, &error),
         })
     };
-    match engine.offer(bus, drafts, packed, None, now_ns, answer) {
-        Some(Ok(_)) => metrics.events_published(Source::Schedule, 1),
-        Some(Err(error)) => refused(topic, &error),
-        None => {}
+    match state.offer(vec![draft], [(&topics, event)].into_iter(), None, answer) {
+        Ok(Some(_)) => state.metrics.events_published(Source::Schedule, 1),
+        Ok(None) | Err(NotPublished::Closing) => {}
+        Err(error) => refused(topic, &error),
     }
 }
 

@@ -35,7 +35,7 @@ fn kept(server: &Server, topic: &str) -> Vec<String> {
 
 /// What a key does while its call is remembered, whatever the engine.
 #[track_caller]
-fn check_answers(server: &Server) {
+fn check_answers(server: &Server, on_disk: bool) {
     let first = publish(server, "/events/a?event=e", "one", "x");
     let id = first["id"].clone();
     assert_eq!(first, json!({ "id": id }));
@@ -71,13 +71,21 @@ fn check_answers(server: &Server) {
         assert_eq!(problem["reason"], "key_reused");
     }
     assert_eq!(kept(server, "b"), [""; 0]);
+
+    let metrics = server.metrics();
+    let results = ["stored", "duplicate", "key_reused"]
+        .map(|result| metrics.get(&format!("sluicegate_engine_publishes_total{{result=\"{result}\"}}")));
+    assert_eq!(results, [7.0, 4.0, 3.0]);
+    // The batch, "one", "two" and the three without a key; one call holds nothing that is kept.
+    let stored = if on_disk { 6.0 } else { 0.0 };
+    assert_eq!(metrics.get("sluicegate_engine_publish_seconds_count"), stored);
 }
 
 #[test]
 fn a_call_that_comes_again_is_answered_as_before() {
-    check_answers(&Server::start("schedule = []\n"));
+    check_answers(&Server::start("schedule = []\n"), false);
     let folder = tempfile::tempdir().unwrap();
-    check_answers(&start(&folder.path().join("log")));
+    check_answers(&start(&folder.path().join("log")), true);
 }
 
 #[test]

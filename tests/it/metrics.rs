@@ -8,12 +8,15 @@ use std::time::{Duration, Instant};
 use crate::support::{Metrics, SOON, Server, tool, within};
 
 /// Every family that is promised, with a label where it has one.
-const PROMISED: [&str; 34] = [
+const PROMISED: [&str; 37] = [
     "sluicegate_streams{shard=\"0\"}",
     "sluicegate_streams_opened_total",
     "sluicegate_streams_closed_total{reason=\"client_gone\"}",
     "sluicegate_events_published_total{source=\"http\"}",
     "sluicegate_publish_rejected_total{reason=\"bad_field\"}",
+    "sluicegate_engine_state{state=\"ready\"}",
+    "sluicegate_engine_publishes_total{result=\"stored\"}",
+    "sluicegate_engine_publish_seconds_count",
     "sluicegate_deliveries_total",
     "sluicegate_bytes_written_total",
     "sluicegate_writes_total",

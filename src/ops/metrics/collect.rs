@@ -9,8 +9,9 @@ use strum::VariantArray;
 
 use super::counts::Metrics;
 use super::family::pair;
-use super::labels::{Listener, Shed, Source};
+use super::labels::{EngineResult, Listener, Shed, Source};
 use super::names::*;
+use crate::engine::status::Phase;
 use crate::hub::close::CloseReason;
 use crate::hub::gap::GapReason;
 use crate::ops::cells::{Cell, Histogram, HistogramSum, ShardCells};
@@ -51,6 +52,9 @@ impl Collector for Metrics {
     fn collect(&self) -> Vec<MetricFamily> {
         let mut late = HistogramSum::default();
         self.timer_late.read_into(&mut late);
+        let mut engine_publish = HistogramSum::default();
+        self.engine_publish.lock().read_into(&mut engine_publish);
+        let phase = (self.gauges.engine_phase)();
         vec![
             STREAMS.values(self.shards.iter().enumerate().map(|(i, shard)| (i.to_string(), shard.streams.get()))),
             BEHIND_STREAMS.value(self.sum(|shard| &shard.behind_streams)),
@@ -67,6 +71,10 @@ impl Collector for Metrics {
                 .values(Refusal::VARIANTS.iter().map(|r| (r.as_ref(), at(&self.publish_rejected, *r as usize)))),
             REQUESTS_REJECTED
                 .values(Refusal::VARIANTS.iter().map(|r| (r.as_ref(), at(&self.requests_rejected, *r as usize)))),
+            ENGINE_STATE.values(Phase::VARIANTS.iter().map(|p| (p.as_ref(), u64::from(*p == phase)))),
+            ENGINE_PUBLISHES
+                .values(EngineResult::VARIANTS.iter().map(|r| (r.as_ref(), at(&self.engine_publishes, *r as usize)))),
+            ENGINE_PUBLISH_SECONDS.histogram(&engine_publish),
             DELIVERIES.value(self.sum(|shard| &shard.deliveries)),
             BYTES_WRITTEN.value(self.sum(|shard| &shard.bytes_written)),
             WRITES.value(self.sum(|shard| &shard.writes)),

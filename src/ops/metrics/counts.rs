@@ -5,13 +5,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::SystemTime;
 
+use parking_lot::Mutex;
 use prometheus::core::Desc;
 use strum::VariantArray;
 
 use super::gauges::Gauges;
-use super::labels::{Listener, Shed, Source};
+use super::labels::{EngineResult, Listener, Shed, Source};
 use super::names::FAMILIES;
 use super::process::Process;
+use crate::engine::{NotStored, Stored};
 use crate::ops::cells::{Histogram, ShardCells};
 use crate::ops::refusal::Refusal;
 
@@ -24,6 +26,9 @@ pub struct Metrics {
     pub(super) events_published: [AtomicU64; Source::VARIANTS.len()],
     pub(super) publish_rejected: [AtomicU64; Refusal::VARIANTS.len()],
     pub(super) requests_rejected: [AtomicU64; Refusal::VARIANTS.len()],
+    pub(super) engine_publishes: [AtomicU64; EngineResult::VARIANTS.len()],
+    /// Answers are given on several threads, one at a time.
+    pub(super) engine_publish: Mutex<Histogram>,
     pub(super) streams_shed: [AtomicU64; Shed::VARIANTS.len()],
     pub(super) connections: [AtomicU64; Listener::VARIANTS.len()],
     pub(super) connections_over_limit: [AtomicU64; Listener::VARIANTS.len()],
@@ -46,6 +51,8 @@ impl Metrics {
             events_published: Default::default(),
             publish_rejected: Default::default(),
             requests_rejected: Default::default(),
+            engine_publishes: Default::default(),
+            engine_publish: Mutex::default(),
             streams_shed: Default::default(),
             connections: Default::default(),
             connections_over_limit: Default::default(),
@@ -76,6 +83,14 @@ impl Metrics {
     /// Counts a request that was refused, other than to publish.
     pub fn request_rejected(&self, reason: Refusal) {
         self.requests_rejected[reason as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts what the engine made of a publish call, which waited for it so long, if it did.
+    pub fn engine_answered(&self, answer: &Result<Stored, NotStored>, waited_ns: Option<u64>) {
+        self.engine_publishes[EngineResult::of(answer) as usize].fetch_add(1, Ordering::Relaxed);
+        if let Some(waited_ns) = waited_ns {
+            self.engine_publish.lock().observe(waited_ns);
+        }
     }
 
     /// Counts a stream that was shed.

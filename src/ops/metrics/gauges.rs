@@ -1,5 +1,7 @@
 //! What is looked up when it is asked for.
 
+use crate::engine::status::Phase;
+
 /// Numbers that are read when Prometheus asks for them.
 pub struct Gauges {
     /// How many events the log keeps.
@@ -10,6 +12,8 @@ pub struct Gauges {
     pub timer_entries: Box<dyn Fn() -> u64 + Send + Sync>,
     /// How long the oldest event that waits for this shard has been waiting, in nanoseconds.
     pub shard_lag_ns: Box<dyn Fn(usize) -> u64 + Send + Sync>,
+    /// What the engine is doing.
+    pub engine_phase: Box<dyn Fn() -> Phase + Send + Sync>,
     /// The bounds, to hold the others against.
     pub bounds: Bounds,
 }
@@ -28,13 +32,14 @@ pub struct Bounds {
 }
 
 impl Default for Gauges {
-    /// Gauges that are always 0.
+    /// Gauges that are always 0, of an engine that is ready.
     fn default() -> Gauges {
         Gauges {
             log_events: Box::new(|| 0),
             log_bytes: Box::new(|| 0),
             timer_entries: Box::new(|| 0),
             shard_lag_ns: Box::new(|_| 0),
+            engine_phase: Box::new(|| Phase::Ready),
             bounds: Bounds::default(),
         }
     }

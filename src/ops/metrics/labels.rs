@@ -2,6 +2,8 @@
 
 use strum::{AsRefStr, VariantArray};
 
+use crate::engine::{NotStored, Stored};
+
 /// Where events come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, AsRefStr, VariantArray)]
 #[strum(serialize_all = "snake_case")]
@@ -36,4 +38,35 @@ pub enum Listener {
     Control,
     /// For probes and scrapes.
     Health,
+}
+
+/// What an engine made of a publish call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, AsRefStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
+pub enum EngineResult {
+    /// It is published.
+    Stored,
+    /// It was, by a call with its idempotency key.
+    Duplicate,
+    /// Not now.
+    Busy,
+    /// It can't be stored.
+    Refused,
+    /// Its idempotency key came with other events before.
+    KeyReused,
+    /// That is unknown.
+    Unknown,
+}
+
+impl EngineResult {
+    pub(super) fn of(answer: &Result<Stored, NotStored>) -> EngineResult {
+        match answer {
+            Ok(Stored { duplicate: false, .. }) => EngineResult::Stored,
+            Ok(Stored { duplicate: true, .. }) => EngineResult::Duplicate,
+            Err(NotStored::Busy(_)) => EngineResult::Busy,
+            Err(NotStored::Refused(_)) => EngineResult::Refused,
+            Err(NotStored::KeyReused) => EngineResult::KeyReused,
+            Err(NotStored::Unknown(_)) => EngineResult::Unknown,
+        }
+    }
 }

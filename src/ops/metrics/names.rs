@@ -25,6 +25,15 @@ pub(super) const PUBLISH_REJECTED: Family =
     counter("sluicegate_publish_rejected_total", "Publish requests refused, by reason.").by(&["reason"]);
 pub(super) const REQUESTS_REJECTED: Family =
     counter("sluicegate_requests_rejected_total", "Requests refused that were no publish, by reason.").by(&["reason"]);
+pub(super) const ENGINE_STATE: Family =
+    gauge("sluicegate_engine_state", "1 for what the engine is doing, 0 for what else it may do.").by(&["state"]);
+pub(super) const ENGINE_PUBLISHES: Family =
+    counter("sluicegate_engine_publishes_total", "Publish calls that the engine was offered, by result.")
+        .by(&["result"]);
+pub(super) const ENGINE_PUBLISH_SECONDS: Family = histogram(
+    "sluicegate_engine_publish_seconds",
+    "Time to the engine's answer, of publish calls that waited for its store, in seconds.",
+);
 pub(super) const DELIVERIES: Family =
     counter("sluicegate_deliveries_total", "Events written to streams: one per event and stream.");
 pub(super) const BYTES_WRITTEN: Family = counter("sluicegate_bytes_written_total", "Bytes written to streams.");
@@ -78,7 +87,7 @@ pub(super) const RELOAD_SUCCESS_TIMESTAMP: Family = gauge(
 pub(super) const BUILD_INFO: Family =
     gauge("sluicegate_build_info", "1, with what was built as labels.").by(&["revision", "version"]);
 
-pub(super) const FAMILIES: [&Family; 33] = [
+pub(super) const FAMILIES: [&Family; 36] = [
     &STREAMS,
     &BEHIND_STREAMS,
     &PINNED_BYTES,
@@ -89,6 +98,9 @@ pub(super) const FAMILIES: [&Family; 33] = [
     &EVENTS_PUBLISHED,
     &PUBLISH_REJECTED,
     &REQUESTS_REJECTED,
+    &ENGINE_STATE,
+    &ENGINE_PUBLISHES,
+    &ENGINE_PUBLISH_SECONDS,
     &DELIVERIES,
     &BYTES_WRITTEN,
     &WRITES,

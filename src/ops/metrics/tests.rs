@@ -6,8 +6,10 @@ use strum::VariantArray;
 
 use super::counts::unix_ms;
 use super::family::Family;
+use super::labels::EngineResult;
 use super::names::*;
 use super::*;
+use crate::engine::status::Phase;
 use crate::hub::close::CloseReason;
 use crate::hub::gap::GapReason;
 use crate::ops::cells::BUCKETS_NANOS;
@@ -65,6 +67,11 @@ fn every_label_value_is_there_from_the_start() {
     GapReason::VARIANTS.iter().for_each(|r| zero(&GAPS, r.as_ref()));
     Shed::VARIANTS.iter().for_each(|r| zero(&STREAMS_SHED, r.as_ref()));
     Source::VARIANTS.iter().for_each(|s| zero(&EVENTS_PUBLISHED, s.as_ref()));
+    EngineResult::VARIANTS.iter().for_each(|r| zero(&ENGINE_PUBLISHES, r.as_ref()));
+    for phase in Phase::VARIANTS {
+        let series = format!("sluicegate_engine_state{{state=\"{}\"}}", phase.as_ref());
+        assert_eq!(value(&text, &series), f64::from(*phase == Phase::Ready));
+    }
     Refusal::VARIANTS.iter().for_each(|r| zero(&PUBLISH_REJECTED, r.as_ref()));
     Refusal::VARIANTS.iter().for_each(|r| zero(&REQUESTS_REJECTED, r.as_ref()));
     Listener::VARIANTS.iter().for_each(|l| zero(&CONNECTIONS, l.as_ref()));
@@ -88,6 +95,8 @@ fn the_values_of_labels_are_these() {
     check(Shed::VARIANTS, "full inbox_full draining");
     check(Source::VARIANTS, "http schedule library");
     check(Listener::VARIANTS, "public control health");
+    check(EngineResult::VARIANTS, "stored duplicate busy refused key_reused unknown");
+    check(Phase::VARIANTS, "loading ready faulted");
     check(
         Refusal::VARIANTS,
         "bad_head uri_too_long head_too_large head_too_slow http_version bad_field bad_body body_too_large \

@@ -8,8 +8,18 @@ use super::promql::{ranges, selectors};
 use super::{RUNBOOK, dashboard, list, of_annotations, of_panels, panels, read, text};
 use crate::support::Server;
 
-const ROWS: [&str; 9] =
-    ["Overview", "Streams", "Delivery latency", "Backpressure", "Publishing", "Shards", "Timer", "Log", "Process"];
+const ROWS: [&str; 10] = [
+    "Overview",
+    "Streams",
+    "Delivery latency",
+    "Backpressure",
+    "Publishing",
+    "Engine",
+    "Shards",
+    "Timer",
+    "Log",
+    "Process",
+];
 
 /// Metrics that are exported and not shown, and why.
 const EXCUSED: [(&str, &str); 1] =

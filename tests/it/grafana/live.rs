@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use super::promql::{answering, selectors};
 use super::{RUNBOOK, dashboard, list, of_annotations, of_panels, panels, read, repository, text};
 use crate::support::fleet::{Ask, block_on};
-use crate::support::{Conversation, Metrics, Server, tool, within};
+use crate::support::{Conversation, Launch, Metrics, Server, tool, within};
 
 /// How long all questions together may take to have an answer.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -146,6 +146,7 @@ fn assert_was_met(metrics: &Metrics) {
         "sluicegate_requests_rejected_total{reason=\"not_found\"}",
         "sluicegate_timer_late_seconds_count",
         "sluicegate_shard_busy_seconds_total{shard=\"1\"}",
+        "sluicegate_engine_publish_seconds_count",
     ] {
         assert!(metrics.get(sample) > 0.0, "{sample}");
     }
@@ -155,7 +156,9 @@ fn assert_was_met(metrics: &Metrics) {
 
 #[test]
 fn every_expression_answers_with_data() {
-    let server = Server::start(CONFIG);
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let launch = Launch::config(CONFIG).variable("SLUICEGATE_ENGINE", "disk");
+    let server = launch.variable("SLUICEGATE_DISK_DIR", folder.path().join("log").to_str().expect("UTF-8")).start();
     let Some(prometheus) = Prometheus::start(server.control()) else { return };
     let enough = AtomicBool::new(false);
     thread::scope(|scope| {
