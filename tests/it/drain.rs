@@ -2,7 +2,7 @@
 
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use rustix::process::Signal;
 
 use crate::support::fleet::{Ask, End, block_on, machine};
 use crate::support::publish::{Publisher, post};
-use crate::support::{Conversation, Item, SOON, Server};
+use crate::support::{Conversation, Item, SOON, Server, within};
 
 fn ready_status(control: SocketAddr) -> u16 {
     let mut conversation = Conversation::to(control);
@@ -181,9 +181,10 @@ fn who_connects_as_it_closes_gets_a_whole_answer_or_none() {
     let mut server = Server::start("schedule = []\n[drain]\ndelay = \"100ms\"\ndeadline = \"4s\"");
     let public = server.public();
     let stop = Arc::new(AtomicBool::new(false));
+    let asked = Arc::new(AtomicUsize::new(0));
     let clients: Vec<_> = (0..4)
         .map(|_| {
-            let stop = stop.clone();
+            let (stop, asked) = (stop.clone(), asked.clone());
             thread::spawn(move || {
                 let mut streams = Vec::new();
                 while !stop.load(Ordering::Relaxed) {
@@ -191,6 +192,7 @@ fn who_connects_as_it_closes_gets_a_whole_answer_or_none() {
                     let mut conversation = Conversation::over(socket);
                     if conversation.try_send("GET /events/t HTTP/1.1\r\nhost: h\r\n\r\n").is_ok() {
                         streams.push(conversation);
+                        asked.fetch_add(1, Ordering::Relaxed);
                     }
                     thread::sleep(Duration::from_millis(2));
                 }
@@ -198,7 +200,7 @@ fn who_connects_as_it_closes_gets_a_whole_answer_or_none() {
             })
         })
         .collect();
-    thread::sleep(Duration::from_millis(100));
+    assert!(within(SOON, || asked.load(Ordering::Relaxed) > 100), "nobody is served");
     server.signal(Signal::TERM);
     let streams: Vec<_> = clients.into_iter().flat_map(|client| client.join().expect("a client")).collect();
     stop.store(true, Ordering::Relaxed);
