@@ -401,6 +401,7 @@ impl<S: Socket> Registry<S> {
                 self.read = frames;
                 self.fall_behind(key.index(), behind);
                 self.serve(key, Vec::new(), history, now_ms, observer);
+                self.cut_selection(key);
             }
             Some(behind) if matches!(behind.then, Then::Live) => {
                 // Only a gateway that ends owes its streams the rest: any other end can be resumed.

@@ -1,7 +1,7 @@
 //! What streams that are behind hold of the log's events: counted, and bounded once these have left the log.
 //!
-//! A stream holds the frame that it has begun, which must be finished, and what conflation has chosen for it. While
-//! these are in the log that costs the places alone; then they are memory that nothing else needs. A frame counts once
+//! A stream holds the frame that it has begun, which must be finished, and what was chosen for it, by conflation or
+//! for its end. While these are in the log that costs the places alone; then they are memory that nothing else needs. A frame counts once
 //! for a shard, however many of its streams hold it.
 //!
 //! Invariant: `bytes` is the cost of the frames held that are known to have left the log, and of the places of those
@@ -15,7 +15,7 @@ use crate::hub::frame::Frame;
 use crate::hub::offset::Offset;
 use crate::hub::stream::{Behind, RestSource, Socket};
 
-use super::{History, Registry};
+use super::{History, Registry, StreamKey};
 
 /// What the place of a chosen frame takes: in the selection, and in the count here.
 const PLACE_BYTES: usize = 48;
@@ -25,7 +25,7 @@ const PLACE_BYTES: usize = 48;
 pub(super) enum Hold {
     /// A part of it is written.
     Begun,
-    /// Conflation has chosen it.
+    /// Conflation has chosen it, or its end has.
     Chosen,
 }
 
@@ -161,6 +161,26 @@ impl<S: Socket> Registry<S> {
                 }
             }
         }
+    }
+
+    /// What was chosen for the end of a stream and its socket has not taken is cut to what conflation may choose at
+    /// once: what comes after that, the stream reads from the log.
+    pub(super) fn cut_selection(&mut self, key: StreamKey) {
+        let Some(stream) = self.streams.get_mut(key) else { return };
+        let framing = self.cohorts.at(stream.cohort).framing;
+        let Some(behind) = &mut stream.behind else { return };
+        let mut bytes = 0;
+        let within = behind.selection.iter().take_while(|frame| {
+            let fits = bytes < self.bounds.selection_bytes;
+            bytes += frame.wire(framing).len();
+            fits
+        });
+        let kept = within.count();
+        for frame in behind.selection.drain(kept..) {
+            behind.selected_through = behind.selected_through.min(frame.offset().prev());
+            self.pins.release(key.index(), Hold::Chosen, &frame);
+        }
+        behind.selection.shrink_to_fit();
     }
 
     /// Says whether there was one.

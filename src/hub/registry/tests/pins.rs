@@ -105,3 +105,47 @@ fn over_the_bound_what_was_chosen_is_dropped_and_told() {
     let (_, closed) = chosen(|cost, _| cost - 1);
     assert_eq!(closed.iter().map(|(_, reason)| *reason).collect::<Vec<_>>(), [CloseReason::Pinned]);
 }
+
+/// A stream that is ended when 20 events of 100 bytes and more wait for a pass, of which its socket takes nothing. How
+/// many are kept for replay, and what it may hold; what it holds then, what it gets, and why it was closed.
+fn ended(kept: usize, bounds: Bounds) -> (usize, String, CloseReason) {
+    let limits = LogLimits { events: kept, bytes: 1 << 30, age_ns: u64::MAX };
+    let mut room = Room::with(limits);
+    room.log = Shared(RefCell::new(Log::new(epoch(), limits).with_live_events(20)));
+    room.registry = Registry::new(Offset::ZERO, 6400, 1, bounds);
+    let peer = room.open(Asks::default());
+    peer.wire.borrow_mut().room = 0;
+    (0..20).for_each(|_| room.say(&[&"x".repeat(100)]));
+    room.end(peer.key, CloseReason::MaxSeconds, None);
+    // Others push all of it out.
+    (0..40).for_each(|_| room.publish(&["x"], Event::new("other")));
+    room.registry.unpin(&room.log);
+    assert_eq!(room.registry.pinned_bytes(), room.registry.recounted_pinned_bytes());
+    let pinned_bytes = room.registry.pinned_bytes();
+    room.takes(&peer, usize::MAX);
+    assert_eq!(room.registry.pinned_bytes(), 0);
+    let closed = room.closed();
+    assert_eq!(closed.len(), 1);
+    (pinned_bytes, peer.got(), closed[0].1)
+}
+
+#[test]
+fn an_end_holds_no_more_than_conflation_may_and_reads_the_others_from_the_log() {
+    let each = event(1, &"x".repeat(100)).len();
+    let bounds = Bounds { selection_bytes: 5 * each, ..Bounds::SMALL };
+    let (pinned_bytes, got, reason) = ended(100, bounds);
+    assert!(pinned_bytes <= 5 * 48, "the log has them: {pinned_bytes}");
+    assert_eq!((got.matches("data: x").count(), reason), (20, CloseReason::MaxSeconds));
+    let (pinned_bytes, got, _) = ended(1, bounds);
+    assert!((1..5 * (each + 400)).contains(&pinned_bytes), "{pinned_bytes}");
+    // What is gone is told.
+    assert_eq!((got.matches("data: x").count(), got.matches("event: gap").count()), (5, 1));
+}
+
+#[test]
+fn over_the_bound_what_an_end_holds_is_dropped_and_told() {
+    let (pinned_bytes, got, reason) = ended(1, Bounds { pinned_bytes: 1000, ..Bounds::SMALL });
+    assert!(pinned_bytes <= 1000, "{pinned_bytes}");
+    assert_eq!((got.matches("data: x").count(), got.matches("event: gap").count()), (0, 1));
+    assert_eq!(reason, CloseReason::MaxSeconds);
+}
