@@ -40,7 +40,8 @@
 //!
 //! - [`Builder`] says what to listen on and how requests are answered. [`Builder::start`] starts a
 //!   [`Gateway`]; [`Builder::run`] does and serves until a signal ends it.
-//! - [`Publisher`] publishes an [`Event`] to one [`Topic`] or to several, or many events at once.
+//! - [`Publisher`] publishes an [`Event`] to one [`Topic`] or to several, or many events at once, and blocks
+//!   or, [`Publisher::publish_async`], waits until they are stored, where the engine stores them.
 //! - A handler, [`Builder::on_request`], is an async function from [`Request`] to [`Reply`]: any
 //!   [`http::Response`], a [`StreamReply`], or what the gateway answers by itself. Without one, the
 //!   gateway serves `/`, `/events/{topic}` and `/events?topic=…&match=…`.

@@ -105,11 +105,9 @@ async fn accept(
     let epoch = state.bus.log.epoch();
     let drafts = events.iter().map(|(topics, event)| Draft::encode(topics.clone(), event, epoch));
     let drafts = drafts.collect::<Result<Vec<_>, _>>()?;
-    let offered = state.publish(drafts, events.iter().map(|(topics, event)| (topics, event)), key).await;
-    let Stored { ids: mut generated, duplicate } = offered.map_err(not_published)?;
-    if !duplicate {
-        state.metrics.events_published(Source::Http, events.len() as u64);
-    }
+    let offered = state.publish(drafts, events.iter().map(|(topics, event)| (topics, event)), key, Source::Http);
+    let stored = offered.map_err(not_published)?.answer().await;
+    let Stored { ids: mut generated, duplicate } = stored.map_err(not_published)?;
     for (index, (_, event)) in events.iter().enumerate() {
         if index > 0 {
             ids.push(',');

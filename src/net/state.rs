@@ -14,7 +14,7 @@ use crate::hub::event::Event;
 use crate::hub::fault::Fault;
 use crate::hub::frame::Draft;
 use crate::hub::topic::{Topic, Topics};
-use crate::ops::metrics::Metrics;
+use crate::ops::metrics::{Metrics, Source};
 use crate::ops::reload::LiveConfig;
 
 use super::clock::Clock;
@@ -68,6 +68,29 @@ pub enum NotPublished {
     Engine(NotStored),
 }
 
+/// The answer to a publish call.
+pub enum Offered {
+    /// It is there.
+    There(Stored),
+    /// It comes.
+    Comes(oneshot::Receiver<Result<Stored, NotStored>>),
+}
+
+impl Offered {
+    /// Waits for it.
+    ///
+    /// # Errors
+    /// If nothing was published, or that is unknown.
+    pub async fn answer(self) -> Result<Stored, NotPublished> {
+        match self {
+            Offered::There(stored) => Ok(stored),
+            Offered::Comes(comes) => {
+                comes.await.unwrap_or_else(|_| Err(NotStored::ended())).map_err(NotPublished::Engine)
+            }
+        }
+    }
+}
+
 impl State {
     /// Offers drafts of these events to the engine, unless the gateway is closing. If the engine has them
     /// wait, that is `None`, and the answer comes later.
@@ -79,6 +102,7 @@ impl State {
         drafts: Vec<Draft>,
         events: impl Iterator<Item = (&'a Topics, &'a Event<'a>)> + Clone,
         key: Option<&str>,
+        source: Source,
         answer: impl FnOnce() -> Answer,
     ) -> Result<Option<Stored>, NotPublished> {
         // Counted before it is looked: so whoever closes and then finds none under way knows that
@@ -87,7 +111,7 @@ impl State {
         let offered = if self.closing.load(Ordering::SeqCst) {
             Err(NotPublished::Closing)
         } else {
-            self.offer_open(drafts, events, key, answer)
+            self.offer_open(drafts, events, key, source, answer)
         };
         self.publishing.fetch_sub(1, Ordering::SeqCst);
         offered
@@ -98,6 +122,7 @@ impl State {
         drafts: Vec<Draft>,
         events: impl Iterator<Item = (&'a Topics, &'a Event<'a>)> + Clone,
         key: Option<&str>,
+        source: Source,
         answer: impl FnOnce() -> Answer,
     ) -> Result<Option<Stored>, NotPublished> {
         self.bus.log.admit(&drafts).map_err(NotPublished::TooLarge)?;
@@ -109,42 +134,48 @@ impl State {
         };
         let key = key.map(|key| self.engine.key(key, events));
         let now_ns = self.clock.now_ns();
+        let events = drafts.len() as u64;
+        let count = move |metrics: &Metrics, answer: &Result<Stored, NotStored>, waited_ns| {
+            metrics.engine_answered(answer, waited_ns);
+            if let Ok(Stored { duplicate: false, .. }) = answer {
+                metrics.events_published(source, events);
+            }
+        };
         let counted = || -> Answer {
             let (answer, metrics, clock) = (answer(), self.metrics.clone(), self.clock);
             Box::new(move |stored| {
-                metrics.engine_answered(&stored, Some(clock.now_ns().saturating_sub(now_ns)));
+                count(&metrics, &stored, Some(clock.now_ns().saturating_sub(now_ns)));
                 answer(stored);
             })
         };
         let offered = self.engine.offer(&self.bus, drafts, pack, key, now_ns, counted);
         if let Some(stored) = &offered {
-            self.metrics.engine_answered(stored, None);
+            count(&self.metrics, stored, None);
         }
         offered.transpose().map_err(NotPublished::Engine)
     }
 
-    /// As [`State::offer`], and waits for the answer.
+    /// As [`State::offer`], with an answer to wait for.
     ///
     /// # Errors
-    /// If nothing was published, or that is unknown.
-    pub async fn publish<'a>(
+    /// If nothing was published.
+    pub fn publish<'a>(
         &self,
         drafts: Vec<Draft>,
         events: impl Iterator<Item = (&'a Topics, &'a Event<'a>)> + Clone,
         key: Option<&str>,
-    ) -> Result<Stored, NotPublished> {
-        let mut waits = None;
-        let offered = self.offer(drafts, events, key, || {
+        source: Source,
+    ) -> Result<Offered, NotPublished> {
+        let mut comes = None;
+        let offered = self.offer(drafts, events, key, source, || {
             let (sender, receiver) = oneshot::channel();
-            waits = Some(receiver);
+            comes = Some(receiver);
             // Who went away needs no answer.
             Box::new(move |stored| drop(sender.send(stored)))
         })?;
-        match (offered, waits) {
-            (Some(stored), _) => Ok(stored),
-            (None, Some(waits)) => {
-                waits.await.unwrap_or_else(|_| Err(NotStored::ended())).map_err(NotPublished::Engine)
-            }
+        match (offered, comes) {
+            (Some(stored), _) => Ok(Offered::There(stored)),
+            (None, Some(comes)) => Ok(Offered::Comes(comes)),
             (None, None) => Err(NotPublished::Engine(NotStored::ended())),
         }
     }
@@ -152,14 +183,15 @@ impl State {
     /// As [`State::offer`], and blocks until the answer is there.
     ///
     /// # Errors
-    /// As [`State::publish`].
+    /// If nothing was published, or that is unknown.
     pub fn publish_blocking<'a>(
         &self,
         drafts: Vec<Draft>,
         events: impl Iterator<Item = (&'a Topics, &'a Event<'a>)> + Clone,
+        source: Source,
     ) -> Result<Stored, NotPublished> {
         let mut waits = None;
-        let offered = self.offer(drafts, events, None, || {
+        let offered = self.offer(drafts, events, None, source, || {
             let (sender, receiver) = crossbeam_channel::bounded(1);
             waits = Some(receiver);
             Box::new(move |stored| drop(sender.send(stored)))

@@ -82,15 +82,15 @@ fn publish(topic: &TopicHandle, event: &Event<'_>, state: &State) {
         Err(fault) => return refused(topic, &fault),
     };
     let answer = || -> Answer {
-        let (topic, metrics) = (topic.clone(), state.metrics.clone());
-        Box::new(move |stored| match stored {
-            Ok(_) => metrics.events_published(Source::Schedule, 1),
-            Err(error) => refused(&topic, &error),
+        let topic = topic.clone();
+        Box::new(move |stored| {
+            if let Err(error) = stored {
+                refused(&topic, &error);
+            }
         })
     };
-    match state.offer(vec![draft], [(&topics, event)].into_iter(), None, answer) {
-        Ok(Some(_)) => state.metrics.events_published(Source::Schedule, 1),
-        Ok(None) | Err(NotPublished::Closing) => {}
+    match state.offer(vec![draft], [(&topics, event)].into_iter(), None, Source::Schedule, answer) {
+        Ok(_) | Err(NotPublished::Closing) => {}
         Err(error) => refused(topic, &error),
     }
 }

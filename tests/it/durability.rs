@@ -289,8 +289,22 @@ fn a_librarys_publisher_and_schedules_are_stored_too() {
     let ids = publisher.publish_batch(events.map(|event| ("a", event))).unwrap();
     let tick = open(&gateway, "/events/s", "last-event-id: earliest\r\n").event();
     assert_eq!(tick.data, "tick 1");
+    // One thread has many under way, where it would wait for each.
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let many = runtime.block_on(async {
+        let publish = |n: usize| {
+            let publisher = publisher.clone();
+            tokio::spawn(async move { publisher.publish_async("many", Event::new(n.to_string())).await })
+        };
+        let mut ids = Vec::new();
+        for publishes in (0..100).map(publish).collect::<Vec<_>>() {
+            ids.push(publishes.await.unwrap().unwrap().unwrap().to_string());
+        }
+        ids
+    });
     gateway.drain();
     assert_eq!(publisher.publish("a", Event::new("late")), Err(PublishError::Closing));
+    assert_eq!(runtime.block_on(publisher.publish_async("a", Event::new("late"))), Err(PublishError::Closing));
 
     let gateway = start("");
     let mut stream = open(&gateway, "/events/a", "last-event-id: earliest\r\n");
@@ -300,4 +314,10 @@ fn a_librarys_publisher_and_schedules_are_stored_too() {
     }
     assert_eq!(ids[1], None);
     assert_eq!(open(&gateway, "/events/s", "last-event-id: earliest\r\n").event(), tick);
+    // Those of one thread are stored in the order of their calls.
+    let mut stream = open(&gateway, "/events/many", "last-event-id: earliest\r\n");
+    for (n, id) in many.into_iter().enumerate() {
+        let event = stream.event();
+        assert_eq!((event.id, event.data), (id, n.to_string()));
+    }
 }

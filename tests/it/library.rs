@@ -122,6 +122,39 @@ fn a_batch_is_published_whole_or_not_at_all() {
     stream.expect_data("end");
 }
 
+#[test]
+fn publishing_from_inside_on_a_runtime() {
+    fn sent<F: Future + Send>(future: F) -> F {
+        future
+    }
+    let gateway = builder().start().unwrap();
+    let publisher = gateway.publisher();
+    let mut stream = subscribe(gateway.addresses()[0], "/events?match=**");
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let batch = || [("a", Event::new("2")), ("b", Event::new("3").keep(false)), ("c", Event::new("4").id("own"))];
+    // Nothing is published before it is polled.
+    drop(publisher.publish_async("a", Event::new("never")));
+    drop(publisher.publish_batch_async(batch()));
+    let id = runtime.block_on(sent(publisher.publish_async("a", Event::new("1")))).unwrap();
+    let ids = runtime.block_on(sent(publisher.publish_batch_async(batch()))).unwrap();
+    let known: Vec<_> = [id].iter().chain(&ids).map(|id| id.map(|id| id.to_string())).collect();
+    let given: Vec<_> = (1..=4).map(|n| stream.expect_data(&n.to_string()).id).collect();
+    assert_eq!(known, [Some(given[0].clone()), Some(given[1].clone()), None, None]);
+    assert_eq!(given[3], "own");
+    assert_eq!(runtime.block_on(publisher.publish_batch_async::<&str, Event<'_>>([])).unwrap(), []);
+
+    let wrong = [("a", Event::new("5")), ("b", Event::new("6").event("x\ny"))];
+    let error = runtime.block_on(publisher.publish_batch_async(wrong)).unwrap_err();
+    assert!(matches!(&error, PublishError::Invalid { index: 1, fault, .. } if fault.field == "event"), "{error:?}");
+    publisher.publish("a", Event::new("end")).unwrap();
+    stream.expect_data("end");
+    let metrics = Metrics::of(gateway.control_address().unwrap());
+    assert_eq!(metrics.get("sluicegate_events_published_total{source=\"library\"}"), 5.0);
+    drop(gateway);
+    let late = runtime.block_on(publisher.publish_async("a", Event::new("late")));
+    assert_eq!(late, Err(PublishError::Closing));
+}
+
 /// What one expects of the types of a library, checked by the compiler.
 #[test]
 fn types_can_be_sent_printed_and_compared() {
