@@ -18,6 +18,7 @@ mod metrics;
 mod reload;
 mod passes;
 mod process;
+mod proxies;
 mod resume;
 mod stalled;
 mod starting;

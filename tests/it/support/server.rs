@@ -219,6 +219,12 @@ impl Server {
         self.control
     }
 
+    /// The health listener's address.
+    #[track_caller]
+    pub(crate) fn health(&self) -> SocketAddr {
+        self.health.expect("--health")
+    }
+
     // ===== as a client =====
 
     /// Connects to the public listener.
@@ -236,7 +242,7 @@ impl Server {
     /// Connects to the health listener.
     #[track_caller]
     pub(crate) fn connect_health(&self) -> Conversation {
-        Conversation::to(self.health.expect("--health"))
+        Conversation::to(self.health())
     }
 
     /// Opens a stream and reads its head and first comment, so that it is open when this returns.
