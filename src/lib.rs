@@ -84,14 +84,14 @@ mod simulation;
 
 pub use gateway::{Builder, Gateway, IntoTopics, PublishError, Publisher, ReloadError, StartError};
 pub use hub::event::Event;
-pub use hub::fault::Fault;
+pub use hub::fault::{EventError, Fault, NameError, PatternError, TopicError};
 pub use hub::id::EventId;
 pub use hub::topic::{Pattern, Topic};
 pub use net::reply::{Reply, Request, StreamReply};
 pub use ops::config::Config;
 pub use ops::descriptors::TooFewDescriptors;
 pub use ops::reload::Reloaded;
-pub use ops::schedule::Schedule;
+pub use ops::schedule::{Schedule, ScheduleError};
 
 pub use http;
 

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use crate::exchange::log_cell::LogCell;
 use crate::exchange::topics::TopicTable;
 use crate::hub::event::Event;
-use crate::hub::fault::Fault;
+use crate::hub::fault::EventError;
 use crate::hub::frame::Draft;
 use crate::hub::id::Epoch;
 use crate::hub::log::{Log, LogLimits, Numbering};
@@ -107,7 +107,7 @@ impl Loading {
     }
 }
 
-fn drafts(record: &Record<'_>, epoch: Epoch, table: &TopicTable) -> Result<Vec<Draft>, Fault> {
+fn drafts(record: &Record<'_>, epoch: Epoch, table: &TopicTable) -> Result<Vec<Draft>, EventError> {
     let draft = |stored: super::record::Event<'_>| {
         let topics = stored.topics.iter().map(|topic| table.named(topic)).collect::<Result<Vec<_>, _>>()?;
         let event = Event {

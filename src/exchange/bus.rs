@@ -4,7 +4,7 @@
 use smallvec::SmallVec;
 
 #[cfg(test)]
-use crate::hub::fault::Fault;
+use crate::hub::fault::TooLarge;
 use crate::hub::frame::Draft;
 use crate::hub::log::{Numbering, Placed};
 
@@ -78,9 +78,9 @@ impl<M> Bus<M> {
     /// Publishes as an engine does that keeps events in the log alone.
     ///
     /// # Errors
-    /// A [`Fault`] if they do not fit into the log together.
+    /// If they do not fit into the log together.
     #[cfg(test)]
-    pub fn publish(&self, drafts: Vec<Draft>, now_ns: u64) -> Result<Placed, Fault> {
+    pub fn publish(&self, drafts: Vec<Draft>, now_ns: u64) -> Result<Placed, TooLarge> {
         self.log.admit(&drafts)?;
         Ok(self.accept(drafts, Numbering::Own, now_ns))
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::hub::fault::Fault;
+use crate::hub::fault::TooLarge;
 use crate::hub::frame::{Draft, Frame};
 use crate::hub::id::{Epoch, EventId};
 use crate::hub::log::{EVICTED_A_LOCK, LIVE_EVENTS, Log, LogLimits, Numbering, Placed, Read, Resume, Start, Window};
@@ -68,11 +68,8 @@ impl LogCell {
     /// Whether the log has room for these drafts together.
     ///
     /// # Errors
-    /// A [`Fault`] if it has not, or if there are none.
-    pub fn admit(&self, drafts: &[Draft]) -> Result<(), Fault> {
-        if drafts.is_empty() {
-            return Err(Fault::new("body", "holds no event"));
-        }
+    /// If it has not.
+    pub fn admit(&self, drafts: &[Draft]) -> Result<(), TooLarge> {
         self.admits.admit(drafts)
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use dashmap::Entry;
 
-use crate::hub::fault::Fault;
+use crate::hub::fault::TopicError;
 use crate::hub::topic::{NameHash, Numbers, Release, Topic, TopicHandle, WeakTopic};
 
 use super::sync::{DashMap, Mutex};
@@ -66,8 +66,8 @@ impl TopicTable {
     /// The topic with this text.
     ///
     /// # Errors
-    /// A [`Fault`] in `topic` if the text is no valid topic.
-    pub fn named(&self, text: &str) -> Result<TopicHandle, Fault> {
+    /// If the text is no valid topic.
+    pub fn named(&self, text: &str) -> Result<TopicHandle, TopicError> {
         // One that is there is valid.
         let known = self.0.by_text.get(text).and_then(|weak| weak.upgrade());
         known.map_or_else(|| Topic::parse(text).map(|topic| self.insert(topic)), Ok)
@@ -142,7 +142,7 @@ mod tests {
         assert_eq!(table.len(), 1);
         let number = |text| table.named(text).unwrap().number();
         assert_eq!((number("c"), number("d")), (0, 0), "they were held for no longer than this took");
-        assert_eq!(table.named("a/*").unwrap_err().field, "topic");
+        assert_eq!(table.named("a/*"), Err(TopicError::Wildcard));
         drop(b);
         assert!(table.is_empty());
         assert_eq!(table.0.free.lock().next, 0, "and no memory of them is kept");

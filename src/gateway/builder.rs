@@ -145,7 +145,7 @@ impl Builder {
     ///         }
     ///     }
     /// });
-    /// # Ok::<(), sluicegate::Fault>(())
+    /// # Ok::<(), sluicegate::TopicError>(())
     /// ```
     pub fn on_request<F, A>(mut self, handler: F) -> Builder
     where

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::engine::{NotStored, Stored};
 use crate::hub::event::Event;
-use crate::hub::fault::Fault;
+use crate::hub::fault::EventError;
 use crate::hub::frame::Draft;
 use crate::hub::id::EventId;
 use crate::hub::topic::Topics;
@@ -33,7 +33,7 @@ pub enum PublishError {
         index: usize,
         /// Its field, and what is wrong with it.
         #[source]
-        fault: Fault,
+        fault: EventError,
     },
     /// The events do not fit into the log together, whatever else is in it.
     #[error("too large: {reason}")]
@@ -199,7 +199,9 @@ impl fmt::Debug for Publisher {
 impl From<NotPublished> for PublishError {
     fn from(error: NotPublished) -> PublishError {
         match error {
-            NotPublished::TooLarge(fault) => PublishError::TooLarge { reason: fault.to_string().into() },
+            error @ (NotPublished::TooLarge(_) | NotPublished::Record(_)) => {
+                PublishError::TooLarge { reason: error.to_string().into() }
+            }
             NotPublished::Closing => PublishError::Closing,
             NotPublished::Engine(error @ NotStored::Unknown(_)) => {
                 PublishError::PerhapsStored { reason: error.to_string().into() }

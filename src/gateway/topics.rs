@@ -1,7 +1,7 @@
 //! What an event can be published to.
 
 use crate::exchange::topics::TopicTable;
-use crate::hub::fault::Fault;
+use crate::hub::fault::EventError;
 use crate::hub::topic::{Numbers, Topic, Topics};
 
 /// One topic or several, or their texts: `&topic`, `"news"`, `["a", "b"]`, `&topics`.
@@ -10,7 +10,7 @@ use crate::hub::topic::{Numbers, Topic, Topics};
 pub trait IntoTopics: sealed::Sealed {
     /// The topics.
     #[doc(hidden)]
-    fn into_topics(self, table: &TopicTable) -> Result<Topics, Fault>;
+    fn into_topics(self, table: &TopicTable) -> Result<Topics, EventError>;
 }
 
 mod sealed {
@@ -22,7 +22,7 @@ macro_rules! into_topics {
         impl<$($generics)*> sealed::Sealed for $type {}
 
         impl<$($generics)*> IntoTopics for $type {
-            fn into_topics(self, $table: &TopicTable) -> Result<Topics, Fault> {
+            fn into_topics(self, $table: &TopicTable) -> Result<Topics, EventError> {
                 let $topics = self;
                 $read
             }

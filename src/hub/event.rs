@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use super::fault::Fault;
+use super::fault::EventError;
 
 /// The longest `id` and the longest `event` name, in bytes.
 pub const ID_BYTES_MAX: usize = 128;
@@ -74,40 +74,45 @@ impl<'a> Event<'a> {
 }
 
 /// Checks what the event stream format and the bounds ask of an event.
-pub(crate) fn check(event: &Event<'_>) -> Result<(), Fault> {
-    for (field, text) in [("id", &event.id), ("event", &event.event)] {
-        let Some(text) = text else { continue };
-        if text.len() > ID_BYTES_MAX {
-            return Err(Fault::new(field, format!("is {} bytes long, at most {ID_BYTES_MAX} are allowed", text.len())));
+pub(crate) fn check(event: &Event<'_>) -> Result<(), EventError> {
+    let breaks_line = |text: &str| text.bytes().any(|b| matches!(b, b'\r' | b'\n' | 0));
+    if let Some(id) = event.id.as_deref() {
+        if id.len() > ID_BYTES_MAX {
+            return Err(EventError::IdTooLong { bytes: id.len(), max: ID_BYTES_MAX });
         }
-        if text.bytes().any(|b| matches!(b, b'\r' | b'\n' | 0)) {
-            return Err(Fault::new(field, "holds CR, LF or NUL, which would end or spoil the line"));
+        if breaks_line(id) {
+            return Err(EventError::IdLine);
         }
     }
-    if event.event.as_deref() == Some("gap") {
-        return Err(Fault::new("event", "the name gap is kept for the gateway's own events"));
+    if let Some(name) = event.event.as_deref() {
+        if name.len() > ID_BYTES_MAX {
+            return Err(EventError::TypeTooLong { bytes: name.len(), max: ID_BYTES_MAX });
+        }
+        if breaks_line(name) {
+            return Err(EventError::TypeLine);
+        }
+        if name == "gap" {
+            return Err(EventError::TypeGap);
+        }
     }
     // An empty `id:` line would reset the client's cursor, and `earliest` asks for all that is kept.
     if let Some(id) = event.id.as_deref() {
         if id.is_empty() {
-            return Err(Fault::new("id", "is empty"));
+            return Err(EventError::IdEmpty);
         }
         // It comes back in a header field, whose value can't hold these (RFC 9110, section 5.5).
         if id.chars().any(|c| c.is_ascii_control()) || id.trim_matches([' ', '\t']) != id {
-            return Err(Fault::new(
-                "id",
-                "holds a control character, or blanks at an end, which no header field brings back",
-            ));
+            return Err(EventError::IdHeader);
         }
         if id == "earliest" {
-            return Err(Fault::new("id", "the word earliest is kept for last_event_id"));
+            return Err(EventError::IdEarliest);
         }
     }
     if event.retry_ms.is_some_and(|ms| ms > RETRY_MS_MAX) {
-        return Err(Fault::new("retry", format!("is too long, at most {RETRY_MS_MAX} milliseconds are allowed")));
+        return Err(EventError::RetryTooLong { max_ms: RETRY_MS_MAX });
     }
     if event.key.as_ref().is_some_and(|key| key.len() > KEY_BYTES_MAX) {
-        return Err(Fault::new("key", format!("is too long, at most {KEY_BYTES_MAX} bytes are allowed")));
+        return Err(EventError::KeyTooLong { max: KEY_BYTES_MAX });
     }
     Ok(())
 }

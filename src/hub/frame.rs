@@ -17,7 +17,7 @@ use std::sync::Arc;
 use memchr::memchr2;
 
 use super::event::{self, Event};
-use super::fault::Fault;
+use super::fault::EventError;
 use super::id::{Epoch, EventId, ID_LEN, Parsed};
 use super::offset::Offset;
 use super::topic::Topics;
@@ -184,13 +184,13 @@ impl Draft {
     /// Encodes an event.
     ///
     /// # Errors
-    /// A [`Fault`] that names the field which the event stream format or a bound refuses.
-    pub fn encode(topics: Topics, event: &Event<'_>, epoch: Epoch) -> Result<Draft, Fault> {
+    /// If the event stream format or a bound refuses a field.
+    pub fn encode(topics: Topics, event: &Event<'_>, epoch: Epoch) -> Result<Draft, EventError> {
         event::check(event)?;
         let own_id = event.id.as_deref();
         // An id of our own form would name an offset that the event does not have.
         if own_id.is_some_and(|id| matches!(epoch.parse(id), Parsed::Here(_))) {
-            return Err(Fault::new("id", "has the form of the ids that the log generates"));
+            return Err(EventError::IdGenerated);
         }
         let (chunk, id_at) = encode(event, (own_id.is_none() && !event.live_only).then(|| epoch.id(0)));
         let frame = Frame {
@@ -239,8 +239,8 @@ impl Draft {
 /// it has its own.
 ///
 /// # Errors
-/// A [`Fault`] that names the field which the event stream format or a bound refuses.
-pub fn encode_alone(event: &Event<'_>) -> Result<Chunk, Fault> {
+/// If the event stream format or a bound refuses a field.
+pub fn encode_alone(event: &Event<'_>) -> Result<Chunk, EventError> {
     event::check(event)?;
     Ok(encode(event, None).0)
 }
@@ -294,6 +294,7 @@ fn lines(data: &str) -> impl Iterator<Item = &str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hub::fault::Fault;
     use crate::hub::topic::handle;
     use proptest::prelude::*;
 
@@ -301,7 +302,7 @@ mod tests {
         Topics::one(handle("t"))
     }
 
-    fn placed(event: &Event<'_>) -> Result<Arc<Frame>, Fault> {
+    fn placed(event: &Event<'_>) -> Result<Arc<Frame>, EventError> {
         Ok(Draft::encode(topics(), event, Epoch::new(1))?.place(Offset::new(42), 42, Epoch::new(1), 7))
     }
 
@@ -350,7 +351,7 @@ mod tests {
             (Event::new("").event("x".repeat(129)), "event"),
             (Event::new("").key("x".repeat(256)), "key"),
         ] {
-            assert_eq!(placed(&event).err().map(|fault| fault.field), Some(field));
+            assert_eq!(placed(&event).err().map(|fault| fault.field()), Some(field));
         }
         assert!(placed(&Event::new("").id("x".repeat(128))).is_ok());
     }

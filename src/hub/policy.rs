@@ -5,7 +5,6 @@
 
 use strum::{AsRefStr, EnumString, VariantArray};
 
-use super::fault::Fault;
 use super::topic::{Pattern, Subscription};
 
 /// What happens to a stream that missed events. From the strictest to the mildest.
@@ -26,12 +25,16 @@ impl SlowPolicy {
     /// Reads a policy's name.
     ///
     /// # Errors
-    /// A [`Fault`] in `slow` if there is no policy of that name.
-    pub fn parse(text: &str) -> Result<SlowPolicy, Fault> {
-        text.parse()
-            .map_err(|_| Fault::new("slow", format!("no policy {text:?}: disconnect, skip and conflate are known")))
+    /// If there is no policy of that name.
+    pub fn parse(text: &str) -> Result<SlowPolicy, UnknownPolicy> {
+        text.parse().map_err(|_| UnknownPolicy(text.to_owned()))
     }
 }
+
+/// A text names no policy.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no policy {0:?}: disconnect, skip and conflate are known")]
+pub struct UnknownPolicy(String);
 
 /// The policies by topic. The first pattern that matches wins; where none does, the policy is
 /// [`SlowPolicy::Disconnect`].
@@ -191,6 +194,6 @@ mod tests {
         for &policy in SlowPolicy::VARIANTS {
             assert_eq!(SlowPolicy::parse(policy.as_ref()), Ok(policy));
         }
-        assert_eq!(SlowPolicy::parse("drop").unwrap_err().field, "slow");
+        assert_eq!(SlowPolicy::parse("drop"), Err(UnknownPolicy("drop".to_owned())));
     }
 }

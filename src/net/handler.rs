@@ -1,6 +1,7 @@
 //! A library user's handler, and what its answers become.
 
 use std::any::Any;
+use std::fmt::Display;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -11,7 +12,6 @@ use http::{HeaderMap, HeaderValue, Method, Response, header};
 use http_body_util::Full;
 
 use crate::hub::close::CloseReason;
-use crate::hub::fault::Fault;
 use crate::hub::frame::encode_alone;
 use crate::hub::log::Resume;
 use crate::hub::subscribe::{Subscribe, TimedEvent};
@@ -154,20 +154,20 @@ fn subscribe(request: &Request, reply: StreamReply, numbers: &impl Numbers) -> R
 }
 
 /// Fields of a stream's head, each a whole line.
-fn head_fields(headers: &HeaderMap) -> Result<Option<Arc<str>>, Fault> {
+fn head_fields(headers: &HeaderMap) -> Result<Option<Arc<str>>, String> {
     let mut lines = String::new();
     for (name, value) in headers {
         if negotiation::is_of_streams(name) {
-            return Err(Fault::new("header", format!("{name} is the gateway's own")));
+            return Err(format!("header: {name} is the gateway's own"));
         }
-        let value = value.to_str().map_err(|_| Fault::new("header", format!("{name} is not ASCII")))?;
+        let value = value.to_str().map_err(|_| format!("header: {name} is not ASCII"))?;
         lines.push_str(&format!("{name}: {value}\r\n"));
     }
     Ok((!lines.is_empty()).then(|| lines.into()))
 }
 
 /// The client did nothing wrong: the handler did, and its author reads the log.
-fn impossible(fault: Fault) -> Problem {
+fn impossible(fault: impl Display) -> Problem {
     tracing::error!(%fault, "a request handler answered with a stream that can't be; its request is answered 500");
     Problem::new(Refusal::Handler, "the program that runs this gateway has no answer to this request")
 }

@@ -137,9 +137,9 @@ impl Problem {
     }
 }
 
-impl From<Fault> for Problem {
-    fn from(fault: Fault) -> Problem {
-        Problem::in_field(fault.field, fault.reason)
+impl<F: Fault> From<F> for Problem {
+    fn from(fault: F) -> Problem {
+        Problem::in_field(fault.field(), fault.reason())
     }
 }
 
@@ -189,6 +189,7 @@ mod tests {
     use strum::VariantArray;
 
     use super::*;
+    use crate::hub::fault::{NameError, TopicError};
 
     #[track_caller]
     fn check(problem: Problem, expected: &str) {
@@ -198,7 +199,7 @@ mod tests {
     #[test]
     fn documents_name_what_is_wrong_and_where() {
         check(
-            Fault::new("topic", "is empty").into(),
+            TopicError::Name(NameError::Empty).into(),
             r#"{"type":"about:blank","title":"Bad Request","status":400,"detail":"is empty","reason":"bad_field","field":"topic"}"#,
         );
         check(

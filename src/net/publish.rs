@@ -20,6 +20,7 @@ use super::problem::{Problem, Refusal};
 use super::query::{self, quoted};
 use crate::exchange::topics::TopicTable;
 use crate::hub::event::{self, Event};
+use crate::hub::fault::Fault;
 use crate::hub::topic::{TopicHandle, Topics};
 use crate::ops::units::boolean;
 
@@ -290,8 +291,8 @@ impl Reader<'_> {
             return Ok(last.clone());
         }
         let topic = self.topics.named(text).map_err(|fault| {
-            let field = self.field.map_or(fault.field, Field::name);
-            self.fail::<E>(Problem::in_field(field, fault.reason))
+            let field = self.field.map_or(fault.field(), Field::name);
+            self.fail::<E>(Problem::in_field(field, fault.reason()))
         })?;
         self.last = Some(topic.clone());
         Ok(topic)

@@ -121,7 +121,9 @@ fn not_published(error: NotPublished) -> Problem {
     let later = |problem: Problem| problem.with(header::RETRY_AFTER, HeaderValue::from_static("1"));
     match error {
         NotPublished::Closing => closing(),
-        NotPublished::TooLarge(fault) => Problem::new(Refusal::BatchTooLarge, format!("the {fault}")),
+        error @ (NotPublished::TooLarge(_) | NotPublished::Record(_)) => {
+            Problem::new(Refusal::BatchTooLarge, format!("the {error}"))
+        }
         NotPublished::Engine(error @ NotStored::Unknown(_)) => {
             later(Problem::new(Refusal::PerhapsStored, error.to_string()))
         }

@@ -7,11 +7,12 @@ use tokio::sync::{Semaphore, oneshot};
 
 use crate::engine::committer::wall_ms;
 use crate::engine::pack::pack;
+use crate::engine::record::EncodeError;
 use crate::engine::{Answer, Engine, NotStored, Stored};
 use crate::exchange::bus::Bus;
 use crate::exchange::topics::TopicTable;
 use crate::hub::event::Event;
-use crate::hub::fault::Fault;
+use crate::hub::fault::TooLarge;
 use crate::hub::frame::Draft;
 use crate::hub::topic::{Topic, Topics};
 use crate::ops::metrics::{Metrics, Source};
@@ -59,7 +60,10 @@ pub struct State {
 pub enum NotPublished {
     /// They do not fit into the log together.
     #[error("{0}")]
-    TooLarge(Fault),
+    TooLarge(TooLarge),
+    /// They do not fit into one of the engine's records.
+    #[error("body: {0}")]
+    Record(EncodeError),
     /// Nothing new is taken in.
     #[error("the gateway is closing its streams")]
     Closing,
@@ -127,8 +131,7 @@ impl State {
     ) -> Result<Option<Stored>, NotPublished> {
         self.bus.log.admit(&drafts).map_err(NotPublished::TooLarge)?;
         let pack = if self.engine.stores() {
-            let packed = pack(events.clone(), wall_ms(), key);
-            packed.map_err(|error| NotPublished::TooLarge(Fault::new("body", error.to_string())))?
+            pack(events.clone(), wall_ms(), key).map_err(NotPublished::Record)?
         } else {
             None
         };

@@ -7,8 +7,27 @@ use serde::{Deserialize, Serialize};
 use super::limits::PERIOD_MS_MIN;
 use super::units::Time;
 use crate::hub::event::{self, Event};
-use crate::hub::fault::Fault;
+use crate::hub::fault::EventError;
 use crate::hub::topic::Topic;
+
+/// Why an event can't be scheduled.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ScheduleError {
+    /// The event can't be published as it is.
+    #[error(transparent)]
+    Event(#[from] EventError),
+    /// The event has a key, which a schedule's event does not have.
+    #[error("key: a schedule's event has none")]
+    Key,
+    /// The time from one event to the next is too short, too long, or not in whole milliseconds.
+    #[error("every: {reason}")]
+    #[non_exhaustive]
+    Every {
+        /// Which of these.
+        reason: String,
+    },
+}
 
 /// `[[schedule]]`: an event that is published again and again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,24 +76,25 @@ impl Schedule {
     /// # use sluicegate::{Event, Schedule, Topic};
     /// let tick = Event::new("{n}").event("tick").keep(false);
     /// let schedule = Schedule::new(&Topic::parse("ticks")?, Duration::from_secs(1), &tick)?;
-    /// # Ok::<(), sluicegate::Fault>(())
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
     /// # Errors
-    /// A [`Fault`] in `every`, in a field of the event, or in `key`, which a schedule does not have.
-    pub fn new(topic: &Topic, every: Duration, event: &Event<'_>) -> Result<Schedule, Fault> {
+    /// See [`ScheduleError`].
+    pub fn new(topic: &Topic, every: Duration, event: &Event<'_>) -> Result<Schedule, ScheduleError> {
         event::check(event)?;
         if event.key.is_some() {
-            return Err(Fault::new("key", "a schedule's event has none"));
+            return Err(ScheduleError::Key);
         }
-        let retry = event.retry_ms.map(|ms| time("retry", Duration::from_millis(ms))).transpose()?;
+        let every = Time::parse(&humantime::format_duration(every).to_string());
         Ok(Schedule(ScheduleText {
             topic: Some(topic.as_str().to_owned()),
-            every: time("every", every)?,
+            every: every.map_err(|reason| ScheduleError::Every { reason })?,
             event: event.event.as_deref().map(str::to_owned),
             data: event.data.clone().into_owned(),
             id: event.id.as_deref().map(str::to_owned),
-            retry,
+            // No longer than an event's may be, which is less than the longest time.
+            retry: event.retry_ms.map(Time::from_millis),
             keep: !event.live_only,
         }))
     }
@@ -118,10 +138,6 @@ impl Schedule {
         }
         event.keep(text.keep)
     }
-}
-
-fn time<const MIN_MS: u64>(field: &'static str, time: Duration) -> Result<Time<MIN_MS>, Fault> {
-    Time::parse(&humantime::format_duration(time).to_string()).map_err(|reason| Fault::new(field, reason))
 }
 
 impl TryFrom<ScheduleText> for Schedule {
@@ -189,7 +205,8 @@ mod tests {
     fn what_can_not_be_scheduled_is_named() {
         let check = |every_ms, event: Event<'_>, field| {
             let every = Duration::from_millis(every_ms);
-            assert_eq!(Schedule::new(&Topic::parse("a").unwrap(), every, &event).unwrap_err().field, field);
+            let error = Schedule::new(&Topic::parse("a").unwrap(), every, &event).unwrap_err().to_string();
+            assert_eq!(error.split(':').next(), Some(field), "{error}");
         };
         check(9, Event::new(""), "every");
         check(400 * 86_400_000, Event::new(""), "every");

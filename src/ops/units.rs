@@ -371,18 +371,19 @@ impl<const MAX: u32> Serialize for Ratio<MAX> {
 /// Text that is read into a type of the core and written back as it was.
 pub(super) mod text {
     use super::*;
-    use crate::hub::fault::Fault;
+    use crate::hub::fault::Fault as _;
     use crate::hub::policy::SlowPolicy;
     use crate::hub::topic::{Pattern, Topic};
 
     pub(in crate::ops) trait Text: Sized {
-        fn read(text: &str) -> Result<Self, Fault>;
+        /// The reason alone if it can't be read: the error names the key it is in already.
+        fn read(text: &str) -> Result<Self, String>;
         fn text(&self) -> &str;
     }
 
     impl Text for Topic {
-        fn read(text: &str) -> Result<Topic, Fault> {
-            Topic::parse(text)
+        fn read(text: &str) -> Result<Topic, String> {
+            Topic::parse(text).map_err(|error| error.reason())
         }
         fn text(&self) -> &str {
             self.as_str()
@@ -390,8 +391,8 @@ pub(super) mod text {
     }
 
     impl Text for Pattern {
-        fn read(text: &str) -> Result<Pattern, Fault> {
-            Pattern::parse(text)
+        fn read(text: &str) -> Result<Pattern, String> {
+            Pattern::parse(text).map_err(|error| error.reason())
         }
         fn text(&self) -> &str {
             self.as_str()
@@ -399,8 +400,8 @@ pub(super) mod text {
     }
 
     impl Text for SlowPolicy {
-        fn read(text: &str) -> Result<SlowPolicy, Fault> {
-            SlowPolicy::parse(text)
+        fn read(text: &str) -> Result<SlowPolicy, String> {
+            SlowPolicy::parse(text).map_err(|error| error.to_string())
         }
         fn text(&self) -> &str {
             self.as_ref()
@@ -412,8 +413,7 @@ pub(super) mod text {
     }
 
     pub(in crate::ops) fn deserialize<'de, T: Text, D: Deserializer<'de>>(from: D) -> Result<T, D::Error> {
-        // Only the reason: the error names the key it is in already.
-        T::read(&String::deserialize(from)?).map_err(|fault| D::Error::custom(fault.reason))
+        T::read(&String::deserialize(from)?).map_err(D::Error::custom)
     }
 }
 

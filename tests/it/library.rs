@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use sluicegate::config::ConfigError;
 use sluicegate::{
-    Builder, Config, Event, EventId, Fault, Gateway, Pattern, PublishError, Publisher, ReloadError, Reloaded, Reply,
-    Request, Schedule, StartError, StreamReply, Topic,
+    Builder, Config, Event, EventError, EventId, Fault, Gateway, NameError, Pattern, PatternError, PublishError,
+    Publisher, ReloadError, Reloaded, Reply, Request, Schedule, ScheduleError, StartError, StreamReply, Topic,
+    TopicError,
 };
 
 use crate::support::{Conversation, Item, Metrics, SOON, within};
@@ -108,13 +109,13 @@ fn a_batch_is_published_whole_or_not_at_all() {
 
     let wrong = [("a", Event::new("5")), ("b", Event::new("6").event("x\ny")), ("c", Event::new("7"))];
     let PublishError::Invalid { index, fault, .. } = publisher.publish_batch(wrong).unwrap_err() else { panic!() };
-    assert_eq!((index, fault.field), (1, "event"));
+    assert_eq!((index, fault.field(), &fault), (1, "event", &EventError::TypeLine));
     let error = publisher.publish("a/*", Event::new("8")).unwrap_err();
     let source = std::error::Error::source(&error).unwrap().to_string();
     assert!(source.starts_with("topic: "), "{source}");
     let none: [Topic; 0] = [];
     let error = publisher.publish(none, Event::new("9")).unwrap_err();
-    assert!(matches!(&error, PublishError::Invalid { index: 0, fault, .. } if fault.field == "topic"), "{error:?}");
+    assert!(matches!(&error, PublishError::Invalid { index: 0, fault: EventError::NoTopic, .. }), "{error:?}");
     let events = 1_000_000;
     let error = publisher.publish_batch((0..events).map(|_| ("a", Event::new("x")))).unwrap_err();
     assert!(matches!(error, PublishError::TooLarge { .. }), "{error:?}");
@@ -145,7 +146,7 @@ fn publishing_from_inside_on_a_runtime() {
 
     let wrong = [("a", Event::new("5")), ("b", Event::new("6").event("x\ny"))];
     let error = runtime.block_on(publisher.publish_batch_async(wrong)).unwrap_err();
-    assert!(matches!(&error, PublishError::Invalid { index: 1, fault, .. } if fault.field == "event"), "{error:?}");
+    assert!(matches!(&error, PublishError::Invalid { index: 1, fault, .. } if fault.field() == "event"), "{error:?}");
     publisher.publish("a", Event::new("end")).unwrap();
     stream.expect_data("end");
     let metrics = Metrics::of(gateway.control_address().unwrap());
@@ -174,14 +175,17 @@ fn types_can_be_sent_printed_and_compared() {
     value::<Schedule>();
     value::<Reloaded>();
     value::<Config>();
-    error::<Fault>();
+    error::<TopicError>();
+    error::<PatternError>();
+    error::<EventError>();
+    error::<ScheduleError>();
     error::<PublishError>();
     error::<StartError>();
     error::<ReloadError>();
     error::<ConfigError>();
     assert_eq!("a/b".parse::<Topic>().unwrap().to_string(), "a/b");
     assert_eq!("a/*".parse::<Pattern>().unwrap().as_ref(), "a/*");
-    assert_eq!("".parse::<Topic>().unwrap_err().field, "topic");
+    assert_eq!("".parse::<Topic>(), Err(TopicError::Name(NameError::Empty)));
 }
 
 #[test]

@@ -25,7 +25,7 @@ mod tests;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use crate::hub::fault::Fault;
+use crate::hub::fault::TooLarge;
 use crate::hub::frame::{Draft, Frame};
 use crate::hub::id::{Epoch, EventId};
 use crate::hub::offset::Offset;
@@ -62,21 +62,16 @@ impl LogLimits {
     /// Whether these drafts fit into the log together, so that none pushes another out.
     ///
     /// # Errors
-    /// A [`Fault`] in `body` that says which bound they are over.
-    pub fn admit(&self, drafts: &[Draft]) -> Result<(), Fault> {
-        for (kind, live_only) in [("kept", false), ("live-only", true)] {
+    /// Which bound they are over.
+    pub fn admit(&self, drafts: &[Draft]) -> Result<(), TooLarge> {
+        for live_only in [false, true] {
             let drafts = || drafts.iter().filter(|draft| draft.live_only() == live_only);
             let (events, bytes) = (drafts().count(), drafts().map(Draft::cost_bytes).sum::<usize>());
             if events > self.events {
-                let max = self.events;
-                return Err(Fault::new("body", format!("holds {events} {kind} events, the log holds at most {max}")));
+                return Err(TooLarge::Events { events, live_only, max: self.events });
             }
             if bytes > self.bytes {
-                let max = self.bytes;
-                return Err(Fault::new(
-                    "body",
-                    format!("its {kind} events take {bytes} bytes in memory, the log holds at most {max}"),
-                ));
+                return Err(TooLarge::Bytes { bytes, live_only, max: self.bytes });
             }
         }
         Ok(())

@@ -162,7 +162,7 @@ fn what_a_call_may_bring_is_bounded_exactly() {
         let found = limits.admit(drafts);
         match expected {
             Ok(()) => assert!(found.is_ok(), "{found:?}"),
-            Err(words) => assert!(format!("{:?}", found.unwrap_err()).contains(words)),
+            Err(words) => assert!(found.unwrap_err().to_string().contains(words)),
         }
     }
     let many = |count, make: fn(&str) -> Draft| (0..count).map(|_| make("a")).collect::<Vec<_>>();

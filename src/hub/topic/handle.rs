@@ -9,7 +9,7 @@ use std::sync::{Arc, Weak};
 
 use smallvec::{SmallVec, smallvec};
 
-use crate::hub::fault::Fault;
+use crate::hub::fault::EventError;
 
 use super::TOPICS_MAX;
 use super::name::{Pattern, Topic};
@@ -177,8 +177,8 @@ impl Topics {
     /// These topics; those that are named again count once.
     ///
     /// # Errors
-    /// A [`Fault`] in `topic` if there is none, in `topics` if there are more than [`TOPICS_MAX`].
-    pub fn new(topics: impl IntoIterator<Item = TopicHandle>) -> Result<Topics, Fault> {
+    /// If there is none, or more than [`TOPICS_MAX`].
+    pub fn new(topics: impl IntoIterator<Item = TopicHandle>) -> Result<Topics, EventError> {
         let mut some: Option<Topics> = None;
         for topic in topics {
             match &mut some {
@@ -186,19 +186,19 @@ impl Topics {
                 Some(some) => some.add(topic)?,
             }
         }
-        some.ok_or_else(|| Fault::new("topic", "an event needs at least one topic"))
+        some.ok_or(EventError::NoTopic)
     }
 
     /// Adds a topic, unless it is there.
     ///
     /// # Errors
-    /// A [`Fault`] in `topics` if that is one too many.
-    pub fn add(&mut self, topic: TopicHandle) -> Result<(), Fault> {
+    /// If that is one too many.
+    pub fn add(&mut self, topic: TopicHandle) -> Result<(), EventError> {
         if self.0.contains(&topic) {
             return Ok(());
         }
         if self.0.len() == TOPICS_MAX {
-            return Err(Fault::new("topics", format!("holds more than {TOPICS_MAX} topics")));
+            return Err(EventError::TooManyTopics { max: TOPICS_MAX });
         }
         self.0.push(topic);
         Ok(())
@@ -235,7 +235,7 @@ pub(crate) mod tests {
     fn the_topics_of_an_event_are_some_and_each_once() {
         let topics = Topics::new(["b", "a", "b"].map(handle)).unwrap();
         assert_eq!(*topics, ["b", "a"].map(handle));
-        assert_eq!(Topics::new([]).unwrap_err().field, "topic");
+        assert_eq!(Topics::new([]), Err(EventError::NoTopic));
         for (distinct, ok) in [(TOPICS_MAX - 1, true), (TOPICS_MAX, true), (TOPICS_MAX + 1, false)] {
             let twice = (0..distinct).chain(0..distinct).map(|n| handle(&format!("t{n}")));
             assert_eq!(Topics::new(twice).is_ok(), ok, "{distinct}");

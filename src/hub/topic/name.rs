@@ -6,7 +6,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use crate::hub::fault::Fault;
+use crate::hub::fault::{NameError, PatternError, TopicError};
 
 /// The longest topic or pattern, in bytes.
 pub const TOPIC_BYTES_MAX: usize = 255;
@@ -21,11 +21,11 @@ impl Topic {
     /// Reads a topic.
     ///
     /// # Errors
-    /// A [`Fault`] in `topic` if the text is no valid topic.
-    pub fn parse(text: &str) -> Result<Topic, Fault> {
-        check_name("topic", text)?;
+    /// If the text is no valid topic.
+    pub fn parse(text: &str) -> Result<Topic, TopicError> {
+        check_name(text).map_err(TopicError::Name)?;
         if text.split('/').any(|segment| segment == "*" || segment == "**") {
-            return Err(Fault::new("topic", "the segments * and ** are kept for patterns (match=)"));
+            return Err(TopicError::Wildcard);
         }
         Ok(Topic(text.into()))
     }
@@ -37,9 +37,9 @@ impl Topic {
 }
 
 impl FromStr for Topic {
-    type Err = Fault;
+    type Err = TopicError;
 
-    fn from_str(text: &str) -> Result<Topic, Fault> {
+    fn from_str(text: &str) -> Result<Topic, TopicError> {
         Topic::parse(text)
     }
 }
@@ -76,16 +76,16 @@ impl Pattern {
     /// Reads a pattern.
     ///
     /// # Errors
-    /// A [`Fault`] in `match` if the text is no valid pattern.
-    pub fn parse(text: &str) -> Result<Pattern, Fault> {
-        check_name("match", text)?;
+    /// If the text is no valid pattern.
+    pub fn parse(text: &str) -> Result<Pattern, PatternError> {
+        check_name(text).map_err(PatternError::Name)?;
         let mut segments = text.split('/').peekable();
         while let Some(segment) = segments.next() {
             if segment == "**" && segments.peek().is_some() {
-                return Err(Fault::new("match", "** stands for the rest, so it must be the last segment"));
+                return Err(PatternError::RestNotLast);
             }
             if segment.contains('*') && segment != "*" && segment != "**" {
-                return Err(Fault::new("match", "a wildcard must be a whole segment: * or **"));
+                return Err(PatternError::PartOfSegment);
             }
         }
         Ok(Pattern(text.into()))
@@ -153,9 +153,9 @@ impl Pattern {
 }
 
 impl FromStr for Pattern {
-    type Err = Fault;
+    type Err = PatternError;
 
-    fn from_str(text: &str) -> Result<Pattern, Fault> {
+    fn from_str(text: &str) -> Result<Pattern, PatternError> {
         Pattern::parse(text)
     }
 }
@@ -178,15 +178,15 @@ impl fmt::Debug for Pattern {
     }
 }
 
-fn check_name(field: &'static str, text: &str) -> Result<(), Fault> {
+fn check_name(text: &str) -> Result<(), NameError> {
     if text.is_empty() {
-        return Err(Fault::new(field, "is empty"));
+        return Err(NameError::Empty);
     }
     if text.len() > TOPIC_BYTES_MAX {
-        return Err(Fault::new(field, format!("is {} bytes long, at most {TOPIC_BYTES_MAX} are allowed", text.len())));
+        return Err(NameError::TooLong { bytes: text.len(), max: TOPIC_BYTES_MAX });
     }
     if text.chars().any(char::is_control) {
-        return Err(Fault::new(field, "holds a control character"));
+        return Err(NameError::ControlCharacter);
     }
     Ok(())
 }
@@ -218,12 +218,28 @@ mod tests {
 
     #[test]
     fn bad_names_are_refused() {
-        for bad in ["", "a\nb", "a\u{7f}", "a/*", "**", &"x".repeat(256)] {
-            assert_eq!(Topic::parse(bad).unwrap_err().field, "topic", "{bad:?}");
+        let too_long = NameError::TooLong { bytes: 256, max: 255 };
+        for (bad, name) in [
+            ("", NameError::Empty),
+            ("a\nb", NameError::ControlCharacter),
+            ("a\u{7f}", NameError::ControlCharacter),
+            (&"x".repeat(256), too_long.clone()),
+        ] {
+            assert_eq!(Topic::parse(bad), Err(TopicError::Name(name.clone())), "{bad:?}");
+            assert_eq!(Pattern::parse(bad), Err(PatternError::Name(name)), "{bad:?}");
         }
-        for bad in ["", "a*", "**/a", "a/**b", "a\0"] {
-            assert_eq!(Pattern::parse(bad).unwrap_err().field, "match", "{bad:?}");
+        for bad in ["a/*", "**", "*/a"] {
+            assert_eq!(Topic::parse(bad), Err(TopicError::Wildcard), "{bad:?}");
         }
+        for (bad, error) in [
+            ("a*", PatternError::PartOfSegment),
+            ("a/**b", PatternError::PartOfSegment),
+            ("**/a", PatternError::RestNotLast),
+        ] {
+            assert_eq!(Pattern::parse(bad), Err(error), "{bad:?}");
+        }
+        assert_eq!(TopicError::Name(too_long).to_string(), "topic: is 256 bytes long, at most 255 are allowed");
+        assert_eq!(PatternError::PartOfSegment.to_string(), "match: a wildcard must be a whole segment: * or **");
         assert!(Topic::parse(&"x".repeat(255)).is_ok());
         assert!(Topic::parse("https://example.com/books/1?x=*y").is_ok());
     }

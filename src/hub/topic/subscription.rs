@@ -1,6 +1,6 @@
 //! What streams subscribe to.
 
-use crate::hub::fault::Fault;
+use crate::hub::fault::SubscriptionError;
 
 use super::TOPICS_MAX;
 use super::handle::{Numbers, TopicHandle};
@@ -27,13 +27,13 @@ impl Subscription {
     /// A subscription to these topics and patterns; a pattern without a wildcard is a topic.
     ///
     /// # Errors
-    /// A [`Fault`] in `topic` if there is none at all or there are more than [`TOPICS_MAX`], in `match` if
-    /// the patterns have more than [`PATTERN_SEGMENTS_MAX`] segments.
+    /// If there is none at all, if there are more than [`TOPICS_MAX`], or if the patterns have more than
+    /// [`PATTERN_SEGMENTS_MAX`] segments.
     pub fn new(
         mut topics: Vec<Topic>,
         mut patterns: Vec<Pattern>,
         numbers: &impl Numbers,
-    ) -> Result<Subscription, Fault> {
+    ) -> Result<Subscription, SubscriptionError> {
         patterns.retain(|pattern| match pattern.as_topic() {
             Some(topic) => {
                 topics.push(topic);
@@ -47,18 +47,14 @@ impl Subscription {
         patterns.dedup();
         let asked = topics.len() + patterns.len();
         if asked == 0 {
-            return Err(Fault::new("topic", "a subscription needs at least one topic= or match="));
+            return Err(SubscriptionError::Empty);
         }
         if asked > TOPICS_MAX {
-            return Err(Fault::new("topic", format!("{asked} topics asked for, at most {TOPICS_MAX} are allowed")));
+            return Err(SubscriptionError::TooMany { asked, max: TOPICS_MAX });
         }
         let segments: usize = patterns.iter().map(|pattern| pattern.as_str().split('/').count()).sum();
         if segments > PATTERN_SEGMENTS_MAX {
-            let most = PATTERN_SEGMENTS_MAX;
-            return Err(Fault::new(
-                "match",
-                format!("{segments} segments in all patterns, at most {most} are allowed"),
-            ));
+            return Err(SubscriptionError::TooManySegments { segments, max: PATTERN_SEGMENTS_MAX });
         }
         Ok(Subscription {
             topics: topics.iter().map(|topic| numbers.handle(topic)).collect(),
@@ -185,6 +181,7 @@ mod tests {
         let long = format!("{}*", "x/".repeat(99));
         assert!(Subscription::new(vec![], vec![Pattern::parse(&long).unwrap(); 100], &table).is_ok());
         let six = (0..6).map(|n| Pattern::parse(&format!("{n}/{long}")).unwrap()).collect();
-        assert_eq!(Subscription::new(vec![], six, &table).unwrap_err().field, "match");
+        let too_many = SubscriptionError::TooManySegments { segments: 606, max: 512 };
+        assert_eq!(Subscription::new(vec![], six, &table), Err(too_many));
     }
 }

@@ -44,7 +44,6 @@ use super::limits::{POLICIES_MAX, SCHEDULES_MAX, THREADS_MAX};
 use super::schedule::Schedule;
 use super::units::{Count, text};
 use crate::exchange::topics::TopicTable;
-use crate::hub::fault::Fault;
 use crate::hub::frame::Draft;
 use crate::hub::id::Epoch;
 use crate::hub::policy::Policies;
@@ -252,8 +251,8 @@ impl Config {
                 let reason = format!("schedule {} has {bytes} bytes of data, at most {body} is allowed", i + 1);
                 return conflict(["schedule.data", "limits.body_bytes"], reason);
             }
-            self.check_encoded(schedule).or_else(|fault| {
-                conflict(["schedule", "history"], format!("schedule {} can't be published: {fault}", i + 1))
+            self.check_encoded(schedule).or_else(|reason| {
+                conflict(["schedule", "history"], format!("schedule {} can't be published: {reason}", i + 1))
             })?;
         }
         let lists = [("schedule", self.schedule.len(), SCHEDULES_MAX), ("policy", self.policy.len(), POLICIES_MAX)];
@@ -266,11 +265,12 @@ impl Config {
     }
 
     /// Whether the longest event of a schedule fits into the log.
-    fn check_encoded(&self, schedule: &Schedule) -> Result<(), Fault> {
+    fn check_encoded(&self, schedule: &Schedule) -> Result<(), String> {
         let topics = Topics::one(TopicTable::default().handle(&schedule.topic(&self.default_topic)));
         // The time is always as long.
         let event = schedule.event(SystemTime::UNIX_EPOCH, u64::MAX);
-        self.history.log_limits().admit(&[Draft::encode(topics, &event, Epoch::new(0))?])
+        let draft = Draft::encode(topics, &event, Epoch::new(0)).map_err(|error| error.to_string())?;
+        self.history.log_limits().admit(&[draft]).map_err(|error| error.to_string())
     }
 
     /// Applies the variables on top of the file's text, and returns warnings of those that are
