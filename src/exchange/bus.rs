@@ -7,11 +7,17 @@ use smallvec::SmallVec;
 use crate::hub::fault::TooLarge;
 use crate::hub::frame::Draft;
 use crate::hub::log::{Numbering, Placed};
+use crate::hub::offset::Offset;
 
 use super::directory::Directory;
 use super::inbox::Inbox;
 use super::log_cell::LogCell;
 use super::sync::{AtomicBool, Ordering};
+
+/// Seldom enough to cost nothing, often enough that who follows the log is woken well before it is lapped.
+const RETENTION_STEP_MS_MAX: u64 = 1000;
+/// After how long the next part of what is too old goes: the thread has other timers to see to.
+const RETENTION_AGAIN_MS: u64 = 1;
 
 /// The log, the directory and the shards' inboxes. `M` is what a shard is sent.
 pub struct Bus<M> {
@@ -42,9 +48,22 @@ impl<M> Bus<M> {
         &self.inboxes[shard]
     }
 
-    /// How often the log is asked for events that are too old.
-    pub fn retention_step_ms(&self) -> Option<u64> {
-        self.age_ms.map(|age_ms| (age_ms / 100).clamp(10, 60_000))
+    /// How often events are looked for that are too old.
+    pub fn retention_step_ms(&self) -> u64 {
+        self.age_ms.map_or(RETENTION_STEP_MS_MAX, |age_ms| (age_ms / 100).clamp(10, RETENTION_STEP_MS_MAX))
+    }
+
+    /// Evicts a part of what is too old, and wakes the shards that are about to lose something by it. Says after how long
+    /// that is to be done again.
+    pub fn evict(&self, now_ns: u64) -> u64 {
+        let (halfway, more) = self.log.evict(now_ns);
+        self.endanger_before(halfway);
+        if more { RETENTION_AGAIN_MS } else { self.retention_step_ms() }
+    }
+
+    /// Has the shards follow that are about to be lapped by the log, whatever they have streams for, and if they rest.
+    fn endanger_before(&self, halfway: Offset) {
+        self.inboxes.iter().filter(|inbox| inbox.position() < halfway).for_each(Inbox::endanger);
     }
 
     /// The shard with the fewest streams. Not the core that accepted: the kernel's hash over
@@ -103,11 +122,8 @@ impl<M> Bus<M> {
             if interested.holds(shard) {
                 inbox.notify_of(placed.first, placed.last);
             }
-            if inbox.position() < placed.halfway {
-                // It has to follow before the log laps it, whatever it has streams for, and if it rests.
-                inbox.endanger();
-            }
         }
+        self.endanger_before(placed.halfway);
         placed
     }
 }
@@ -121,8 +137,7 @@ mod tests {
     use crate::hub::event::Event;
     use crate::hub::id::Epoch;
     use crate::hub::log::LogLimits;
-    use crate::hub::offset::Offset;
-    use crate::hub::topic::{Topics, handle};
+    use crate::hub::topic::{TopicHandle, Topics, handle};
 
     #[test]
     fn a_shards_lag_is_the_age_of_what_it_has_not_taken() {
@@ -150,35 +165,88 @@ mod tests {
         assert_eq!(lags(2_000), [2_000 - 1_002, 0]);
     }
 
+    /// Two shards that rest, the first with streams for `t`, and publishing at it: says for each shard how often it was woken,
+    /// and whether it was told that it is about to be lapped.
+    struct Resting {
+        bus: Bus<()>,
+        topic: TopicHandle,
+        wakes: [Arc<AtomicUsize>; 2],
+    }
+
+    impl Resting {
+        fn new(log: LogCell) -> Resting {
+            let wakes = [0, 1].map(|_| Arc::new(AtomicUsize::new(0)));
+            let inboxes = wakes.clone().map(|wakes| {
+                Inbox::<()>::new(move || {
+                    wakes.fetch_add(1, Ordering::SeqCst);
+                })
+                .0
+            });
+            let bus = Bus::new(log, inboxes.into(), None);
+            let topic = handle("t");
+            bus.directory.join(&topic, 0);
+            (0..2).for_each(|shard| bus.inbox(shard).listen(false));
+            Resting { bus, topic, wakes }
+        }
+
+        fn publish(&self, events: usize) -> [(usize, bool); 2] {
+            let draft =
+                |_| Draft::encode(Topics::one(self.topic.clone()), &Event::new("x"), self.bus.log.epoch()).unwrap();
+            self.bus.publish((0..events).map(draft).collect(), 0).unwrap();
+            self.look()
+        }
+
+        fn look(&self) -> [(usize, bool); 2] {
+            [0, 1].map(|shard| {
+                let inbox = self.bus.inbox(shard);
+                inbox.awake();
+                (self.wakes[shard].swap(0, Ordering::SeqCst), inbox.take_endangered())
+            })
+        }
+    }
+
+    const RESTS: (usize, bool) = (0, false);
+    const FOLLOWS: (usize, bool) = (1, true);
+
     #[test]
     fn a_shard_is_woken_from_its_rest_before_the_log_laps_it() {
         let limits = LogLimits { events: 8, bytes: 1 << 20, age_ns: u64::MAX };
-        let wakes = [0, 1].map(|_| Arc::new(AtomicUsize::new(0)));
-        let inboxes = wakes.clone().map(|wakes| {
-            Inbox::<()>::new(move || {
-                wakes.fetch_add(1, Ordering::SeqCst);
-            })
-            .0
-        });
-        let bus = Bus::new(LogCell::new(Epoch::new(1), limits), inboxes.into(), None);
-        let topic = handle("t");
-        bus.directory.join(&topic, 0);
-        let publish = || {
-            let topics = Topics::one(topic.clone());
-            let draft = Draft::encode(topics, &Event::new("x"), bus.log.epoch()).unwrap();
-            bus.publish(vec![draft], 0).unwrap();
-            [0, 1].map(|shard| {
-                let inbox = bus.inbox(shard);
-                inbox.awake();
-                (wakes[shard].swap(0, Ordering::SeqCst), inbox.take_endangered())
-            })
-        };
-        bus.inbox(0).listen(false);
+        let shards = Resting::new(LogCell::with_live_events(Epoch::new(1), limits, 8));
         // While the log is less than half full, there is time.
-        (0..3).for_each(|_| assert_eq!(publish(), [(0, false), (0, false)]));
+        (0..3).for_each(|_| assert_eq!(shards.publish(1), [RESTS, RESTS]));
         // The one that rests and the one that it is nothing to, both have to follow.
-        assert_eq!(publish(), [(1, true), (1, true)]);
-        bus.inbox(0).set_position(Offset::new(4));
-        assert_eq!(publish(), [(0, false), (1, true)]);
+        assert_eq!(shards.publish(1), [FOLLOWS, FOLLOWS]);
+        shards.bus.inbox(0).set_position(Offset::new(4));
+        assert_eq!(shards.publish(1), [RESTS, FOLLOWS]);
+    }
+
+    #[test]
+    fn a_short_history_ends_no_rest() {
+        let limits = LogLimits { events: 1, bytes: 1 << 20, age_ns: 1 };
+        let shards = Resting::new(LogCell::new(Epoch::new(1), limits));
+        (0..4).for_each(|_| assert_eq!(shards.publish(500), [RESTS, RESTS]));
+        assert_eq!(shards.publish(47), [RESTS, RESTS]);
+        // Half of what is held for those that follow.
+        assert_eq!(shards.publish(1), [FOLLOWS, FOLLOWS]);
+        (0..2).for_each(|shard| shards.bus.inbox(shard).set_position(shards.bus.log.head()));
+        assert_eq!(shards.publish(1), [RESTS, RESTS]);
+        // Nothing is published, but it grows old.
+        for (seconds, expected) in [(4, RESTS), (6, FOLLOWS)] {
+            while shards.bus.evict(seconds * 1_000_000_000) == RETENTION_AGAIN_MS {}
+            assert_eq!(shards.look(), [expected; 2], "{seconds} s");
+        }
+    }
+
+    #[test]
+    fn what_grows_too_old_at_once_goes_in_parts_with_others_timers_in_between() {
+        let limits = LogLimits { events: 2000, bytes: 1 << 20, age_ns: 1_000_000_000 };
+        let bus = Bus::<()>::new(LogCell::with_live_events(Epoch::new(1), limits, 0), Vec::new(), Some(1000));
+        let draft = |_| Draft::encode(Topics::one(handle("t")), &Event::new("x"), bus.log.epoch()).unwrap();
+        bus.publish((0..1000).map(draft).collect(), 0).unwrap();
+        while bus.evict(1_000_000_000) == RETENTION_AGAIN_MS {}
+        assert_eq!(bus.log.size().0, 1000);
+        let parts = std::iter::repeat_with(|| (bus.evict(1_000_000_001), bus.log.size().0));
+        let parts: Vec<_> = parts.take(5).collect();
+        assert_eq!(parts, [(1, 744), (1, 488), (1, 232), (10, 0), (10, 0)]);
     }
 }

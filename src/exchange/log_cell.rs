@@ -91,12 +91,16 @@ impl LogCell {
         self.log.lock().lose(last);
     }
 
-    /// Evicts what is too old, in parts: others come in between.
-    pub fn evict(&self, now_ns: u64) {
+    /// Evicts a part of what is too old. Says who is in danger then, as [`Log::halfway`], and whether there may be more.
+    pub fn evict(&self, now_ns: u64) -> (Offset, bool) {
         let mut evicted = Vec::new();
-        while self.log.lock().evict(now_ns, EVICTED_A_LOCK, &mut evicted) {
-            evicted.clear();
-        }
+        let found = {
+            let mut log = self.log.lock();
+            let more = log.evict(now_ns, EVICTED_A_LOCK, &mut evicted);
+            (log.halfway(), more)
+        };
+        drop(evicted);
+        found
     }
 
     /// Where a stream starts, and the head at that moment.

@@ -25,10 +25,7 @@ const KNOCK_AGAIN_MS: u64 = 1;
 /// Turns the wheel until it is stopped.
 pub fn run(timers: &Timers<Timer>, state: &State) {
     let State { bus, topics, metrics, clock, config, .. } = state;
-    let retention_ms = bus.retention_step_ms();
-    if let Some(step_ms) = retention_ms {
-        timers.arm(clock.now_ms() + step_ms, Timer::Retention);
-    }
+    timers.arm(clock.now_ms() + bus.retention_step_ms(), Timer::Retention);
     let mut schedules = Schedules::default();
     schedules.follow(&config.load(), topics, timers, clock.now_ms());
     let mut expired = Vec::new();
@@ -45,10 +42,7 @@ pub fn run(timers: &Timers<Timer>, state: &State) {
                     }
                 }
                 Timer::Retention => {
-                    bus.log.evict(now_ns);
-                    if let Some(step_ms) = retention_ms {
-                        timers.arm(now_ms + step_ms, Timer::Retention);
-                    }
+                    timers.arm(now_ms + bus.evict(now_ns), Timer::Retention);
                 }
                 Timer::Schedule(key) => {
                     let Some(running) = schedules.0.get_mut(key) else { continue };

@@ -39,8 +39,6 @@ pub(super) struct Press {
     held: RefCell<[VecDeque<u64>; 2]>,
     /// The newest offsets that have left the log.
     pub(super) evicted: Cell<[u64; 2]>,
-    /// Whoever stood before this at the last publish is in danger of being lapped.
-    pub(super) halfway: Cell<Offset>,
     topics: Vec<TopicHandle>,
     /// Ids may be used twice, and live-only events may have one: then no client can be exact.
     pub(super) careless_ids: bool,
@@ -65,7 +63,6 @@ impl Press {
             published: RefCell::default(),
             held: RefCell::default(),
             evicted: Cell::new([0, 0]),
-            halfway: Cell::new(Offset::ZERO),
             topics: TOPICS.iter().map(|text| table.named(text).unwrap()).collect(),
             big,
         }
@@ -78,7 +75,8 @@ impl Press {
     /// Publishes a few events in one call, if the log can hold them.
     pub(super) fn publish(&self) {
         let mut random = self.random.borrow_mut();
-        let count = if random.chance(10) { self.limits.events.min(30) } else { 1 + random.below(4) };
+        let longest = self.limits.events.min(30) + random.below(4);
+        let count = if random.chance(10) { longest } else { 1 + random.below(4) };
         let (mut drafts, mut new) = (Vec::new(), Vec::new());
         for at in 0..count {
             let seq = self.head() + 1 + at as u64;
@@ -104,15 +102,22 @@ impl Press {
         let (first, last) = (self.head() + 1, self.head() + count as u64);
         let Ok(placed) = self.bus.publish(drafts, self.time.now_ns.get()) else { return };
         assert_eq!((placed.first.get(), placed.last.get()), (first, last));
-        self.halfway.set(placed.halfway);
         for (event, seq) in new.iter().zip(first..) {
             self.held.borrow_mut()[usize::from(event.live_only)].push_back(seq);
         }
         self.published.borrow_mut().extend(new);
         self.look_at_log();
-        let evicted = self.evicted.get();
-        let kept = count <= self.limits.events;
-        assert!(!kept || evicted.iter().all(|&seq| seq < first), "a call evicts nothing of its own");
+        // Of a call that is longer than the log, the newest are kept; of another, all.
+        for live_only in [false, true] {
+            let mut own =
+                (first..=last).filter(|&seq| self.published.borrow()[seq as usize - 1].live_only == live_only);
+            let over = own.clone().count().saturating_sub(self.limits.events);
+            let newest_over = own.nth(over.wrapping_sub(1)).unwrap_or(0);
+            let evicted = self.evicted.get()[usize::from(live_only)];
+            assert!(evicted < first || evicted == newest_over, "a call evicts {evicted} of its own, {first}..={last}");
+        }
+        let gone = self.bus.log.gone_through();
+        assert!(gone.iter().all(|gone| gone.get() < first), "those that follow the log are given all of a call");
     }
 
     /// The offset behind which an id is old: a quarter of what is kept is as new or newer, or all of it has gone.
@@ -123,7 +128,7 @@ impl Press {
 
     /// Has the log forget what is too old.
     pub(super) fn evict(&self) {
-        self.bus.log.evict(self.time.now_ns.get());
+        self.bus.evict(self.time.now_ns.get());
         self.look_at_log();
     }
 

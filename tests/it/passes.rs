@@ -1,10 +1,11 @@
 //! When a shard writes, and that it does: what is published never waits for something else to wake its shard.
 
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::support::Server;
 use crate::support::fleet::{Ask, block_on, machine};
+use crate::support::publish::Publisher;
 
 /// The last piece of a pass in pieces ends cheaply, while events wait for which nobody wakes the shard again.
 #[test]
@@ -36,11 +37,16 @@ fn what_came_during_a_pass_in_pieces_needs_nothing_else_to_go_out() {
     });
 }
 
+fn batch(publisher: &mut Publisher, round: usize, events: usize) {
+    let line = |number| format!("{{\"topic\":\"t\",\"data\":\"{round}: {number}\"}}\n");
+    publisher.batch(&(0..events).map(line).collect::<String>());
+}
+
 /// A shard that rests is woken before the log laps it.
 #[test]
 fn a_rest_loses_no_event_that_a_full_history_pushes_out() {
     let server = Server::start(
-        "schedule = []\nshards = 1\n[stream]\nheartbeat = \"0s\"\n[history]\nevents = 100\n\
+        "schedule = []\nshards = 1\n[stream]\nheartbeat = \"0s\"\n[history]\nevents = 5000\n\
          [pass]\nlatency = \"1h\"",
     );
     let mut publisher = server.publisher();
@@ -48,8 +54,26 @@ fn a_rest_loses_no_event_that_a_full_history_pushes_out() {
     publisher.publish("t", "first");
     stream.expect_data("first");
     for round in 0..4 {
-        let line = |number| format!("{{\"topic\":\"t\",\"data\":\"{round}: {number}\"}}\n");
-        publisher.batch(&(0..60).map(line).collect::<String>());
-        (0..60).for_each(|number| drop(stream.expect_data(&format!("{round}: {number}"))));
+        batch(&mut publisher, round, 3000);
+        (0..3000).for_each(|number| drop(stream.expect_data(&format!("{round}: {number}"))));
     }
+}
+
+/// What is kept for replay says nothing of the pace.
+#[test]
+fn a_short_history_leaves_the_pace_as_it_is_set() {
+    let server = Server::start(
+        "schedule = []\nshards = 1\n[stream]\nheartbeat = \"0s\"\n[history]\nevents = 1\n\
+         [pass]\nlatency = \"2s\"",
+    );
+    let mut publisher = server.publisher();
+    let mut stream = server.subscribe("/events/t");
+    let began = Instant::now();
+    for number in 0..200 {
+        publisher.publish("t", &number.to_string());
+    }
+    (0..200).for_each(|number| drop(stream.expect_data(&number.to_string())));
+    let passes = server.metrics().get("sluicegate_pass_seconds_count");
+    let allowed = 2.0 + began.elapsed().as_secs_f64() / 2.0;
+    assert!(passes <= allowed, "{passes} passes, and {allowed} would have been enough");
 }

@@ -9,8 +9,8 @@
 //! that a flood of live-only events can't push history out.
 //!
 //! Invariant: within a ring, offsets rise from front to back.
-//! Invariant: an event that was appended in a call is never evicted by the same call (see
-//! [`LogLimits::admit`]).
+//! Invariant: those that follow the log are given all that a call appends (see [`LogLimits::admit`]). Of what it
+//! appends only what is over [`LogLimits::events`] by itself is not kept: the newest so many are.
 //! Invariant: a ring's `by_topic` names exactly its offsets, and `by_id` those of the kept ring whose
 //! events have an id of their own.
 
@@ -59,7 +59,7 @@ pub struct LogLimits {
 }
 
 impl LogLimits {
-    /// Whether these drafts fit into the log together, so that none pushes another out.
+    /// Whether these drafts fit into a log of these bounds together, so that none pushes another out.
     ///
     /// # Errors
     /// Which bound they are over.
@@ -85,7 +85,7 @@ pub struct Placed {
     pub first: Offset,
     /// The offset of the last.
     pub last: Offset,
-    /// The offset in the middle of the log: whoever stands before it is in danger of being lapped.
+    /// Whoever stands before this offset is in danger of being lapped: see [`Log::halfway`].
     pub halfway: Offset,
 }
 
@@ -133,14 +133,14 @@ impl Log {
         self.epoch.id(self.number(offset))
     }
 
-    /// How many events it holds, kept and live-only.
+    /// How many events it holds, kept and live-only, with those that it holds for who follows it.
     pub fn events(&self) -> usize {
-        self.kept.slots.len() + self.live_only.slots.len()
+        [&self.kept, &self.live_only].map(|ring| ring.slots.len() + ring.passed.len()).iter().sum()
     }
 
     /// How much memory they take, in bytes, as [`Frame::cost_bytes`] counts it.
     pub fn bytes(&self) -> usize {
-        self.kept.bytes + self.live_only.bytes
+        [&self.kept, &self.live_only].map(|ring| ring.bytes + ring.passed_bytes).iter().sum()
     }
 
     /// Up to which offset events have left it altogether: kept ones, and those that are live only.
@@ -206,14 +206,15 @@ impl Log {
             left = left.saturating_sub(1);
             self.live_only.pass_on(frame);
         }
-        let mut passed_left = max;
+        let (mut passed_left, mut halfway_left) = (max, max);
         for ring in [&mut self.kept, &mut self.live_only] {
-            let now_ns = |left: usize| (left > 0).then_some(now_ns);
-            while let Some(frame) = ring.pop_passed(&self.limits, self.live_events, now_ns(passed_left)) {
+            let aged_ns = |left: usize| (left > 0).then_some(now_ns);
+            while let Some(frame) = ring.pop_passed(&self.limits, self.live_events, aged_ns(passed_left)) {
                 passed_left = passed_left.saturating_sub(1);
                 evicted.push(frame);
             }
+            ring.find_halfway(&self.limits, self.live_events, now_ns, &mut halfway_left);
         }
-        left == 0 || passed_left == 0
+        left == 0 || passed_left == 0 || halfway_left == 0
     }
 }

@@ -53,10 +53,10 @@ impl Log {
         Some(through)
     }
 
-    /// The offset behind which a reader should hurry: half of what the log has, of either kind, is newer, and
-    /// the log is at least half full. 0 while there is none.
+    /// The offset behind which who follows the log should hurry: half of what may be held for it, of either kind,
+    /// is newer. 0 while that is not so.
     pub fn halfway(&self) -> Offset {
-        self.kept.halfway(&self.limits).max(self.live_only.halfway(&self.limits))
+        self.kept.halfway.max(self.live_only.halfway)
     }
 
     /// The offset behind which an id is old: a quarter of what is kept is as new or newer. Where nothing is kept any

@@ -45,6 +45,13 @@ impl TopicIndex {
 
 type Offsets<'a> = std::iter::Copied<vec_deque::Iter<'a, Offset>>;
 
+/// What is newer than an offset.
+#[derive(Default)]
+struct Newer {
+    events: usize,
+    bytes: usize,
+}
+
 /// Frames of one kind, oldest first.
 pub(super) struct Ring {
     /// The offset stands beside the frame so that a search touches no frame.
@@ -55,6 +62,10 @@ pub(super) struct Ring {
     pub(super) passed: VecDeque<Arc<Frame>>,
     pub(super) passed_bytes: usize,
     pub(super) gone_through: Offset,
+    /// Whoever reads on from before this offset is in danger of being lapped,
+    pub(super) halfway: Offset,
+    /// and so much is newer.
+    newer: Newer,
     pub(super) by_topic: Paged<TopicIndex>,
     /// What it knows of topics that are not in `by_topic`.
     pub(super) evicted: Evicted,
@@ -69,6 +80,8 @@ impl Ring {
             passed: VecDeque::new(),
             passed_bytes: 0,
             gone_through: Offset::ZERO,
+            halfway: Offset::ZERO,
+            newer: Newer::default(),
             by_topic: Paged::default(),
             evicted: Evicted::new(limits.events),
         }
@@ -87,6 +100,8 @@ impl Ring {
             self.by_topic.get_or_insert_with(topic.number(), new).offsets.push_back(frame.offset());
         }
         self.bytes += frame.cost_bytes();
+        self.newer.events += 1;
+        self.newer.bytes += frame.cost_bytes();
         self.slots.push_back((frame.offset(), frame));
     }
 
@@ -131,7 +146,42 @@ impl Ring {
         let frame = self.passed.pop_front()?;
         self.passed_bytes -= frame.cost_bytes();
         self.gone_through = frame.offset();
+        if self.halfway < frame.offset() {
+            self.step_halfway(frame.offset(), frame.cost_bytes());
+        }
         Some(frame)
+    }
+
+    /// Moves `halfway` on to the newest event that is on half of its way out: by size, or by what is kept and what
+    /// is held for who follows, both. An event that once was stays so, and each is looked at once; `aged_left` are
+    /// those that may be for their age.
+    pub(super) fn find_halfway(&mut self, limits: &LogLimits, live_events: usize, now_ns: u64, aged_left: &mut usize) {
+        while let Some(next) = self.next_to_halfway() {
+            let age_ns = now_ns.saturating_sub(next.published_ns());
+            let by_count = |events: usize| self.newer.events >= events.div_ceil(2);
+            let is_half = |events: usize, max_ns: u64| by_count(events) || *aged_left > 0 && age_ns >= max_ns / 2;
+            let is_half_way = self.newer.bytes >= limits.bytes.div_ceil(2)
+                || is_half(limits.events, limits.age_ns) && is_half(live_events, LIVE_AGE_NS);
+            if !is_half_way {
+                break;
+            }
+            if !(by_count(limits.events) && by_count(live_events)) {
+                *aged_left = aged_left.saturating_sub(1);
+            }
+            let (offset, bytes) = (next.offset(), next.cost_bytes());
+            self.step_halfway(offset, bytes);
+        }
+    }
+
+    fn next_to_halfway(&self) -> Option<&Arc<Frame>> {
+        let at = (self.passed.len() + self.slots.len()).checked_sub(self.newer.events)?;
+        self.passed.get(at).or_else(|| self.slots.get(at.checked_sub(self.passed.len())?).map(|(_, frame)| frame))
+    }
+
+    fn step_halfway(&mut self, offset: Offset, bytes: usize) {
+        self.halfway = offset;
+        self.newer.events -= 1;
+        self.newer.bytes -= bytes;
     }
 
     /// The events after an offset, with those that are held for who follows the log.
@@ -183,20 +233,6 @@ impl Ring {
             _ => self.slots.binary_search_by_key(&offset, |&(offset, _)| offset).ok()?,
         };
         Some(&self.slots[at].1)
-    }
-
-    pub(super) fn halfway(&self, limits: &LogLimits) -> Offset {
-        let (Some((_, oldest)), Some((_, newest))) = (self.slots.front(), self.slots.back()) else {
-            return Offset::ZERO;
-        };
-        let age_ns = newest.published_ns().saturating_sub(oldest.published_ns());
-        let is_half_full = self.slots.len() >= limits.events.div_ceil(2)
-            || self.bytes >= limits.bytes / 2
-            || age_ns >= limits.age_ns / 2;
-        if !is_half_full {
-            return Offset::ZERO;
-        }
-        self.slots.get(self.slots.len() / 2).map_or(Offset::ZERO, |&(offset, _)| offset)
     }
 }
 

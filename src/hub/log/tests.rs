@@ -305,17 +305,31 @@ fn halfway_is_the_later_of_both_rings() {
     assert_eq!(append(&mut log, [kept("a")]), placed(1, 1, 0));
     assert_eq!(append(&mut log, [kept("a"), kept("a"), kept("a")]).halfway, at(3));
     assert_eq!(append(&mut log, [live("a")]).halfway, at(3));
-    assert_eq!(append(&mut log, [live("a")]).halfway, at(6));
+    assert_eq!(append(&mut log, [live("a")]).halfway, at(5));
     let aged = LogLimits { age_ns: 10, ..NO_BOUNDS };
     let sized = LogLimits { bytes: 2 * kept("a").cost_bytes(), ..NO_BOUNDS };
-    for (limits, second_ns, halfway) in [(aged, 4, 0), (aged, 5, 2), (sized, 0, 2)] {
+    for (limits, second_ns, halfway) in [(aged, 4, 0), (aged, 5, 1), (sized, 0, 2)] {
         let mut log = Log::new(epoch(), limits);
         log.append([kept("a")], Numbering::Own, 0, &mut Vec::new());
-        assert_eq!(
-            log.append([kept("a")], Numbering::Own, second_ns, &mut Vec::new()).halfway,
-            at(halfway),
-            "{limits:?}"
-        );
+        // However many come at once: only what is old is in danger.
+        let drafts = (0..if limits.age_ns == 10 { 100 } else { 1 }).map(|_| kept("a"));
+        let placed = log.append(drafts, Numbering::Own, second_ns, &mut Vec::new());
+        assert_eq!(placed.halfway, at(halfway), "{limits:?}");
+    }
+}
+
+#[test]
+fn who_follows_the_log_is_in_danger_by_what_is_held_for_it_and_not_by_what_is_kept() {
+    for (kept_events, live_events) in [(1, 8), (3, 8), (8, 1), (8, 0)] {
+        let mut log = log(LogLimits { events: kept_events, ..NO_BOUNDS }).with_live_events(live_events);
+        let halfway: Vec<u64> = (0..6).map(|_| append(&mut log, [kept("a")]).halfway.get()).collect();
+        assert_eq!(halfway, [0, 0, 0, 1, 2, 3], "{kept_events} and {live_events}");
+    }
+    let mut log = log(LogLimits { events: 1, age_ns: 1, ..NO_BOUNDS }).with_live_events(8);
+    append(&mut log, [kept("a"), kept("a")]);
+    for (now_ns, halfway) in [(LIVE_AGE_NS / 2 - 1, 0), (LIVE_AGE_NS / 2, 2)] {
+        log.evict(now_ns, usize::MAX, &mut Vec::new());
+        assert_eq!((log.halfway(), tail(&log, 0)), (at(halfway), Some(vec![1, 2])));
     }
 }
 
@@ -330,7 +344,8 @@ fn who_follows_the_log_gets_more_than_what_is_kept() {
     assert_eq!(read(&log, &to(&["a"], &[]), 0, 0), (gone(2, 4), vec![]));
     append(&mut log, [kept("a"), kept("a")]);
     assert_eq!((tail(&log, 0), tail(&log, 1)), (None, Some(vec![2, 3, 4, 5, 6, 7])));
-    assert_eq!(log.events(), 2);
+    let bytes = 4 * kept("a").cost_bytes() + 2 * live("a").cost_bytes();
+    assert_eq!((log.events(), log.bytes()), (6, bytes), "four kept ones, and both that are live only");
 }
 
 #[test]
@@ -411,6 +426,18 @@ impl Model {
         }
     }
 
+    /// The newest event that is on half of its way out.
+    fn halfway(&self, now_ns: u64) -> u64 {
+        let LogLimits { events, bytes, age_ns } = self.limits;
+        let is_half_way = |event: &&Plain| {
+            let newer = || self.all(event.live_only).filter(|other| other.offset >= event.offset);
+            2 * newer().map(|event| event.cost).sum::<usize>() >= bytes
+                || (2 * newer().count() >= events || now_ns - event.at_ns >= age_ns / 2)
+                    && 2 * newer().count() >= self.live_events
+        };
+        self.events.iter().filter(is_half_way).map(|event| event.offset).max().unwrap_or(0)
+    }
+
     fn covers(&self, subscription: &Subscription, event: &Plain) -> bool {
         subscription.covers(&event.topics.iter().map(|text| handle(text)).collect::<Vec<_>>())
     }
@@ -459,7 +486,8 @@ fn compare(log: &Log, model: &Model, subscriptions: &[Subscription]) {
     let head = model.events.len() as u64;
     let held = || model.events.iter().filter(|event| !event.gone);
     assert_eq!(log.head(), at(head));
-    assert_eq!((log.events(), log.bytes()), (held().count(), held().map(|event| event.cost).sum()));
+    let in_memory = || model.events.iter().filter(|event| !event.gone_for_all);
+    assert_eq!((log.events(), log.bytes()), (in_memory().count(), in_memory().map(|event| event.cost).sum()));
     let [kept_through, live_through] = [false, true].map(|live_only| model.evicted_through(live_only));
     for topic in TOPICS {
         let names = |event: &&Plain| !event.live_only && event.topics.contains(&topic);
@@ -605,6 +633,7 @@ proptest! {
                     model.append(plain, now_ns);
                 }
             }
+            prop_assert_eq!(log.halfway(), at(model.halfway(now_ns)));
             compare(&log, &model, &subscriptions);
         }
     }

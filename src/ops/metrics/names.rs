@@ -60,7 +60,8 @@ pub(super) const STREAMS_MAX: Family = gauge("sluicegate_streams_max", "Streams 
 pub(super) const LOG_EVENTS_MAX: Family = gauge("sluicegate_log_events_max", "Kept events that the log may hold.");
 pub(super) const LOG_BYTES_MAX: Family =
     gauge("sluicegate_log_bytes_max", "Memory that kept events may take, in bytes.");
-pub(super) const LOG_EVENTS: Family = gauge("sluicegate_log_events", "Events in the log, kept and live-only.");
+pub(super) const LOG_EVENTS: Family =
+    gauge("sluicegate_log_events", "Events in the log: kept, live-only, and held for open streams alone.");
 pub(super) const LOG_BYTES: Family = gauge("sluicegate_log_bytes", "Memory of the events in the log, in bytes.");
 pub(super) const TIMER_ENTRIES: Family = gauge("sluicegate_timer_entries", "Entries on the timing wheel.");
 pub(super) const TIMER_LATE_SECONDS: Family =
