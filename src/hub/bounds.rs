@@ -1,7 +1,7 @@
 //! How much of anything a shard does at once.
 
-/// The bounds of a shard's work. Those that ship are [`Bounds::SHIPPED`]; with smaller ones, tests meet in small rooms
-/// what otherwise takes thousands of streams.
+/// The bounds of a shard's work. Those that ship are [`Bounds::SHIPPED`]; with smaller ones, a few streams and events
+/// meet in tests what otherwise takes thousands.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
     /// How many streams a cohort has, at most.

@@ -14,7 +14,7 @@ pub mod topic;
 pub mod log;
 // Who gets it.
 pub mod bounds;
-pub mod beats;
+pub mod heartbeats;
 pub mod close;
 pub mod policy;
 pub mod registry;

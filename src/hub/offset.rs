@@ -40,6 +40,25 @@ impl Offset {
     }
 }
 
+/// The low half of an offset, for where there is no room for more: it says which offset that is, as long as it is known
+/// to within 2^32.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LowHalf(u32);
+
+impl Offset {
+    /// Its low half.
+    pub const fn low_half(self) -> LowHalf {
+        LowHalf(self.0 as u32)
+    }
+}
+
+impl LowHalf {
+    /// The newest offset with this low half that is not after `newest`.
+    pub const fn not_after(self, newest: Offset) -> Offset {
+        Offset(newest.0.saturating_sub((newest.0 as u32).wrapping_sub(self.0) as u64))
+    }
+}
+
 impl fmt::Debug for Offset {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(&self.0, f)
@@ -56,5 +75,15 @@ mod tests {
         assert_eq!((one, one.prev(), Offset::ZERO.prev()), (Offset::new(1), Offset::ZERO, Offset::ZERO));
         assert_eq!((five.since(one), five.since(Offset::ZERO), one.since(five)), (4, 5, 0));
         assert!(Offset::ZERO < one && one < five);
+    }
+
+    #[test]
+    fn half_an_offset_says_which_of_the_last_it_was() {
+        for newest in [0, 1, 77, u64::from(u32::MAX) - 1, u64::from(u32::MAX), 1 << 32, (1 << 32) + 3, 9 << 40] {
+            for back in [0, 1, 76, 1 << 20, (1 << 32) - 1] {
+                let Some(offset) = newest.checked_sub(back).map(Offset::new) else { continue };
+                assert_eq!(offset.low_half().not_after(Offset::new(newest)), offset, "{newest} less {back}");
+            }
+        }
     }
 }

@@ -12,12 +12,13 @@
 //! behind has a cursor into the log. A new stream starts behind, so replay is the same code.
 
 use std::collections::VecDeque;
+use std::num::NonZero;
 use std::sync::Arc;
 
-use super::beats::BeatPlace;
 use super::close::CloseReason;
 use super::frame::{Chunk, Frame, Framing};
-use super::offset::Offset;
+use super::heartbeats::HeartbeatPosition;
+use super::offset::{LowHalf, Offset};
 use super::wheel::TimerKey;
 
 /// What a write came to.
@@ -58,49 +59,98 @@ pub const STREAM_TIMERS: usize = 3;
 pub(super) struct Stream<S> {
     pub(super) socket: S,
     pub(super) cohort: u32,
-    /// Its place among the live members of its cohort, or [`NOT_LIVE`].
-    pub(super) place: u32,
-    pub(super) beat_place: Option<BeatPlace>,
-    /// The offset of the id that it was opened or marked with, if it has had no event with one since: the low half,
-    /// as large as there is room for.
-    pub(super) marked: u32,
-    /// When it was last written to.
-    pub(super) written_ms: u64,
+    pub(super) heartbeat: Option<HeartbeatPosition>,
+    /// The offset of the id that it was opened or marked with, if it has had no event with one since.
+    pub(super) marked: LowHalf,
     /// When it was opened, in whole seconds: that much fits where there was padding.
     pub(super) opened_s: u32,
-    /// How many events it may still get; [`NO_BOUND`] for no bound.
-    pub(super) remaining: u32,
+    pub(super) remaining: Remaining,
     /// How many bytes the client has sent after its request.
     pub(super) stray_bytes: u32,
     pub(super) timers: [Option<TimerKey>; STREAM_TIMERS],
-    /// `None` for a live stream.
-    pub(super) behind: Option<Box<Behind>>,
+    pub(super) state: State,
 }
-
-/// The place of a stream that is not live.
-pub(super) const NOT_LIVE: u32 = u32::MAX;
-/// The remaining events of a stream without a bound.
-pub(super) const NO_BOUND: u32 = u32::MAX;
 
 // A stream's cost is the product's promise: whoever adds a field sees it here. A socket is a
 // descriptor, as large as an `i32`.
 const _: () = assert!(size_of::<Stream<i32>>() <= 72);
 
+/// Whether a stream stands where its shard does.
+pub(super) enum State {
+    Live {
+        /// Its slot among the live members of its cohort.
+        slot: u32,
+        /// When it was last written to.
+        written_ms: u64,
+    },
+    Behind(Box<Behind>),
+}
+
+impl<S> Stream<S> {
+    pub(super) fn is_live(&self) -> bool {
+        matches!(self.state, State::Live { .. })
+    }
+
+    pub(super) fn behind(&self) -> Option<&Behind> {
+        if let State::Behind(behind) = &self.state { Some(behind) } else { None }
+    }
+
+    pub(super) fn behind_mut(&mut self) -> Option<&mut Behind> {
+        if let State::Behind(behind) = &mut self.state { Some(behind) } else { None }
+    }
+
+    pub(super) fn written_ms(&self) -> u64 {
+        match &self.state {
+            State::Live { written_ms, .. } => *written_ms,
+            State::Behind(behind) => behind.written_ms,
+        }
+    }
+}
+
+/// How many events a stream may still get.
+#[derive(Clone, Copy)]
+pub(super) struct Remaining(u32);
+
+impl Remaining {
+    const NO_BOUND: u32 = u32::MAX;
+
+    pub(super) fn new(max: Option<NonZero<u32>>) -> Remaining {
+        Remaining(max.map_or(Remaining::NO_BOUND, |max| max.get().min(Remaining::NO_BOUND - 1)))
+    }
+
+    /// How many of so many it may get.
+    pub(super) fn of(self, events: u32) -> u32 {
+        self.0.min(events)
+    }
+
+    pub(super) fn is_none(self) -> bool {
+        self.0 == 0
+    }
+
+    pub(super) fn count_down(&mut self, events: u32) {
+        if self.0 != Remaining::NO_BOUND {
+            self.0 -= events;
+        }
+    }
+}
+
 /// A stream that is not live.
 pub(super) struct Behind {
-    /// It has everything up to this offset, but for what is in `rest`.
+    /// It has everything up to this offset, but for what is unsent.
     pub(super) cursor: Offset,
     /// It gets live-only events after this offset only: where the log's head was when it was opened.
     pub(super) opened_at: Offset,
     /// Up to which offset it asked for replay: that is never thinned out, and its age is no latency.
     pub(super) asked_through: Offset,
-    /// What its socket has not taken yet of bytes that must be finished first.
-    pub(super) rest: Option<Rest>,
-    /// Its socket is full: it goes on when the socket reports.
-    pub(super) full: bool,
+    /// What its socket has not taken yet of bytes that must be finished first: for as long as it waits for its socket,
+    /// and then for its turn.
+    pub(super) unsent: Option<Unsent>,
+    pub(super) waits: Waits,
     /// It fell behind because its socket was full, not because it was just opened.
     pub(super) slow: bool,
-    /// When its socket last took a byte.
+    /// When it was last written to.
+    pub(super) written_ms: u64,
+    /// Since when its socket has taken no byte.
     pub(super) progress_ms: u64,
     /// How many bytes it has taken since a time: that is its progress.
     pub(super) taken: u64,
@@ -110,8 +160,19 @@ pub(super) struct Behind {
     /// which it has chosen: made once, however slowly it is taken.
     pub(super) selection: VecDeque<Arc<Frame>>,
     pub(super) selected_through: Offset,
-    /// An event of its own that fell due meanwhile. One is enough: beats that are missed merge.
-    pub(super) beat: Option<Arc<Chunk>>,
+    /// The last of its timed events that fell due meanwhile: one is enough.
+    pub(super) timed: Option<Arc<Chunk>>,
+}
+
+/// What a stream that is behind waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Waits {
+    /// Its turn: it is among those that are ready, or is being served.
+    Turn,
+    /// Its socket, which is full and will report.
+    Socket,
+    /// Its shard, which is not as far as it is: until then there is nothing for it.
+    Shard,
 }
 
 impl Behind {
@@ -120,21 +181,23 @@ impl Behind {
             cursor,
             opened_at,
             asked_through: Offset::ZERO,
-            rest: None,
-            full: false,
+            unsent: None,
+            waits: Waits::Turn,
             slow: false,
+            written_ms: now_ms,
             progress_ms: now_ms,
             taken: 0,
             span_ms: now_ms,
             then: Then::Live,
             selection: VecDeque::new(),
             selected_through: Offset::ZERO,
-            beat: None,
+            timed: None,
         })
     }
 
     /// Its socket took bytes.
     pub(super) fn takes(&mut self, bytes: usize, now_ms: u64) {
+        self.written_ms = now_ms;
         self.progress_ms = now_ms;
         self.taken += bytes as u64;
     }
@@ -148,20 +211,22 @@ pub(super) enum Then {
     End {
         reason: CloseReason,
         farewell: Option<Arc<Chunk>>,
-        /// When it has everything up to this place, and what others of its cohort have; `None` for at once.
+        /// When it has everything up to this offset, and what others of its cohort have; `None` for at once.
         through: Option<Offset>,
     },
-    /// It has been told the end: nothing more is read, and when `rest` is out it is closed.
+    /// Its end is on the way: nothing more is read, and when nothing is unsent it is closed.
     Close(CloseReason),
 }
 
 /// Bytes that were begun: frames are never cut.
-pub(super) struct Rest {
-    pub(super) source: RestSource,
+pub(super) struct Unsent {
+    pub(super) begun: Begun,
+    /// How many of its bytes were sent.
     pub(super) offset: usize,
 }
 
-pub(super) enum RestSource {
+/// What was begun.
+pub(super) enum Begun {
     /// A frame of the log, held until it is out even if it has left the log.
     Frame(Arc<Frame>),
     /// An event of the stream's own.
@@ -170,12 +235,17 @@ pub(super) enum RestSource {
     Bytes(Box<[u8]>),
 }
 
-impl Rest {
+impl Unsent {
+    /// Something of which nothing was sent yet.
+    pub(super) fn all_of(begun: Begun) -> Unsent {
+        Unsent { begun, offset: 0 }
+    }
+
     pub(super) fn bytes(&self, framing: Framing) -> &[u8] {
-        let whole = match &self.source {
-            RestSource::Frame(frame) => frame.wire(framing),
-            RestSource::Chunk(chunk) => chunk.wire(framing),
-            RestSource::Bytes(bytes) => bytes,
+        let whole = match &self.begun {
+            Begun::Frame(frame) => frame.wire(framing),
+            Begun::Chunk(chunk) => chunk.wire(framing),
+            Begun::Bytes(bytes) => bytes,
         };
         &whole[self.offset..]
     }

@@ -90,7 +90,7 @@ impl Shard {
         Ok(Shard { index, seed, epoll, parts, user_timeout, heads, scratch })
     }
 
-    /// Serves until it is told to stop.
+    /// Serves until it is stopped.
     pub fn run(self) {
         let pinned_bytes = self.parts.live.load().limits.pinned_bytes.as_usize() / self.parts.bus.shards();
         let bounds = Bounds { pinned_bytes, ..Bounds::SHIPPED };

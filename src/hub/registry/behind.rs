@@ -1,7 +1,8 @@
 //! Serving streams that are behind: each finishes what was begun, then reads the log from its own
 //! cursor until it has caught up. Replay is this code too.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use crate::hub::bounds::Bounds;
@@ -11,16 +12,43 @@ use crate::hub::gap::{self, GapReason};
 use crate::hub::log::{Read, Window};
 use crate::hub::offset::Offset;
 use crate::hub::policy::SlowPolicy;
-use crate::hub::stream::{Rest, RestSource, Sent, Socket, Then};
+use crate::hub::stream::{Begun, Behind, Socket, State, Stream, Then, Unsent, Waits};
 use crate::hub::topic::Subscription;
 
-use super::{History, Hold, Observer, Registry, StreamKey, count_down};
+use super::conflation::{Choice, choose};
+use super::pins::Hold;
+use super::write::Written;
+use super::{History, Observer, Registry, StreamKey, work};
 
-/// The work that a write is, and that of a frame that is taken from the log.
-pub(super) const WRITE_WORK: usize = 128;
-pub(super) const FRAME_WORK: usize = 8;
-/// The work that it is to enter a topic or pattern of a new stream into the routes.
-pub(super) const ROUTE_WORK: usize = 40;
+/// A stream that is being served.
+struct Serving<'a, H, O> {
+    key: StreamKey,
+    subscription: Arc<Subscription>,
+    framing: Framing,
+    slow: SlowPolicy,
+    /// Where its cohort's live members stand.
+    position: Offset,
+    /// What goes before what is read.
+    prelude: Vec<u8>,
+    reads: usize,
+    history: &'a H,
+    now_ms: u64,
+    observer: &'a mut O,
+}
+
+impl<H: History, O> Serving<'_, H, O> {
+    /// Puts a gap before what is read.
+    fn say_gap(&mut self, from: Offset, to: Offset, reason: GapReason, resumes_after: Option<Offset>) {
+        let id = |offset| self.history.id(offset);
+        let gap = gap::gap(Some(id(from).as_str()), id(to), reason, resumes_after.map(id));
+        self.prelude.extend_from_slice(gap.wire(self.framing));
+    }
+}
+
+/// Whether to go on with a stream.
+type Step<T = ()> = ControlFlow<(), T>;
+const GO_ON: Step = ControlFlow::Continue(());
+const STOP: Step = ControlFlow::Break(());
 
 impl<S: Socket> Registry<S> {
     /// Serves up to `turns` streams that are behind and whose sockets can take bytes.
@@ -39,248 +67,257 @@ impl<S: Socket> Registry<S> {
         }
     }
 
-    /// Serves a stream that is behind: finishes what was begun, then reads the log from its cursor.
-    /// `prelude` goes before what is read.
+    /// Serves a stream that is behind, unless it waits for its socket. `prelude` goes before what is read.
     pub(super) fn serve(
         &mut self,
         key: StreamKey,
-        mut prelude: Vec<u8>,
+        prelude: Vec<u8>,
         history: &impl History,
         now_ms: u64,
         observer: &mut impl Observer,
     ) {
-        let Some(stream) = self.streams.get(key) else { return };
+        let Some(stream) = self.streams.get_mut(key) else { return };
         let index = stream.cohort;
+        let Some(behind) = stream.behind_mut().filter(|behind| behind.waits != Waits::Socket) else { return };
+        behind.waits = Waits::Turn;
         let (slow, position) = (self.slow(index), self.served_through(index));
         let cohort = self.cohorts.at(index);
         let (framing, subscription) = (cohort.framing, cohort.subscription.clone());
-        let mut reads = 0;
-        loop {
-            let Some(stream) = self.streams.get_mut(key) else { return };
-            let Some(behind) = stream.behind.as_mut().filter(|behind| !behind.full) else { return };
-            if let Some(rest) = behind.rest.take() {
-                let begun = match &rest.source {
-                    RestSource::Frame(frame) => {
-                        self.pins.release(key.index(), Hold::Begun, frame);
-                        Some((frame.published_ns(), frame.offset() > behind.asked_through))
-                    }
-                    _ => None,
-                };
-                if !self.write_or_hold(key, rest, now_ms) {
-                    return;
-                }
-                if let Some((published_ns, is_live)) = begun {
-                    self.tally.deliveries += 1;
-                    if is_live {
-                        observer.delivered(&[published_ns], 1);
-                    }
-                }
-                continue;
-            }
-            if let Then::Close(reason) = behind.then {
-                return self.close(key, reason);
-            }
-            if stream.remaining == 0 {
-                return self.finish(key, CloseReason::MaxEvents, None, now_ms);
-            }
-            let goal = match &behind.then {
-                Then::End { reason, farewell, through: None } => {
-                    let (reason, farewell) = (*reason, farewell.clone());
-                    return self.finish(key, reason, farewell.as_ref(), now_ms);
-                }
-                Then::End { through: Some(through), .. } => position.max(*through),
-                Then::Live | Then::Close(_) => position,
-            };
-            if prelude.is_empty() {
-                if behind.cursor >= goal {
-                    return self.caught_up(key, position, now_ms);
-                }
-                if reads >= self.bounds.reads_a_turn || reads > 0 && self.work >= self.bounds.work_a_turn {
-                    return self.ready.push_back(key);
-                }
-            }
-            reads += 1;
+        let serving =
+            &mut Serving { key, subscription, framing, slow, position, prelude, reads: 0, history, now_ms, observer };
+        while self.step(serving).is_continue() {}
+    }
 
-            let mut frames = std::mem::take(&mut self.read);
-            frames.clear();
-            let conflates = slow == SlowPolicy::Conflate && behind.slow;
-            let (cursor, opened_at) = (behind.cursor, behind.opened_at);
-            let window = Window { subscription: &subscription, after: cursor, through: goal, opened_at };
-            let mut conflated = false;
-            let found = if !behind.selection.is_empty() {
-                Read::Through(behind.selected_through)
-            } else if cursor >= goal {
-                Read::Through(cursor)
-            } else if conflates {
-                let choice = choose(history, window, &self.bounds, behind.asked_through, &mut frames);
-                conflated = choice.conflated;
-                choice.read
-            } else {
-                history.read(&window, self.bounds.read_bytes, &mut frames)
-            };
-            self.work += WRITE_WORK + FRAME_WORK * frames.len();
-            if let Read::Through(through) = found {
-                // A search by patterns looks at all there is.
-                self.work += through.since(cursor) as usize * subscription.search_work();
+    /// Finishes what a stream has begun, or ends it, or sends it what comes next.
+    fn step<H: History, O: Observer>(&mut self, serving: &mut Serving<'_, H, O>) -> Step {
+        let Some(behind) = self.streams.get_mut(serving.key).and_then(Stream::behind_mut) else { return STOP };
+        if let Some(unsent) = behind.unsent.take() {
+            return self.finish_begun(unsent, serving);
+        }
+        let goal = self.goal(serving)?;
+        self.is_its_turn(goal, serving)?;
+        let mut frames = std::mem::take(&mut self.read);
+        frames.clear();
+        let step = self.send_next(goal, &mut frames, serving);
+        frames.clear();
+        self.read = frames;
+        step
+    }
+
+    fn finish_begun<H, O: Observer>(&mut self, unsent: Unsent, serving: &mut Serving<'_, H, O>) -> Step {
+        let index = serving.key.index();
+        let mut delivered = None;
+        if let (Begun::Frame(frame), Some(behind)) = (&unsent.begun, self.streams.at(index).behind()) {
+            self.pins.release(index, Hold::Begun, frame);
+            delivered = Some((frame.published_ns(), frame.offset() > behind.asked_through));
+        }
+        if !self.write_or_hold(serving.key, unsent, serving.now_ms) {
+            return STOP;
+        }
+        if let Some((published_ns, is_live)) = delivered {
+            self.tally.deliveries += 1;
+            if is_live {
+                serving.observer.delivered(&[published_ns], 1);
             }
-            let mut through = match found {
-                Read::Through(through) => through,
-                Read::Lost { .. } if slow == SlowPolicy::Disconnect => {
-                    self.read = frames;
-                    // Who was lapped before it was opened still gets its response head: without
-                    // one, a proxy would make it a 502, and a browser gives up on that for ever.
-                    behind.then = Then::Close(CloseReason::Lagged);
-                    if prelude.is_empty() {
-                        continue;
-                    }
-                    let head = Rest { source: RestSource::Bytes(prelude.into()), offset: 0 };
-                    if !self.write_or_hold(key, head, now_ms) {
-                        return;
-                    }
-                    prelude = Vec::new();
-                    continue;
-                }
-                Read::Lost { kept_through, live_through } => {
-                    self.read = frames;
-                    let goes_on_after = match slow {
-                        SlowPolicy::Conflate => kept_through.max(cursor),
-                        SlowPolicy::Skip | SlowPolicy::Disconnect => goal,
-                    };
-                    behind.cursor = goes_on_after;
-                    behind.opened_at = opened_at.max(live_through);
-                    // What was live only may be missing for longer, but moves no cursor.
-                    let (from, to) = (history.id(cursor), history.id(goes_on_after.max(live_through)));
-                    let resumes_after = Some(history.id(goes_on_after));
-                    let gap = gap::gap(Some(from.as_str()), to, GapReason::Lagged, resumes_after);
-                    prelude.extend_from_slice(gap.wire(framing));
-                    self.tally.gaps[GapReason::Lagged as usize] += 1;
-                    continue;
-                }
-            };
-            if conflates && behind.selection.is_empty() {
-                if conflated {
-                    // The client's cursor stays: should the stream break now, it resumes in full.
-                    let (from, to) = (history.id(cursor), history.id(through));
-                    let gap = gap::gap(Some(from.as_str()), to, GapReason::Conflated, None);
-                    prelude.extend_from_slice(gap.wire(framing));
-                    self.tally.gaps[GapReason::Conflated as usize] += 1;
-                }
-                frames.iter().for_each(|frame| self.pins.take(key.index(), Hold::Chosen, frame));
-                behind.selection.extend(frames.drain(..));
-                behind.selected_through = through;
-                reads = self.bounds.reads_a_turn;
+        }
+        GO_ON
+    }
+
+    /// Up to where a stream is to be served that has nothing unsent; if it is to end here, it ends.
+    fn goal<H, O>(&mut self, serving: &Serving<'_, H, O>) -> Step<Offset> {
+        let (key, now_ms) = (serving.key, serving.now_ms);
+        let stream = self.streams.at(key.index());
+        let has_all = stream.remaining.is_none();
+        let Some(behind) = stream.behind() else { return ControlFlow::Break(()) };
+        match &behind.then {
+            &Then::Close(reason) => self.close(key, reason),
+            _ if has_all => self.finish(key, CloseReason::MaxEvents, None, now_ms),
+            Then::End { reason, farewell, through: None } => {
+                let (reason, farewell) = (*reason, farewell.clone());
+                self.finish(key, reason, farewell.as_ref(), now_ms);
             }
-            if !behind.selection.is_empty() {
-                let mut bytes = 0;
-                let next = behind.selection.iter().take_while(|frame| {
-                    let fits = bytes < self.bounds.read_bytes;
-                    bytes += frame.wire(framing).len();
-                    fits
-                });
-                frames.extend(next.cloned());
-                if let (true, Some(last)) = (frames.len() < behind.selection.len(), frames.last()) {
-                    through = last.offset();
-                }
+            Then::End { through: Some(through), .. } => return Step::Continue(serving.position.max(*through)),
+            Then::Live => return Step::Continue(serving.position),
+        }
+        ControlFlow::Break(())
+    }
+
+    /// Whether a stream gets more now: it may have caught up, or it is others' turn.
+    fn is_its_turn<H, O>(&mut self, goal: Offset, serving: &mut Serving<'_, H, O>) -> Step {
+        if serving.prelude.is_empty() {
+            let Some(behind) = self.streams.at(serving.key.index()).behind() else { return STOP };
+            if behind.cursor >= goal {
+                self.caught_up(serving.key, serving.position, serving.now_ms);
+                return STOP;
             }
-            let goes_on = self.write_read(key, &prelude, &frames, through, now_ms, observer);
-            if let Some(behind) = self.streams.get_mut(key).and_then(|stream| stream.behind.as_mut()) {
-                let taken = behind.selection.partition_point(|frame| frame.offset() <= behind.cursor);
-                for frame in behind.selection.drain(..taken) {
-                    self.pins.release(key.index(), Hold::Chosen, &frame);
-                }
-                if behind.selection.is_empty() {
-                    behind.selection = VecDeque::new();
-                }
+            if serving.reads >= self.bounds.reads_a_turn || serving.reads > 0 && self.is_spent() {
+                self.ready.push_back(serving.key);
+                return STOP;
             }
-            prelude.clear();
-            frames.clear();
-            self.read = frames;
-            if !goes_on {
-                return;
+        }
+        serving.reads += 1;
+        GO_ON
+    }
+
+    /// Reads what comes next for a stream, and sends it.
+    fn send_next<H: History, O: Observer>(
+        &mut self,
+        goal: Offset,
+        frames: &mut Vec<Arc<Frame>>,
+        serving: &mut Serving<'_, H, O>,
+    ) -> Step {
+        let Some(behind) = self.streams.at(serving.key.index()).behind() else { return STOP };
+        let (cursor, conflates) = (behind.cursor, serving.slow == SlowPolicy::Conflate && behind.slow);
+        let has_selection = !behind.selection.is_empty();
+        let Choice { read, conflated } = find(behind, conflates, goal, &self.bounds, frames, serving);
+        self.work += work::WRITE + work::FRAME * frames.len();
+        let mut through = match read {
+            Read::Through(through) => through,
+            Read::Lost { kept_through, live_through } => {
+                return self.go_on_after_loss(goal, kept_through, live_through, serving);
             }
+        };
+        // A search by patterns looks at all there is.
+        self.work += through.since(cursor) as usize * serving.subscription.search_work();
+        if conflates && !has_selection {
+            if conflated {
+                // The client's cursor stays: should the stream break now, it resumes in full.
+                serving.say_gap(cursor, through, GapReason::Conflated, None);
+                self.tally.gaps[GapReason::Conflated as usize] += 1;
+            }
+            self.select(serving.key, frames, through);
+            serving.reads = self.bounds.reads_a_turn;
+        }
+        self.take_selected(serving, frames, &mut through);
+        let step = self.write_read(frames, through, serving);
+        self.release_selected(serving.key);
+        serving.prelude.clear();
+        step
+    }
+
+    /// Events of a stream have left the log before it had them: it is closed, or goes on with a gap.
+    fn go_on_after_loss<H: History, O>(
+        &mut self,
+        goal: Offset,
+        kept_through: Offset,
+        live_through: Offset,
+        serving: &mut Serving<'_, H, O>,
+    ) -> Step {
+        let Some(behind) = self.streams.at(serving.key.index()).behind_mut() else { return STOP };
+        let cursor = behind.cursor;
+        let after = match serving.slow {
+            SlowPolicy::Disconnect => {
+                // Who was lapped before it was opened still gets its response head: without
+                // one, a proxy would make it a 502, and a browser gives up on that for ever.
+                behind.then = Then::Close(CloseReason::Lagged);
+                let prelude = std::mem::take(&mut serving.prelude);
+                let is_out = prelude.is_empty()
+                    || self.write_or_hold(serving.key, Unsent::all_of(Begun::Bytes(prelude.into())), serving.now_ms);
+                return if is_out { GO_ON } else { STOP };
+            }
+            SlowPolicy::Conflate => kept_through.max(cursor),
+            SlowPolicy::Skip => goal,
+        };
+        behind.cursor = after;
+        behind.opened_at = behind.opened_at.max(live_through);
+        // What was live only may be missing for longer, but moves no cursor.
+        serving.say_gap(cursor, after.max(live_through), GapReason::Lagged, Some(after));
+        self.tally.gaps[GapReason::Lagged as usize] += 1;
+        GO_ON
+    }
+
+    /// Keeps what was chosen for a stream, which is sent from there.
+    fn select(&mut self, key: StreamKey, frames: &mut Vec<Arc<Frame>>, through: Offset) {
+        frames.iter().for_each(|frame| self.pins.take(key.index(), Hold::Chosen, frame));
+        if let Some(behind) = self.streams.at(key.index()).behind_mut() {
+            behind.selection.extend(frames.drain(..));
+            behind.selected_through = through;
         }
     }
 
-    /// Writes `prelude` and what was read to a stream that is behind. Says whether to go on with it.
-    fn write_read(
+    /// Takes the next frames from what was chosen for a stream, if anything was; they are all up to `through`.
+    fn take_selected<H, O>(&mut self, serving: &Serving<'_, H, O>, frames: &mut Vec<Arc<Frame>>, through: &mut Offset) {
+        let Some(behind) = self.streams.at(serving.key.index()).behind() else { return };
+        let mut bytes = 0;
+        let next = behind.selection.iter().take_while(|frame| {
+            let fits = bytes < self.bounds.read_bytes;
+            bytes += frame.wire(serving.framing).len();
+            fits
+        });
+        frames.extend(next.cloned());
+        if let (true, Some(last)) = (frames.len() < behind.selection.len(), frames.last()) {
+            *through = last.offset();
+        }
+    }
+
+    /// What a stream has got of what was chosen for it is no longer held.
+    fn release_selected(&mut self, key: StreamKey) {
+        let Some(behind) = self.streams.get_mut(key).and_then(Stream::behind_mut) else { return };
+        let taken = behind.selection.partition_point(|frame| frame.offset() <= behind.cursor);
+        for frame in behind.selection.drain(..taken) {
+            self.pins.release(key.index(), Hold::Chosen, &frame);
+        }
+        if behind.selection.is_empty() {
+            behind.selection = VecDeque::new();
+        }
+    }
+
+    /// Writes the prelude and what was read, which is all up to `through`, to a stream that is behind.
+    fn write_read<H, O: Observer>(
         &mut self,
-        key: StreamKey,
-        prelude: &[u8],
         frames: &[Arc<Frame>],
         through: Offset,
-        now_ms: u64,
-        observer: &mut impl Observer,
-    ) -> bool {
+        serving: &mut Serving<'_, H, O>,
+    ) -> Step {
+        let key = serving.key;
         let stream = self.streams.at(key.index());
-        let framing = self.cohorts.at(stream.cohort).framing;
-        let Some(behind) = stream.behind.as_mut() else { return false };
-        let asked_through = behind.asked_through;
+        let Some(asked_through) = stream.behind().map(|behind| behind.asked_through) else { return STOP };
         let mut run = std::mem::take(&mut self.run);
-        run.start(prelude);
+        run.start(&serving.prelude);
         let mut taken = 0;
+        let most = stream.remaining.of(frames.len() as u32) as usize;
         // At least one, however long the prelude is.
-        while taken < frames.len()
-            && taken < stream.remaining as usize
-            && (taken == 0 || run.len() < self.bounds.read_bytes)
-        {
-            run.add(&frames[taken], framing);
+        while taken < most && (taken == 0 || run.len() < self.bounds.read_bytes) {
+            run.add(&frames[taken], serving.framing);
             taken += 1;
         }
         let through = if taken == frames.len() { through } else { frames[taken - 1].offset() };
-        let bytes = run.first(taken);
-        if bytes.is_empty() {
-            behind.cursor = through;
-            self.run = run;
-            return true;
-        }
-        let sent = stream.socket.send(bytes);
-        let (all, len) = match sent {
-            Sent::Wrote(len) => (len == bytes.len(), len),
-            Sent::Full => (false, 0),
-            Sent::Gone | Sent::Failed => {
-                self.run = run;
-                self.close(key, if sent == Sent::Gone { CloseReason::ClientGone } else { CloseReason::WriteError });
-                return false;
-            }
+        let written = if run.len() == 0 {
+            Written::All
+        } else {
+            stream.write_run(&run, taken as u32, serving.now_ms, &mut self.tally)
         };
-        let cut = run.cut(len);
-        if all {
-            behind.cursor = through;
-        } else if len < prelude.len() {
-            behind.rest = Some(Rest { source: RestSource::Bytes(prelude[len..].into()), offset: 0 });
-        } else if cut.frames_begun > 0 {
-            let begun = &frames[cut.frames_begun - 1];
-            behind.cursor = begun.offset();
-            behind.rest = cut.offset.map(|offset| {
-                self.pins.take(key.index(), Hold::Begun, begun);
-                Rest { source: RestSource::Frame(begun.clone()), offset }
-            });
+        let (whole, cursor, unsent) = match &written {
+            Written::All => (taken, Some(through), None),
+            Written::Part(cut) => {
+                let begun = cut.frames_begun.checked_sub(1).map(|last| &frames[last]);
+                let unsent = run.unsent(cut, || frames[cut.frames_begun - 1].clone());
+                (cut.frames_whole(), begun.map(|begun| begun.offset()), unsent)
+            }
+            Written::Failed(_) => (0, None, None),
+        };
+        if let (Some(cursor), Some(behind)) = (cursor, stream.behind_mut()) {
+            behind.cursor = cursor;
         }
-        if len > 0 {
-            stream.written_ms = now_ms;
-            behind.takes(len, now_ms);
-            count_down(&mut stream.remaining, cut.frames_begun as u32);
-            self.tally.wrote(len);
-            self.tally.deliveries += cut.frames_whole() as u64;
-            // What was published before the stream was opened is replay, and its age no latency.
-            let replayed = frames.partition_point(|frame| frame.offset() <= asked_through).min(cut.frames_whole());
-            observer.delivered(&run.published_ns[replayed..cut.frames_whole()], 1);
-        }
-        if !all {
-            behind.full = true;
-            behind.slow = true;
-            self.await_socket(key);
+        // What was published before the stream was opened is replay, and its age no latency.
+        let replayed = frames.partition_point(|frame| frame.offset() <= asked_through).min(whole);
+        if whole > replayed {
+            serving.observer.delivered(&run.published_ns[replayed..whole], 1);
         }
         // A run of the pass is small; one of a replay must not hold its memory for ever.
         run.shrink(self.bounds.run_bytes);
         self.run = run;
-        all
+        match written {
+            Written::All => return GO_ON,
+            Written::Part(_) => self.hold(key, unsent),
+            Written::Failed(reason) => self.close(key, reason),
+        }
+        STOP
     }
 
     /// A stream that was behind has everything up to `position`, where its cohort's live members stand.
     fn caught_up(&mut self, key: StreamKey, position: Offset, now_ms: u64) {
-        let stream = self.streams.at(key.index());
-        let Some(behind) = stream.behind.as_mut() else { return };
+        let Some(behind) = self.streams.at(key.index()).behind_mut() else { return };
         match std::mem::replace(&mut behind.then, Then::Live) {
             Then::End { reason, farewell, .. } => return self.finish(key, reason, farewell.as_ref(), now_ms),
             Then::Close(reason) => return self.close(key, reason),
@@ -288,85 +325,41 @@ impl<S: Socket> Registry<S> {
         }
         // The pass that follows has live-only events of before it was opened: those aren't its own.
         if behind.cursor.max(behind.opened_at) > position {
+            behind.waits = Waits::Shard;
             return self.ahead.push(key);
         }
-        if let Some(beat) = behind.beat.take()
-            && !self.write_or_hold(key, Rest { source: RestSource::Chunk(beat), offset: 0 }, now_ms)
+        if let Some(chunk) = behind.timed.take()
+            && !self.write_or_hold(key, Unsent::all_of(Begun::Chunk(chunk)), now_ms)
         {
             return;
         }
         let stream = self.streams.at(key.index());
-        stream.behind = None;
-        self.behind -= 1;
         let live = &mut self.cohorts.at(stream.cohort).live;
-        stream.place = live.len() as u32;
+        stream.state = State::Live { slot: live.len() as u32, written_ms: stream.written_ms() };
         live.push(key.index());
+        self.behind -= 1;
     }
 }
 
-/// What conflation has chosen.
-struct Choice {
-    /// All up to where it chose from.
-    read: Read,
-    /// Whether any went.
-    conflated: bool,
-}
-
-/// Reads a window for conflation, which must know the newest of each key: all of it, or as much as a stream that is
-/// behind may hold, or as one turn may look at. What it leaves out, newer events stand for that it has read as well.
-fn choose(
-    history: &impl History,
-    mut window: Window<'_>,
+/// What comes next for a stream that is behind: of what was chosen for it, or from the log.
+fn find<H: History, O>(
+    behind: &Behind,
+    conflates: bool,
+    goal: Offset,
     bounds: &Bounds,
-    asked_through: Offset,
     frames: &mut Vec<Arc<Frame>>,
+    serving: &Serving<'_, H, O>,
 ) -> Choice {
-    let from = window.after;
-    let mut piece = Vec::new();
-    let (mut bytes, mut conflated) = (0, false);
-    let len = |frames: &[Arc<Frame>]| frames.iter().map(|frame| frame.wire(Framing::Chunked).len()).sum::<usize>();
-    loop {
-        let through = match history.read(&window, bounds.read_bytes, &mut piece) {
-            Read::Through(through) => through,
-            lost => {
-                frames.clear();
-                return Choice { read: lost, conflated: false };
-            }
-        };
-        bytes += len(&piece);
-        frames.append(&mut piece);
-        let work = FRAME_WORK * frames.len() + through.since(from) as usize * window.subscription.search_work();
-        let is_over = through >= window.through || work >= bounds.work_a_turn;
-        if is_over || bytes > bounds.selection_bytes {
-            conflated |= conflate(frames, window.subscription, asked_through);
-            bytes = len(frames);
-        }
-        if is_over || bytes > bounds.selection_bytes {
-            return Choice { read: Read::Through(through), conflated };
-        }
-        window.after = through;
-    }
-}
-
-/// Keeps, of the frames with a key that were published after `opened_at`, those that are the newest of
-/// their key on any topic that they bring to this subscription; what it asked to be replayed is never
-/// thinned out. Says whether any went.
-fn conflate(frames: &mut Vec<Arc<Frame>>, subscription: &Subscription, opened_at: Offset) -> bool {
-    let before = frames.len();
-    let mut seen = HashSet::new();
-    let keep: Vec<bool> = frames
-        .iter()
-        .rev()
-        .map(|frame| match frame.key() {
-            Some(key) if frame.offset() > opened_at => {
-                let topics = frame.topics().iter().filter(|topic| subscription.covers(std::slice::from_ref(*topic)));
-                // Each of them is to be noted.
-                topics.filter(|topic| seen.insert((*topic, key))).count() > 0
-            }
-            _ => true,
-        })
-        .collect();
-    let mut keep = keep.into_iter().rev();
-    frames.retain(|_| keep.next().unwrap_or(true));
-    frames.len() < before
+    let &Behind { cursor, opened_at, asked_through, selected_through, .. } = behind;
+    let window = Window { subscription: &serving.subscription, after: cursor, through: goal, opened_at };
+    let read = if !behind.selection.is_empty() {
+        Read::Through(selected_through)
+    } else if cursor >= goal {
+        Read::Through(cursor)
+    } else if conflates {
+        return choose(serving.history, window, bounds, asked_through, frames);
+    } else {
+        serving.history.read(&window, bounds.read_bytes, frames)
+    };
+    Choice { read, conflated: false }
 }

@@ -62,8 +62,8 @@ impl<S: Socket> Registry<S> {
         let mut top = Top::new(max);
         for (key, stream) in self.streams.iter() {
             let standing = Standing {
-                lag: stream.behind.as_ref().map_or(0, |behind| self.position.since(behind.cursor)),
-                written_ms: now_ms.saturating_sub(stream.written_ms),
+                lag: stream.behind().map_or(0, |behind| self.position.since(behind.cursor)),
+                written_ms: now_ms.saturating_sub(stream.written_ms()),
                 age_s: (now_ms / 1000).saturating_sub(stream.opened_s.into()),
             };
             top.offer((standing.rank(order), key.index(), standing));
@@ -71,7 +71,7 @@ impl<S: Socket> Registry<S> {
         top.into_sorted().filter_map(|(_, slot, standing)| {
             let stream = self.streams.get(self.streams.key_at(slot))?;
             let cohort = self.cohorts.get(self.cohorts.key_at(stream.cohort))?;
-            let (behind, subscription) = (stream.behind.is_some(), &cohort.subscription);
+            let (behind, subscription) = (!stream.is_live(), &cohort.subscription);
             Some(Look { slot, behind, standing, subscription, socket: &stream.socket })
         })
     }

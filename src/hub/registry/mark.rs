@@ -1,4 +1,4 @@
-//! Cursor marks: streams are told how far they are, without an event.
+//! Cursor marks: they say how far a stream is, without an event.
 //!
 //! A client resumes after the last id that it saw. A stream that has none yet, or only one that is old, gets a mark: at
 //! its start, so that it resumes exactly should it break before its first event, and again when a good part of what is
@@ -55,7 +55,7 @@ impl<S: Socket> Registry<S> {
         self.cursor_marks.are_on = are_on;
     }
 
-    /// Whether a stream that starts after the offset with this id, and is told of no gap, begins with a mark.
+    /// Whether a stream that starts after the offset with this id, and has no gap, begins with a mark.
     pub(super) fn marks_at_start(&self, subscribe: &Subscribe, id: EventId) -> bool {
         let has_it = matches!(&subscribe.resume, Resume::After(asked) if **asked == *id.as_str());
         self.cursor_marks.are_on && !has_it && has_topics(&subscribe.subscription)
@@ -70,13 +70,12 @@ impl<S: Socket> Registry<S> {
         if !self.cursor_marks.are_on || !has_topics(&cohort.subscription) {
             return None;
         }
-        // As long as fewer events than that come between two marks of a stream, half an offset says it all.
-        let marked = Offset::new(through.get().saturating_sub(u64::from((through.get() as u32).wrapping_sub(marked))));
-        let had = marked.max(cohort.named);
+        // Fewer than 2^32 events come between two marks of a stream.
+        let had = marked.not_after(through).max(cohort.named);
         if had >= self.cursor_marks.old_before || had >= through {
             return None;
         }
-        self.streams.at(index).marked = through.get() as u32;
+        self.streams.at(index).marked = through.low_half();
         Some(self.cursor_marks.at(through, history))
     }
 }

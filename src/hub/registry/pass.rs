@@ -3,7 +3,7 @@
 //! A pass takes the log from where the registry stands to the head, finds the cohorts it touches,
 //! gathers one run of bytes for each, and writes that run to each live member with one send. Many
 //! streams of one subscription are several cohorts. Those that a pass comes to later are given what
-//! was published meanwhile with the rest, so that an event waits for one pass and not for two; and
+//! was published meanwhile with the others, so that an event waits for one pass and not for two; and
 //! where writes carry several events, which is when resting gains something, a pass may be paused
 //! between two cohorts, so that its writes are spread over the time until the next.
 
@@ -13,11 +13,12 @@ use crate::hub::close::CloseReason;
 use crate::hub::frame::{Frame, Framing};
 use crate::hub::offset::Offset;
 use crate::hub::routes::CohortIndex;
-use crate::hub::stream::{Behind, NOT_LIVE, Rest, RestSource, Sent, Socket};
+use crate::hub::stream::{Behind, Socket, Unsent};
 
-use super::{History, Hold, Observer, Registry, count_down};
+use super::write::Written;
+use super::{History, Observer, Registry};
 
-/// After how many writes of a run the observer is told: seldom enough to cost nothing, often enough
+/// After how many writes of a run the observer is called: seldom enough to cost nothing, often enough
 /// that the times it takes are true.
 const OBSERVED_WRITES: u64 = 16;
 
@@ -41,11 +42,10 @@ pub(super) struct Pass {
 }
 
 /// What happens to a member of a cohort once the cohort has been walked.
-#[derive(Clone, Copy)]
 enum Leave {
     Close(CloseReason),
     Finish,
-    Await,
+    Wait { cursor: Offset, unsent: Option<Unsent> },
 }
 
 impl<S: Socket> Registry<S> {
@@ -170,23 +170,23 @@ impl<S: Socket> Registry<S> {
         let Some(cohort) = self.cohorts.key_of(pass.touched[pass.next].0) else { return };
         let had_through = self.cohorts.at(cohort.index()).through;
         let had = |&(_, at): &(_, u32)| pass.frames[at as usize].offset() <= had_through;
-        let mut rest = pass.next + pass.touched[pass.next..end].partition_point(had)..end;
+        let mut left = pass.next + pass.touched[pass.next..end].partition_point(had)..end;
         // Whoever does not take it all gets a cursor of its own.
         let found_through =
             if pass.found == pass.frames.len() { pass.frames_through } else { pass.frames[pass.found - 1].offset() };
         self.cohorts.at(cohort.index()).through = had_through.max(found_through);
         // It goes with its last member.
-        while !rest.is_empty() && self.cohorts.get(cohort).is_some() {
+        while !left.is_empty() && self.cohorts.get(cohort).is_some() {
             let mut bytes = 0;
             pass.picked.clear();
-            for &(_, at) in &pass.touched[rest.clone()] {
+            for &(_, at) in &pass.touched[left.clone()] {
                 bytes += pass.frames[at as usize].wire(Framing::Chunked).len();
                 if bytes > self.bounds.run_bytes && !pass.picked.is_empty() {
                     break;
                 }
                 pass.picked.push(at);
             }
-            rest.start += pass.picked.len();
+            left.start += pass.picked.len();
             self.write_run(cohort.index(), pass, now_ms, observer);
             self.settle(pass, now_ms);
         }
@@ -197,7 +197,7 @@ impl<S: Socket> Registry<S> {
     fn overrun(&mut self, head: Offset, now_ms: u64) {
         for key in self.streams.keys().collect::<Vec<_>>() {
             let stream = self.streams.at(key.index());
-            if stream.place != NOT_LIVE {
+            if stream.is_live() {
                 let cohort = stream.cohort;
                 let through = self.served_through(cohort);
                 let mut behind = Behind::at(through, through, now_ms);
@@ -212,75 +212,45 @@ impl<S: Socket> Registry<S> {
     /// Gathers the picked frames into one run and writes it to each live member of the cohort.
     fn write_run(&mut self, cohort: CohortIndex, pass: &mut Pass, now_ms: u64, observer: &mut impl Observer) {
         let Pass { frames, picked, leaving, .. } = pass;
-        let framing = self.cohorts.at(cohort).framing;
-        let mut run = std::mem::take(&mut self.run);
+        let Registry { streams, cohorts, run, tally, bounds, .. } = self;
+        let cohort = cohorts.at(cohort);
         run.start(&[]);
         for &at in &*picked {
-            run.add(&frames[at as usize], framing);
+            run.add(&frames[at as usize], cohort.framing);
         }
         if let Some(&at) = picked.iter().rev().find(|at| !frames[**at as usize].live_only()) {
-            self.cohorts.at(cohort).named = frames[at as usize].offset();
+            cohort.named = frames[at as usize].offset();
         }
         let events = picked.len() as u32;
-
-        let mut members = std::mem::take(&mut self.cohorts.at(cohort).live);
-        let (mut staying, mut unobserved) = (0, 0);
-        for at in 0..members.len() {
-            let index = members[at];
-            let stream = self.streams.at(index);
-            let taken = events.min(stream.remaining);
-            let mine = run.first(taken as usize);
-            let sent = stream.socket.send(mine);
-            let leave = match sent {
-                Sent::Wrote(len) if len == mine.len() => {
-                    stream.written_ms = now_ms;
-                    count_down(&mut stream.remaining, taken);
-                    self.tally.deliveries += u64::from(taken);
-                    self.tally.wrote(len);
+        let mut unobserved = 0;
+        // They leave when all have been written to.
+        for &index in &cohort.live {
+            let stream = streams.at(index);
+            let taken = stream.remaining.of(events);
+            match stream.write_run(run, taken, now_ms, tally) {
+                Written::All => {
                     if taken == events {
                         unobserved += 1;
                     } else {
                         observer.delivered(&run.published_ns[..taken as usize], 1);
                     }
-                    (stream.remaining == 0).then_some(Leave::Finish)
+                    if stream.remaining.is_none() {
+                        leaving.push((index, Leave::Finish));
+                    }
                 }
-                Sent::Wrote(_) | Sent::Full => {
-                    let len = if let Sent::Wrote(len) = sent { len } else { 0 };
-                    let cut = run.cut(len);
+                Written::Part(cut) => {
                     // What was written of this run is delivered, and its last frame is finished
                     // before the stream reads on from the log.
-                    let cursor = match cut.frames_begun {
-                        0 => frames[picked[0] as usize].offset().prev(),
-                        begun => frames[picked[begun - 1] as usize].offset(),
-                    };
-                    let mut behind = Behind::at(cursor, cursor, now_ms);
-                    behind.rest = cut.offset.map(|offset| {
-                        let begun = &frames[picked[cut.frames_begun - 1] as usize];
-                        self.pins.take(index, Hold::Begun, begun);
-                        Rest { source: RestSource::Frame(begun.clone()), offset }
-                    });
-                    behind.full = true;
-                    behind.slow = true;
-                    stream.behind = Some(behind);
-                    if len > 0 {
-                        stream.written_ms = now_ms;
-                        count_down(&mut stream.remaining, cut.frames_begun as u32);
-                        self.tally.wrote(len);
-                        self.tally.deliveries += cut.frames_whole() as u64;
+                    let begun = cut.frames_begun.checked_sub(1).map(|last| &frames[picked[last] as usize]);
+                    let cursor =
+                        begun.map_or_else(|| frames[picked[0] as usize].offset().prev(), |begun| begun.offset());
+                    let unsent = run.unsent(&cut, || frames[picked[cut.frames_begun - 1] as usize].clone());
+                    if cut.frames_whole() > 0 {
                         observer.delivered(&run.published_ns[..cut.frames_whole()], 1);
                     }
-                    Some(Leave::Await)
+                    leaving.push((index, Leave::Wait { cursor, unsent }));
                 }
-                Sent::Gone => Some(Leave::Close(CloseReason::ClientGone)),
-                Sent::Failed => Some(Leave::Close(CloseReason::WriteError)),
-            };
-            if let Some(leave) = leave {
-                stream.place = NOT_LIVE;
-                leaving.push((index, leave));
-            } else {
-                members[staying] = index;
-                stream.place = staying as u32;
-                staying += 1;
+                Written::Failed(reason) => leaving.push((index, Leave::Close(reason))),
             }
             if unobserved == OBSERVED_WRITES {
                 observer.delivered(&run.published_ns, unobserved);
@@ -290,11 +260,8 @@ impl<S: Socket> Registry<S> {
         if unobserved > 0 {
             observer.delivered(&run.published_ns, unobserved);
         }
-        members.truncate(staying);
-        self.cohorts.at(cohort).live = members;
         // A frame may be longer than a run.
-        run.shrink(self.bounds.run_bytes);
-        self.run = run;
+        run.shrink(bounds.run_bytes);
     }
 
     /// Does what had to wait while a cohort's members were walked.
@@ -304,9 +271,9 @@ impl<S: Socket> Registry<S> {
             match leave {
                 Leave::Close(reason) => self.close(key, reason),
                 Leave::Finish => self.finish(key, CloseReason::MaxEvents, None, now_ms),
-                Leave::Await => {
-                    self.behind += 1;
-                    self.await_socket(key);
+                Leave::Wait { cursor, unsent } => {
+                    self.fall_behind(index, Behind::at(cursor, cursor, now_ms));
+                    self.hold(key, unsent);
                 }
             }
         }

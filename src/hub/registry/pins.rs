@@ -1,10 +1,10 @@
 //! What streams that are behind hold of the log's events: counted, and bounded once these have left the log.
 //!
 //! A stream holds the frame that it has begun, which must be finished, and what was chosen for it, by conflation or
-//! for its end. While these are in the log that costs the places alone; then they are memory that nothing else needs. A frame counts once
-//! for a shard, however many of its streams hold it.
+//! for its end. While these are in the log that costs the entries alone; then they are memory that nothing else needs.
+//! A frame counts once for a shard, however many of its streams hold it.
 //!
-//! Invariant: `bytes` is the cost of the frames held that are known to have left the log, and of the places of those
+//! Invariant: `bytes` is the cost of the frames held that are known to have left the log, and of the entries of those
 //! that were chosen.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,12 +13,12 @@ use std::ops::Bound;
 use crate::hub::close::CloseReason;
 use crate::hub::frame::Frame;
 use crate::hub::offset::Offset;
-use crate::hub::stream::{Behind, RestSource, Socket};
+use crate::hub::stream::{Begun, Behind, Socket};
 
 use super::{History, Registry, StreamKey};
 
-/// What the place of a chosen frame takes: in the selection, and in the count here.
-const PLACE_BYTES: usize = 48;
+/// What the entry of a chosen frame takes: in the selection, and in the count here.
+const ENTRY_BYTES: usize = 48;
 
 /// How a stream holds a frame.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -67,7 +67,7 @@ impl Pins {
             self.bytes += *cost;
         }
         if hold == Hold::Chosen {
-            self.bytes += PLACE_BYTES;
+            self.bytes += ENTRY_BYTES;
         }
     }
 
@@ -76,7 +76,7 @@ impl Pins {
         let was_held = self.holders(hold).remove(&(offset, stream));
         debug_assert!(was_held, "released once");
         if hold == Hold::Chosen {
-            self.bytes -= PLACE_BYTES;
+            self.bytes -= ENTRY_BYTES;
         }
         let Some((holders, cost)) = self.frames[kind].get_mut(&offset) else { return };
         *holders -= 1;
@@ -90,7 +90,7 @@ impl Pins {
 
     /// All that a stream holds is released with it.
     pub(super) fn release_all(&mut self, stream: u32, behind: &Behind) {
-        if let Some(RestSource::Frame(frame)) = behind.rest.as_ref().map(|rest| &rest.source) {
+        if let Some(Begun::Frame(frame)) = behind.unsent.as_ref().map(|unsent| &unsent.begun) {
             self.release(stream, Hold::Begun, frame);
         }
         behind.selection.iter().for_each(|frame| self.release(stream, Hold::Chosen, frame));
@@ -109,7 +109,7 @@ impl Pins {
     }
 
     /// The oldest pin: a stream that holds the oldest of the frames that have left the log. If all held are in the
-    /// log, whose places alone count, it is the oldest that was chosen.
+    /// log, whose entries alone count, it is the oldest that was chosen.
     fn oldest(&self) -> Option<(u32, Hold)> {
         let oldest = self.frames.iter().zip(self.gone).filter_map(|(frames, gone)| {
             let (&offset, _) = frames.first_key_value()?;
@@ -168,7 +168,7 @@ impl<S: Socket> Registry<S> {
     pub(super) fn cut_selection(&mut self, key: StreamKey) {
         let Some(stream) = self.streams.get_mut(key) else { return };
         let framing = self.cohorts.at(stream.cohort).framing;
-        let Some(behind) = &mut stream.behind else { return };
+        let Some(behind) = stream.behind_mut() else { return };
         let mut bytes = 0;
         let within = behind.selection.iter().take_while(|frame| {
             let fits = bytes < self.bounds.selection_bytes;
@@ -185,7 +185,7 @@ impl<S: Socket> Registry<S> {
 
     /// Says whether there was one.
     fn drop_selection(&mut self, index: u32) -> bool {
-        let Some(behind) = &mut self.streams.at(index).behind else { return false };
+        let Some(behind) = self.streams.at(index).behind_mut() else { return false };
         let selection = std::mem::take(&mut behind.selection);
         selection.iter().for_each(|frame| self.pins.release(index, Hold::Chosen, frame));
         !selection.is_empty()
@@ -194,15 +194,15 @@ impl<S: Socket> Registry<S> {
     /// What it should have counted, from what each stream holds.
     #[cfg(test)]
     pub(crate) fn recounted_pinned_bytes(&self) -> usize {
-        let behind = || self.streams.iter().filter_map(|(_, stream)| stream.behind.as_ref());
+        let behind = || self.streams.iter().filter_map(|(_, stream)| stream.behind());
         let chosen = || behind().flat_map(|behind| &behind.selection);
-        let begun = behind().filter_map(|behind| match &behind.rest.as_ref()?.source {
-            RestSource::Frame(frame) => Some(frame),
+        let begun = behind().filter_map(|behind| match &behind.unsent.as_ref()?.begun {
+            Begun::Frame(frame) => Some(frame),
             _ => None,
         });
         let gone = |frame: &&std::sync::Arc<Frame>| frame.offset() <= self.pins.gone[usize::from(frame.live_only())];
         let frames: BTreeMap<_, _> =
             begun.chain(chosen()).filter(gone).map(|frame| (frame.offset(), frame.cost_bytes())).collect();
-        frames.values().sum::<usize>() + PLACE_BYTES * chosen().count()
+        frames.values().sum::<usize>() + ENTRY_BYTES * chosen().count()
     }
 }

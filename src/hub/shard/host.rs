@@ -1,4 +1,4 @@
-//! What a shard is told, and what it needs of the world around it.
+//! The messages of a shard, and what it needs of the world around it.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::hub::subscribe::Subscribe;
 use crate::hub::topic::{Subscription, TopicHandle};
 use crate::hub::wheel::TimerKey;
 
-/// What a shard can be told. `S` is a socket, `Q` a question about its streams.
+/// A message to a shard. `S` is a socket, `Q` a question about its streams.
 pub enum Message<S, Q> {
     /// A new stream.
     Open {
@@ -23,7 +23,7 @@ pub enum Message<S, Q> {
     },
     /// Something expired.
     Timer(ShardTimer),
-    /// End all streams, spread over `window`, each told to come back after about `retry`.
+    /// End all streams, spread over `window`, each with a `retry:` of about `retry`.
     Drain {
         /// Over how long they are spread.
         window: Duration,
@@ -77,7 +77,7 @@ pub struct Settings {
     pub interval_min: Duration,
     /// How long a stream may be idle before it gets a heartbeat.
     pub heartbeat: Option<Duration>,
-    /// Whether streams are told, without an event, how far they are.
+    /// Whether streams get marks, which say without an event how far they are.
     pub marks: bool,
     /// How long a full socket may make no progress.
     pub write_deadline: Duration,

@@ -17,10 +17,10 @@ use std::sync::Arc;
 
 use fastrand::Rng;
 
-use crate::hub::beats::SLOTS;
 use crate::hub::bounds::Bounds;
 use crate::hub::close::CloseReason;
 use crate::hub::frame::Chunk;
+use crate::hub::heartbeats::SLOTS;
 use crate::hub::registry::{Effect, History, Observer, Opening, Registry, STRAY_BYTES_MAX, StreamKey};
 use crate::hub::retry;
 use crate::hub::stream::StreamTimer;
@@ -142,8 +142,8 @@ impl<H: Host> Shard<H> {
         if self.registry.has_ready() {
             self.registry.serve_ready(self.bounds.served_a_turn, host.history(), now_ms(host), &mut Delivered(host));
         }
-        if self.registry.has_due() {
-            self.registry.beat(host.history(), now_ms(host));
+        if self.registry.has_due_heartbeats() {
+            self.registry.send_heartbeats(host.history(), now_ms(host));
         }
         if self.stopping {
             for key in self.registry.keys().collect::<Vec<_>>() {
@@ -158,7 +158,11 @@ impl<H: Host> Shard<H> {
         match () {
             () if self.stopping => Sleep::ForGood,
             () if self.registry.is_overpinned() => Sleep::No,
-            () if passes_on || self.registry.has_ready() || self.registry.has_due() || !host.is_inbox_empty() => {
+            () if passes_on
+                || self.registry.has_ready()
+                || self.registry.has_due_heartbeats()
+                || !host.is_inbox_empty() =>
+            {
                 Sleep::No
             }
             () => Sleep::UntilWoken,
@@ -194,7 +198,7 @@ impl<H: Host> Shard<H> {
                 // However late it is: the slots keep to the time.
                 let step_ms = self.registry.heartbeat_step_ms();
                 let steps = (1 + now_ms.saturating_sub(self.heartbeat_due_ms) / step_ms).min(SLOTS as u64);
-                (0..steps).for_each(|_| self.registry.heartbeat(host.history()));
+                (0..steps).for_each(|_| self.registry.advance_heartbeats(host.history()));
                 self.arm_heartbeats(host, (self.heartbeat_due_ms + steps * step_ms).max(now_ms));
             }
             ShardTimer::Drain => self.drain_step(host),
@@ -211,7 +215,7 @@ impl<H: Host> Shard<H> {
             ShardTimer::TimedEvent(key) => {
                 let Some(TimedEvent { every, chunk }) = self.timed.get(&key).cloned() else { return };
                 self.registry.set_timer(key, StreamTimer::TimedEvent, None);
-                self.registry.push(key, &chunk, now_ms);
+                self.registry.send_timed(key, &chunk, now_ms);
                 let due_ms = now_ms.saturating_add(every.as_millis() as u64);
                 self.arm_stream(host, key, StreamTimer::TimedEvent, due_ms, ShardTimer::TimedEvent(key));
             }

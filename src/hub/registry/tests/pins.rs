@@ -3,91 +3,91 @@
 use super::*;
 
 /// Three streams that have each begun an event of their own, which have left the log, and what such an event costs.
-fn holding(pinned_bytes: impl FnOnce(usize) -> usize) -> (Room, [Peer; 3]) {
-    let mut room = Room::new();
-    ["a", "b", "c"].into_iter().for_each(|topic| room.publish(&[topic], Event::new("one")));
+fn holding(pinned_bytes: impl FnOnce(usize) -> usize) -> (OneShard, [Peer; 3]) {
+    let mut shard = OneShard::new();
+    ["a", "b", "c"].into_iter().for_each(|topic| shard.publish(&[topic], Event::new("one")));
     let mut frames = Vec::new();
-    room.log.tail(Offset::ZERO, 1, &mut frames);
+    shard.log.tail(Offset::ZERO, 1, &mut frames);
     let pinned_bytes = pinned_bytes(frames[0].cost_bytes());
-    room.registry = Registry::new(Offset::ZERO, 6400, 1, Bounds { pinned_bytes, ..Bounds::SMALL });
-    room.pass();
+    shard.registry = Registry::new(Offset::ZERO, 6400, 1, Bounds { pinned_bytes, ..Bounds::SMALL });
+    shard.pass();
     let topics: [&[&str]; 3] = [&["a"], &["b"], &["c"]];
     let peers = topics.map(|topics| {
-        let peer = room.open(Asks { topics, resume: Resume::Earliest, room: 5 + 7, ..Asks::default() });
+        let peer = shard.open(Asks { topics, resume: Resume::Earliest, room: 5 + 7, ..Asks::default() });
         assert_eq!(peer.got().len(), 12, "it has begun its event");
         peer
     });
-    room.registry.unpin(&room.log);
-    assert_eq!((room.registry.pinned_bytes(), room.closed()), (0, vec![]), "they are in the log");
-    (0..4).for_each(|_| room.publish(&["x"], Event::new("other")));
-    room.registry.unpin(&room.log);
-    assert_eq!(room.registry.pinned_bytes(), room.registry.recounted_pinned_bytes());
-    (room, peers)
+    shard.registry.unpin(&shard.log);
+    assert_eq!((shard.registry.pinned_bytes(), shard.closed()), (0, vec![]), "they are in the log");
+    (0..4).for_each(|_| shard.publish(&["x"], Event::new("other")));
+    shard.registry.unpin(&shard.log);
+    assert_eq!(shard.registry.pinned_bytes(), shard.registry.recounted_pinned_bytes());
+    (shard, peers)
 }
 
 #[test]
 fn over_the_bound_the_oldest_event_that_was_begun_goes_with_its_stream() {
     for (over, closes) in [(-1_isize, 1), (0, 0), (1, 0)] {
-        let (mut room, peers) = holding(|cost| (3 * cost).saturating_add_signed(over));
+        let (mut shard, peers) = holding(|cost| (3 * cost).saturating_add_signed(over));
         let oldest: Vec<_> = peers[..closes].iter().map(|peer| (peer.key, CloseReason::Pinned)).collect();
-        assert_eq!(room.closed(), oldest, "{over} over three events");
-        assert!(!room.registry.is_overpinned());
+        assert_eq!(shard.closed(), oldest, "{over} over three events");
+        assert!(!shard.registry.is_overpinned());
         // The others go on where they were.
         for peer in &peers[closes..] {
-            room.takes(peer, usize::MAX);
+            shard.takes(peer, usize::MAX);
             assert!(peer.got().ends_with("data: one\n\n"));
         }
-        assert_eq!(room.registry.pinned_bytes(), 0);
+        assert_eq!(shard.registry.pinned_bytes(), 0);
     }
-    let (mut room, peers) = holding(|_| 0);
-    assert_eq!(room.closed().len(), peers.len());
-    assert_eq!(room.registry.pinned_bytes(), 0);
+    let (mut shard, peers) = holding(|_| 0);
+    assert_eq!(shard.closed().len(), peers.len());
+    assert_eq!(shard.registry.pinned_bytes(), 0);
 }
 
 #[test]
 fn an_event_counts_once_however_many_have_begun_it() {
-    let mut room = Room::new();
-    room.say(&["one"]);
+    let mut shard = OneShard::new();
+    shard.say(&["one"]);
     let mut frames = Vec::new();
-    room.log.tail(Offset::ZERO, 1, &mut frames);
-    room.pass();
-    let peers = [(); 3].map(|()| room.open(Asks { resume: Resume::Earliest, room: 5 + 7, ..Asks::default() }));
-    (0..4).for_each(|_| room.publish(&["x"], Event::new("other")));
+    shard.log.tail(Offset::ZERO, 1, &mut frames);
+    shard.pass();
+    let peers = [(); 3].map(|()| shard.open(Asks { resume: Resume::Earliest, room: 5 + 7, ..Asks::default() }));
+    (0..4).for_each(|_| shard.publish(&["x"], Event::new("other")));
     for (peer, cost) in peers.iter().zip([1, 1, 0]) {
-        room.registry.unpin(&room.log);
-        assert_eq!(room.registry.pinned_bytes(), frames[0].cost_bytes());
-        room.registry.close(peer.key, CloseReason::ClientGone);
-        assert_eq!(room.registry.pinned_bytes(), cost * frames[0].cost_bytes());
+        shard.registry.unpin(&shard.log);
+        assert_eq!(shard.registry.pinned_bytes(), frames[0].cost_bytes());
+        shard.registry.close(peer.key, CloseReason::ClientGone);
+        assert_eq!(shard.registry.pinned_bytes(), cost * frames[0].cost_bytes());
     }
 }
 
 /// A conflating stream that has begun the first of its three events, when these have left the log, and the other two
 /// are chosen. What it gets then, or why it was closed.
 fn chosen(pinned_bytes: impl FnOnce(usize, usize) -> usize) -> (String, Vec<(StreamKey, CloseReason)>) {
-    let mut room = Room::new();
-    room.say(&["1", "2", "3"]);
+    let mut shard = OneShard::new();
+    shard.say(&["1", "2", "3"]);
     let mut frames = Vec::new();
-    room.log.tail(Offset::ZERO, 1, &mut frames);
-    let (cost, place) = (frames[0].cost_bytes(), 48);
-    let pinned_bytes = pinned_bytes(cost, place);
-    room.registry = Registry::new(Offset::ZERO, 6400, 1, Bounds { pinned_bytes, ..Bounds::SMALL });
-    room.pass();
+    shard.log.tail(Offset::ZERO, 1, &mut frames);
+    let (cost, entry) = (frames[0].cost_bytes(), 48);
+    let pinned_bytes = pinned_bytes(cost, entry);
+    shard.registry = Registry::new(Offset::ZERO, 6400, 1, Bounds { pinned_bytes, ..Bounds::SMALL });
+    shard.pass();
     let resume = Resume::Earliest;
-    let peer = room.open(Asks { slow: SlowPolicy::Conflate, resume, room: 0, ..Asks::default() });
-    room.takes(&peer, 5 + 7);
+    let peer = shard.open(Asks { slow: SlowPolicy::Conflate, resume, room: 0, ..Asks::default() });
+    shard.takes(&peer, 5 + 7);
     peer.gets(&["head\n", &event(1, "1")[..7]]);
-    room.registry.unpin(&room.log);
-    (0..4).for_each(|_| room.publish(&["x"], Event::new("other")));
-    room.registry.unpin(&room.log);
-    room.registry.unpin(&room.log);
-    assert_eq!(room.registry.pinned_bytes(), room.registry.recounted_pinned_bytes());
-    let closed = room.closed();
+    shard.registry.unpin(&shard.log);
+    (0..4).for_each(|_| shard.publish(&["x"], Event::new("other")));
+    shard.registry.unpin(&shard.log);
+    shard.registry.unpin(&shard.log);
+    assert_eq!(shard.registry.pinned_bytes(), shard.registry.recounted_pinned_bytes());
+    let closed = shard.closed();
     if closed.is_empty() {
-        room.takes(&peer, usize::MAX);
-        room.pass();
-        room.takes(&peer, usize::MAX);
+        shard.takes(&peer, usize::MAX);
+        shard.pass();
+        shard.takes(&peer, usize::MAX);
     }
-    assert_eq!(room.registry.pinned_bytes(), 0);
+    assert_eq!(shard.registry.pinned_bytes(), 0);
     (peer.got(), closed)
 }
 
@@ -98,7 +98,7 @@ fn over_the_bound_what_was_chosen_is_dropped_and_told() {
     // It reads again from its cursor, and what has gone is told.
     let told = rest + &gap_event(1, 3, GapReason::Lagged);
     for (over, expected) in [(-1_isize, &told), (0, &all), (1, &all)] {
-        let (got, closed) = chosen(|cost, place| (3 * cost + 2 * place).saturating_add_signed(over));
+        let (got, closed) = chosen(|cost, entry| (3 * cost + 2 * entry).saturating_add_signed(over));
         assert_eq!((&got, closed), (expected, vec![]), "{over} over what it holds");
     }
     assert_eq!(chosen(|cost, _| cost), (told, vec![]));
@@ -110,21 +110,21 @@ fn over_the_bound_what_was_chosen_is_dropped_and_told() {
 /// many are kept for replay, and what it may hold; what it holds then, what it gets, and why it was closed.
 fn ended(kept: usize, bounds: Bounds) -> (usize, String, CloseReason) {
     let limits = LogLimits { events: kept, bytes: 1 << 30, age_ns: u64::MAX };
-    let mut room = Room::with(limits);
-    room.log = Shared(RefCell::new(Log::new(epoch(), limits).with_live_events(20)));
-    room.registry = Registry::new(Offset::ZERO, 6400, 1, bounds);
-    let peer = room.open(Asks::default());
+    let mut shard = OneShard::with(limits);
+    shard.log = Shared(RefCell::new(Log::new(epoch(), limits).with_live_events(20)));
+    shard.registry = Registry::new(Offset::ZERO, 6400, 1, bounds);
+    let peer = shard.open(Asks::default());
     peer.wire.borrow_mut().room = 0;
-    (0..20).for_each(|_| room.say(&[&"x".repeat(100)]));
-    room.end(peer.key, CloseReason::MaxSeconds, None);
+    (0..20).for_each(|_| shard.say(&[&"x".repeat(100)]));
+    shard.end(peer.key, CloseReason::MaxSeconds, None);
     // Others push all of it out.
-    (0..40).for_each(|_| room.publish(&["x"], Event::new("other")));
-    room.registry.unpin(&room.log);
-    assert_eq!(room.registry.pinned_bytes(), room.registry.recounted_pinned_bytes());
-    let pinned_bytes = room.registry.pinned_bytes();
-    room.takes(&peer, usize::MAX);
-    assert_eq!(room.registry.pinned_bytes(), 0);
-    let closed = room.closed();
+    (0..40).for_each(|_| shard.publish(&["x"], Event::new("other")));
+    shard.registry.unpin(&shard.log);
+    assert_eq!(shard.registry.pinned_bytes(), shard.registry.recounted_pinned_bytes());
+    let pinned_bytes = shard.registry.pinned_bytes();
+    shard.takes(&peer, usize::MAX);
+    assert_eq!(shard.registry.pinned_bytes(), 0);
+    let closed = shard.closed();
     assert_eq!(closed.len(), 1);
     (pinned_bytes, peer.got(), closed[0].1)
 }

@@ -2,7 +2,7 @@
 //!
 //! A turn of all slots takes one heartbeat interval. A stream stands in the slot in which its
 //! heartbeat falls due; one that was written to meanwhile is moved on to a later slot when its slot
-//! comes up. Each time it is placed up to a quarter of the interval early, at random: otherwise one
+//! comes up. Each time it is put in up to a quarter of the interval early, at random: otherwise one
 //! broadcast would put every stream's heartbeat into the same slot.
 //!
 //! Invariant: a stream is looked at no later than one interval after it was last written to.
@@ -21,14 +21,14 @@ const AT_BITS: u32 = 25;
 
 /// Where a stream stands, for taking it out again: the slot, counted from 1, above where in it.
 #[derive(Clone, Copy, Debug)]
-pub struct BeatPlace(NonZero<u32>);
+pub struct HeartbeatPosition(NonZero<u32>);
 
 const _: () = assert!(SLOTS < 1 << (u32::BITS - AT_BITS));
 
-impl BeatPlace {
-    fn new(slot: usize, at: usize) -> BeatPlace {
+impl HeartbeatPosition {
+    fn new(slot: usize, at: usize) -> HeartbeatPosition {
         assert!(at < 1 << AT_BITS, "a shard has fewer streams");
-        BeatPlace(NonZero::<u32>::MIN.saturating_add(((slot as u32 + 1) << AT_BITS) - 1 + at as u32))
+        HeartbeatPosition(NonZero::<u32>::MIN.saturating_add(((slot as u32 + 1) << AT_BITS) - 1 + at as u32))
     }
 
     fn slot(self) -> usize {
@@ -41,19 +41,20 @@ impl BeatPlace {
 }
 
 /// The slots of one shard, holding slab indices.
-pub struct Beats {
+pub struct Heartbeats {
     slots: Vec<Vec<u32>>,
     hand: usize,
     interval_ms: u64,
     random: Rng,
 }
 
-impl Beats {
+impl Heartbeats {
     /// Slots for this interval. `seed` spreads the phases.
-    pub fn new(interval_ms: u64, seed: u64) -> Beats {
-        let mut beats = Beats { slots: vec![Vec::new(); SLOTS], hand: 0, interval_ms: 0, random: Rng::with_seed(seed) };
-        beats.set_interval(interval_ms);
-        beats
+    pub fn new(interval_ms: u64, seed: u64) -> Heartbeats {
+        let mut heartbeats =
+            Heartbeats { slots: vec![Vec::new(); SLOTS], hand: 0, interval_ms: 0, random: Rng::with_seed(seed) };
+        heartbeats.set_interval(interval_ms);
+        heartbeats
     }
 
     /// Changes the interval. Who stands in a slot stays there, and comes up within a turn of the new one.
@@ -76,23 +77,23 @@ impl Beats {
         self.interval_ms / EARLY_PART
     }
 
-    /// Places a stream whose heartbeat is due in `due_in_ms`.
-    pub fn place(&mut self, index: u32, due_in_ms: u64) -> BeatPlace {
+    /// Puts in a stream whose heartbeat is due in `due_in_ms`.
+    pub fn insert(&mut self, index: u32, due_in_ms: u64) -> HeartbeatPosition {
         let early_ms = self.random.u64(0..=self.early_ms());
         let steps = (due_in_ms.saturating_sub(early_ms) / self.slot_ms()).clamp(1, SLOTS as u64);
         let slot = (self.hand + steps as usize) % SLOTS;
         self.slots[slot].push(index);
-        BeatPlace::new(slot, self.slots[slot].len() - 1)
+        HeartbeatPosition::new(slot, self.slots[slot].len() - 1)
     }
 
-    /// Takes a stream out. Says which stream now stands at `place`, if one moved there.
-    pub fn remove(&mut self, place: BeatPlace) -> Option<u32> {
-        let slot = &mut self.slots[place.slot()];
-        slot.swap_remove(place.at());
+    /// Takes a stream out. Says which stream now stands at `from`, if one moved there.
+    pub fn remove(&mut self, from: HeartbeatPosition) -> Option<u32> {
+        let slot = &mut self.slots[from.slot()];
+        slot.swap_remove(from.at());
         if slot.is_empty() {
             *slot = Vec::new();
         }
-        slot.get(place.at()).copied()
+        slot.get(from.at()).copied()
     }
 
     /// Moves the hand on and adds the streams of its slot to `due`.
@@ -108,14 +109,14 @@ mod tests {
 
     #[test]
     fn every_stream_comes_up_within_an_interval_and_phases_are_spread() {
-        let mut beats = Beats::new(6400, 9);
+        let mut heartbeats = Heartbeats::new(6400, 9);
         for index in 0..1000 {
-            beats.place(index, 6400);
+            heartbeats.insert(index, 6400);
         }
         let (mut due, mut seen, mut busy) = (Vec::new(), 0, 0);
         for step in 1..=SLOTS {
             due.clear();
-            beats.advance(&mut due);
+            heartbeats.advance(&mut due);
             assert!(due.is_empty() || step >= SLOTS - SLOTS / EARLY_PART as usize, "{step}");
             seen += due.len();
             busy += usize::from(!due.is_empty());
@@ -125,21 +126,21 @@ mod tests {
     }
 
     #[test]
-    fn a_place_reads_back() {
+    fn a_position_reads_back() {
         for (slot, at) in [(0, 0), (0, 1), (1, 0), (SLOTS - 1, (1 << AT_BITS) - 1)] {
-            let place = BeatPlace::new(slot, at);
-            assert_eq!((place.slot(), place.at()), (slot, at));
+            let position = HeartbeatPosition::new(slot, at);
+            assert_eq!((position.slot(), position.at()), (slot, at));
         }
     }
 
     #[test]
     fn removal_says_who_moved() {
-        let mut beats = Beats::new(64, 1);
-        let places: Vec<_> = (0..3).map(|index| beats.place(index, 1)).collect();
-        assert_eq!(beats.remove(places[0]), Some(2));
-        assert_eq!(beats.remove(places[1]), None);
+        let mut heartbeats = Heartbeats::new(64, 1);
+        let taken: Vec<_> = (0..3).map(|index| heartbeats.insert(index, 1)).collect();
+        assert_eq!(heartbeats.remove(taken[0]), Some(2));
+        assert_eq!(heartbeats.remove(taken[1]), None);
         let mut due = Vec::new();
-        beats.advance(&mut due);
+        heartbeats.advance(&mut due);
         assert_eq!(due, [2]);
     }
 }

@@ -1,0 +1,131 @@
+//! Cohorts: the streams of one subscription and framing that a pass writes to together, at most so many.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use crate::hub::frame::Framing;
+use crate::hub::offset::Offset;
+use crate::hub::policy::SlowPolicy;
+use crate::hub::routes::CohortIndex;
+use crate::hub::stream::{Socket, State};
+use crate::hub::topic::Subscription;
+
+use super::{Effect, Registry};
+
+pub(super) struct Cohort {
+    pub(super) subscription: Arc<Subscription>,
+    pub(super) framing: Framing,
+    slow: SlowPolicy,
+    /// By which of the registry's policies `slow` was chosen.
+    policed: u32,
+    members: u32,
+    /// Where it stands among those of its subscription that can take in another stream.
+    open_slot: Option<u32>,
+    /// The last frame that was found to touch it, by a count of frames.
+    pub(super) mark: u64,
+    /// Up to which offset its live members have been served, if that is further than the others.
+    pub(super) through: Offset,
+    /// The newest kept event that its live members have been written in a pass: they have its id.
+    pub(super) named: Offset,
+    pub(super) live: Vec<u32>,
+}
+
+/// The cohorts that can take in another stream.
+#[derive(Default)]
+pub(super) struct OpenCohorts(HashMap<(Arc<Subscription>, Framing), SmallVec<[CohortIndex; 2]>>);
+
+impl<S: Socket> Registry<S> {
+    pub(super) fn join(&mut self, subscription: &Arc<Subscription>, framing: Framing, slow: SlowPolicy) -> CohortIndex {
+        let open = self.open_cohorts.0.entry((subscription.clone(), framing)).or_default();
+        let index = match open.last() {
+            Some(&index) => index,
+            None => {
+                let cohort = Cohort {
+                    subscription: subscription.clone(),
+                    framing,
+                    slow,
+                    policed: self.policed,
+                    members: 0,
+                    open_slot: Some(0),
+                    mark: 0,
+                    through: self.pass.frames_through,
+                    named: Offset::ZERO,
+                    live: Vec::new(),
+                };
+                let index = self.cohorts.insert(cohort).index();
+                self.routes.add(subscription, index);
+                open.push(index);
+                index
+            }
+        };
+        let cohort = self.cohorts.at(index);
+        cohort.members += 1;
+        if cohort.members == self.bounds.cohort_streams {
+            cohort.open_slot = None;
+            open.pop();
+        }
+        index
+    }
+
+    /// A stream is no longer a member.
+    pub(super) fn part(&mut self, index: CohortIndex) {
+        let cohort = self.cohorts.at(index);
+        cohort.members -= 1;
+        if cohort.members > 0 {
+            if cohort.open_slot.is_none() {
+                let key = (cohort.subscription.clone(), cohort.framing);
+                let open = self.open_cohorts.0.entry(key).or_default();
+                cohort.open_slot = Some(open.len() as u32);
+                open.push(index);
+            }
+            return;
+        }
+        let Some(gone) = self.cohorts.remove(self.cohorts.key_at(index)) else { return };
+        let effects = &mut self.effects;
+        self.routes.remove(&gone.subscription, index, |topic| effects.push(Effect::Unrouted(topic.clone())));
+        if let Entry::Occupied(mut entry) = self.open_cohorts.0.entry((gone.subscription, gone.framing)) {
+            let open = entry.get_mut();
+            if let Some(slot) = gone.open_slot {
+                open.swap_remove(slot as usize);
+                if let Some(&moved) = open.get(slot as usize) {
+                    self.cohorts.at(moved).open_slot = Some(slot);
+                }
+            }
+            if open.is_empty() {
+                entry.remove();
+            }
+        }
+        if self.open_cohorts.0.is_empty() {
+            self.open_cohorts = OpenCohorts::default();
+        }
+    }
+
+    /// Takes the live member in this slot out.
+    pub(super) fn leave_live(&mut self, cohort: CohortIndex, slot: u32) {
+        let live = &mut self.cohorts.at(cohort).live;
+        live.swap_remove(slot as usize);
+        if let Some(&moved) = live.get(slot as usize)
+            && let State::Live { slot: moves, .. } = &mut self.streams.at(moved).state
+        {
+            *moves = slot;
+        }
+    }
+
+    /// Up to which offset a cohort's live members have been served.
+    pub(super) fn served_through(&mut self, cohort: CohortIndex) -> Offset {
+        self.position.max(self.cohorts.at(cohort).through)
+    }
+
+    /// What happens to this cohort's streams if they are too slow.
+    pub(super) fn slow(&mut self, cohort: CohortIndex) -> SlowPolicy {
+        let cohort = self.cohorts.at(cohort);
+        if cohort.policed != self.policed {
+            cohort.slow = self.policies.for_subscription(&cohort.subscription);
+            cohort.policed = self.policed;
+        }
+        cohort.slow
+    }
+}

@@ -1,0 +1,159 @@
+//! A stream's life: it is opened, ended and closed.
+
+use std::sync::Arc;
+
+use crate::hub::close::CloseReason;
+use crate::hub::frame::Chunk;
+use crate::hub::gap::{self, GapReason};
+use crate::hub::log::Resume;
+use crate::hub::stream::{Behind, Remaining, STREAM_TIMERS, Socket, State, Stream, Then, Waits};
+
+use super::pins::Hold;
+use super::{Effect, History, Observer, Opening, Registry, StreamKey, work};
+
+/// How many bytes a client may send after its request before it is cut off.
+pub const STRAY_BYTES_MAX: u32 = 64 * 1024;
+
+impl<S: Socket> Registry<S> {
+    /// Opens a stream: writes its response head, and what it missed.
+    pub fn open(
+        &mut self,
+        opening: Opening<'_, S>,
+        history: &impl History,
+        now_ms: u64,
+        observer: &mut impl Observer,
+    ) -> StreamKey {
+        let Opening { socket, subscribe, slow, start, head, response_head } = opening;
+        let framing = subscribe.framing;
+        let named = subscribe.subscription.topics().len() + subscribe.subscription.patterns().len();
+        self.work += work::ROUTE * named;
+        let cohort = self.join(&subscribe.subscription, framing, slow);
+        let behind = Behind { asked_through: head, ..*Behind::at(start.after, head, now_ms) };
+        let key = self.streams.insert(Stream {
+            socket,
+            cohort,
+            heartbeat: None,
+            marked: start.after.low_half(),
+            opened_s: (now_ms / 1000) as u32,
+            remaining: Remaining::new(subscribe.max_events),
+            stray_bytes: 0,
+            timers: [None; STREAM_TIMERS],
+            state: State::Behind(Box::new(behind)),
+        });
+        let due_in_ms = self.heartbeats.interval_ms();
+        self.streams.at(key.index()).heartbeat = Some(self.heartbeats.insert(key.index(), due_in_ms));
+        self.behind += 1;
+        self.tally.opened += 1;
+
+        let mut prelude = response_head.to_vec();
+        if let Some(reason) = start.gap {
+            let asked_for = if let Resume::After(id) = &subscribe.resume { Some(&**id) } else { None };
+            // What an engine has lost may stand anywhere before the head.
+            let to = if reason == GapReason::Lost { head } else { start.after };
+            let gap = gap::gap(asked_for, history.id(to), reason, Some(history.id(start.after)));
+            prelude.extend_from_slice(gap.wire(framing));
+            self.tally.gaps[reason as usize] += 1;
+        } else if self.marks_at_start(subscribe, history.id(start.after)) {
+            prelude.extend_from_slice(self.cursor_marks.at(start.after, history).wire(framing));
+        }
+        self.serve(key, prelude, history, now_ms, observer);
+        key
+    }
+
+    /// Ends a stream properly, between two frames, once it has been given what was published so far. If it is not
+    /// behind, that comes from the log, for it alone: the others keep their pace. `farewell` goes before the end.
+    pub fn end(
+        &mut self,
+        key: StreamKey,
+        reason: CloseReason,
+        farewell: Option<&Arc<Chunk>>,
+        history: &impl History,
+        now_ms: u64,
+        observer: &mut impl Observer,
+    ) {
+        let Some(stream) = self.streams.get_mut(key) else { return };
+        self.work += work::WRITE;
+        match &mut stream.state {
+            State::Live { .. } => {
+                let (head, cohort) = (history.head(), stream.cohort);
+                let position = self.served_through(cohort);
+                if head <= position {
+                    return self.finish(key, reason, farewell, now_ms);
+                }
+                let mut behind = Behind::at(position, position, now_ms);
+                behind.then = Then::End { reason, farewell: farewell.cloned(), through: Some(head) };
+                self.select_newer(key, &mut behind, cohort, history);
+                self.fall_behind(key.index(), behind);
+                self.serve(key, Vec::new(), history, now_ms, observer);
+                self.cut_selection(key);
+            }
+            State::Behind(behind) if matches!(behind.then, Then::Live) => {
+                // Only a gateway that ends owes its streams what is left: any other end can be resumed.
+                let through = (reason == CloseReason::Drained).then(|| history.head());
+                behind.then = Then::End { reason, farewell: farewell.cloned(), through };
+                if behind.waits == Waits::Shard {
+                    behind.waits = Waits::Turn;
+                    self.ready.push_back(key);
+                }
+            }
+            State::Behind(_) => {}
+        }
+    }
+
+    /// Selects for a live stream what a pass would bring it: that may be more than is kept for replay.
+    fn select_newer(&mut self, key: StreamKey, behind: &mut Behind, cohort: u32, history: &impl History) {
+        let mut frames = std::mem::take(&mut self.read);
+        frames.clear();
+        if let Some(through) = history.tail(behind.cursor, self.bounds.frames_a_lock, &mut frames) {
+            let subscription = &self.cohorts.at(cohort).subscription;
+            self.work += frames.len() * (1 + subscription.search_work());
+            frames.retain(|frame| subscription.covers(frame.topics()));
+            self.work += work::FRAME * frames.len();
+            frames.iter().for_each(|frame| self.pins.take(key.index(), Hold::Chosen, frame));
+            behind.selection.extend(frames.drain(..));
+            behind.selected_through = through;
+            if behind.selection.is_empty() {
+                behind.cursor = through;
+            }
+        }
+        self.read = frames;
+    }
+
+    /// Closes a stream at once.
+    pub fn close(&mut self, key: StreamKey, reason: CloseReason) {
+        let Some(stream) = self.streams.remove(key) else { return };
+        match &stream.state {
+            State::Live { slot, .. } => self.leave_live(stream.cohort, *slot),
+            State::Behind(behind) => {
+                self.behind -= 1;
+                self.pins.release_all(key.index(), behind);
+            }
+        }
+        if let Some(position) = stream.heartbeat
+            && let Some(moved) = self.heartbeats.remove(position)
+        {
+            self.streams.at(moved).heartbeat = Some(position);
+        }
+        self.part(stream.cohort);
+        self.tally.closed[reason as usize] += 1;
+        self.effects.push(Effect::Closed { key, socket: stream.socket, reason, timers: stream.timers });
+    }
+
+    /// A stream's socket can take bytes again.
+    pub fn writable(&mut self, key: StreamKey) {
+        let Some(behind) = self.streams.get_mut(key).and_then(Stream::behind_mut) else { return };
+        if behind.waits == Waits::Socket {
+            behind.waits = Waits::Turn;
+            self.ready.push_back(key);
+        }
+    }
+
+    /// A client sent bytes after its request. They mean nothing; too many of them end the stream.
+    pub fn stray(&mut self, key: StreamKey, bytes: usize) {
+        let Some(stream) = self.streams.get_mut(key) else { return };
+        stream.stray_bytes = stream.stray_bytes.saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
+        if stream.stray_bytes > STRAY_BYTES_MAX {
+            self.close(key, CloseReason::ClientData);
+        }
+    }
+}
