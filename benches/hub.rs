@@ -4,10 +4,9 @@
 //! `cargo bench --bench hub` (add `-- --quick` for a first look).
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use hub_world::{KEPT, STREAMS};
+use hub_world::{Crowd, KEPT, STREAMS};
 use sluicegate::internals::hub::frame::Draft;
 use sluicegate::internals::hub::log::Numbering;
-use sluicegate::internals::hub::routes::Routes;
 use sluicegate::internals::hub::topic::{Pattern, Subscription, Topics};
 use std::hint::black_box;
 use std::time::Instant;
@@ -89,48 +88,19 @@ fn resolve(c: &mut Criterion) {
     group.finish();
 }
 
-/// Routes to so many cohorts with these subscriptions.
-fn routes_of(cohorts: usize, subscription: fn(usize) -> Subscription) -> Routes {
-    let mut routes = Routes::default();
-    (0..cohorts).for_each(|n| routes.add(&subscription(n), n as u32));
-    routes
-}
-
-/// A subscription to the first 127 topics.
-fn shared() -> Subscription {
-    let topics = (0..127).map(|n| hub_world::topic(n).topic().clone());
-    Subscription::new(topics.collect(), vec![], &*hub_world::TABLE).expect("a subscription")
-}
-
-/// A subscription to a pattern of its own.
-fn own_pattern(n: usize) -> Subscription {
-    let pattern = Pattern::parse(&format!("users/{n}/**")).expect("a pattern");
-    Subscription::new(vec![], vec![pattern], &*hub_world::TABLE).expect("a subscription")
-}
-
 fn upkeep(c: &mut Criterion) {
-    const MOVED: usize = 100;
-    let mut group = c.benchmark_group("a_cohort_comes_and_goes_at_the_same_cost_among_1k_and_100k");
-    group.throughput(Throughput::Elements(MOVED as u64)).sample_size(20);
+    let mut group = c.benchmark_group("a_stream_comes_and_goes_at_the_same_cost_among_1k_and_100k");
+    group.throughput(Throughput::Elements(Crowd::RENEWED as u64)).sample_size(20);
     type Subscriptions = fn(usize) -> Subscription;
     let kinds: [(&str, Subscriptions); 3] = [
-        ("own_topics", |n| Subscription::to(hub_world::topic(n))),
-        ("127_shared_topics", |_| shared()),
-        ("own_patterns", own_pattern),
+        ("own_topics", hub_world::own_topic),
+        ("127_shared_topics", hub_world::shared_topics),
+        ("own_patterns", hub_world::own_pattern),
     ];
     for (name, subscription) in kinds {
-        for cohorts in [1_000, 100_000] {
-            let subscriptions: Vec<_> = (0..MOVED).map(|n| subscription(n * (cohorts / MOVED))).collect();
-            let mut routes = routes_of(cohorts, subscription);
-            group.bench_function(BenchmarkId::new(name, cohorts), |b| {
-                b.iter(|| {
-                    for (n, subscription) in subscriptions.iter().enumerate() {
-                        let cohort = (n * (cohorts / MOVED)) as u32;
-                        routes.remove(subscription, cohort, |topic| assert!(!black_box(topic).as_str().is_empty()));
-                        routes.add(subscription, cohort);
-                    }
-                });
-            });
+        for streams in [1_000, 100_000] {
+            let mut crowd = Crowd::of(streams, subscription);
+            group.bench_function(BenchmarkId::new(name, streams), |b| b.iter(|| crowd.renew()));
         }
     }
     group.finish();

@@ -7,7 +7,7 @@
 #![allow(missing_docs, reason = "the macros make public items without any")]
 
 use gungraun::{library_benchmark, library_benchmark_group, main};
-use hub_world::{KEPT, STREAMS, Shard};
+use hub_world::{Crowd, KEPT, STREAMS, Shard};
 use sluicegate::internals::hub::event::Event;
 use sluicegate::internals::hub::frame::{Draft, Frame};
 use sluicegate::internals::hub::log::{Log, Numbering};
@@ -97,6 +97,18 @@ fn a_pass_costs_a_send_for_each_stream_and_little_else(mut shard: Shard) -> Shar
     shard
 }
 
+#[library_benchmark]
+#[bench::own_topics_1k(Crowd::of(1_000, hub_world::own_topic))]
+#[bench::own_topics_100k(Crowd::of(100_000, hub_world::own_topic))]
+#[bench::shared_topics_1k(Crowd::of(1_000, hub_world::shared_topics))]
+#[bench::shared_topics_20k(Crowd::of(20_000, hub_world::shared_topics))]
+#[bench::own_patterns_1k(Crowd::of(1_000, hub_world::own_pattern))]
+#[bench::own_patterns_100k(Crowd::of(100_000, hub_world::own_pattern))]
+fn a_stream_comes_and_goes_at_the_same_cost_among_few_and_many(mut crowd: Crowd) -> Crowd {
+    crowd.renew();
+    crowd
+}
+
 library_benchmark_group!(
     name = hub,
     benchmarks = [
@@ -104,6 +116,7 @@ library_benchmark_group!(
         an_append_searches_nothing_only_caches_tell_10_topics_from_10k,
         a_replay_by_topic_costs_by_its_matches_and_not_by_the_log,
         a_topic_is_resolved_at_the_same_cost_among_10_and_10k,
+        a_stream_comes_and_goes_at_the_same_cost_among_few_and_many,
         a_pass_costs_a_send_for_each_stream_and_little_else
     ]
 );

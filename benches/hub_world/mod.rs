@@ -1,13 +1,14 @@
 //! What both benches of the core set up: logs, routes, and registries full of streams.
 
 use sluicegate::internals::hub::bounds::Bounds;
+use sluicegate::internals::hub::close::CloseReason;
 use sluicegate::internals::hub::event::Event;
 use sluicegate::internals::hub::frame::{Draft, Frame};
 use sluicegate::internals::hub::id::{Epoch, EventId};
 use sluicegate::internals::hub::log::{Log, LogLimits, Numbering, Read, Start, Window};
 use sluicegate::internals::hub::offset::Offset;
 use sluicegate::internals::hub::policy::SlowPolicy;
-use sluicegate::internals::hub::registry::{History, Observer, Opening, Registry};
+use sluicegate::internals::hub::registry::{History, Observer, Opening, Registry, StreamKey};
 use sluicegate::internals::hub::routes::Routes;
 use sluicegate::internals::hub::stream::{Sent, Socket};
 use sluicegate::internals::hub::subscribe::Subscribe;
@@ -144,6 +145,70 @@ impl Observer for Unobserved {
     }
 }
 
+/// Opens a stream at the start of an empty log.
+fn open(registry: &mut Registry<Sink>, subscription: Arc<Subscription>) -> StreamKey {
+    let opening = Opening {
+        socket: Sink,
+        subscribe: &Subscribe::to(subscription),
+        slow: SlowPolicy::Disconnect,
+        start: Start { after: Offset::ZERO, gap: None },
+        head: Offset::ZERO,
+        response_head: b"head",
+    };
+    registry.open(opening, &Brought::default(), 0, &mut Unobserved)
+}
+
+/// Many streams, each with a subscription of its own.
+pub(crate) struct Crowd {
+    registry: Registry<Sink>,
+    streams: Vec<(StreamKey, Arc<Subscription>)>,
+}
+
+impl Crowd {
+    pub(crate) fn of(streams: usize, subscription: fn(usize) -> Subscription) -> Crowd {
+        let mut registry = Registry::new(Offset::ZERO, 15_000, 1, Bounds::SHIPPED);
+        let mut stream = |n| {
+            let subscription = Arc::new(subscription(n));
+            (open(&mut registry, subscription.clone()), subscription)
+        };
+        let streams = (0..streams).map(&mut stream).collect();
+        Crowd { registry, streams }
+    }
+
+    /// How many of its streams [`Crowd::renew`] renews.
+    pub(crate) const RENEWED: usize = 100;
+
+    /// Closes some streams from all over the crowd, and opens others in their place.
+    pub(crate) fn renew(&mut self) {
+        let step = self.streams.len() / Crowd::RENEWED;
+        for (key, subscription) in self.streams.iter_mut().step_by(step) {
+            self.registry.close(*key, CloseReason::ClientGone);
+            while let Some(effect) = self.registry.take_effect() {
+                black_box(effect);
+            }
+            *key = open(&mut self.registry, subscription.clone());
+        }
+        black_box(self.registry.take_tally());
+    }
+}
+
+/// What the streams of a crowd subscribe to: a topic of its own each,
+pub(crate) fn own_topic(n: usize) -> Subscription {
+    Subscription::to(topic(n))
+}
+
+/// one and 127 that all share,
+pub(crate) fn shared_topics(n: usize) -> Subscription {
+    let topics = (0..127).chain([n + 127]).map(|n| topic(n).topic().clone());
+    Subscription::new(topics.collect(), vec![], &*TABLE).expect("a subscription")
+}
+
+/// or a pattern of its own each.
+pub(crate) fn own_pattern(n: usize) -> Subscription {
+    let pattern = Pattern::parse(&format!("users/{n}/**")).expect("a pattern");
+    Subscription::new(vec![], vec![pattern], &*TABLE).expect("a subscription")
+}
+
 /// A shard whose stream `n` is in cohort `n % cohorts`, and what a pass brings it.
 pub(crate) struct Shard {
     registry: Registry<Sink>,
@@ -157,16 +222,7 @@ pub(crate) fn shard(cohorts: usize, events: usize) -> Shard {
     let mut registry = Registry::new(Offset::ZERO, 15_000, 1, Bounds::SHIPPED);
     let subscriptions: Vec<_> = (0..cohorts).map(|n| Arc::new(Subscription::to(topic(n)))).collect();
     for n in 0..STREAMS {
-        let subscribe = Subscribe::to(subscriptions[n % cohorts].clone());
-        let opening = Opening {
-            socket: Sink,
-            subscribe: &subscribe,
-            slow: SlowPolicy::Disconnect,
-            start: Start { after: Offset::ZERO, gap: None },
-            head: Offset::ZERO,
-            response_head: b"head",
-        };
-        registry.open(opening, &Brought::default(), 0, &mut Unobserved);
+        open(&mut registry, subscriptions[n % cohorts].clone());
     }
     assert_eq!(registry.behind(), 0, "all are live");
     let log = Log::new(epoch(), LogLimits { events: KEPT, bytes: 1 << 40, age_ns: u64::MAX });

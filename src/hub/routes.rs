@@ -5,6 +5,7 @@
 //! many as among few.
 
 use std::collections::HashMap;
+use std::num::NonZeroU32;
 
 use smallvec::SmallVec;
 
@@ -19,21 +20,42 @@ pub type CohortIndex = u32;
 pub struct Routes {
     exact: Paged<Cohorts>,
     patterns: Node,
+    current: Generations,
 }
 
 /// Cohorts, each once, in no order.
+///
+/// A cohort is not searched for in a long list, where each list would be memory that no cache has: it stays as an entry
+/// that is stale, until the list has been gone through that far. Whoever comes and whoever goes does a few steps of that.
+///
+/// Invariant: of a list that is longer than [`SEARCHED_MAX`], at most half is stale.
 #[derive(Default)]
 struct Cohorts {
-    list: SmallVec<[CohortIndex; 2]>,
-    /// Where each stands in a list that is long.
-    slots: Option<Box<Slots>>,
+    list: SmallVec<[Entry; 2]>,
+    stale: u32,
+    /// The next entry that is looked at.
+    next: u32,
 }
 
-/// Boxed as a whole: most lists have none.
-struct Slots(HashMap<CohortIndex, u32>);
-
-/// A list that is longer is searched by its index. Below half of that, it has none any more.
+/// A list that is no longer is searched instead, and has nothing stale.
 const SEARCHED_MAX: usize = 32;
+/// How many entries of a list are looked at for each cohort that comes or goes. With 4, stale ones can't become more
+/// than the others, even if each that goes is the one that was looked at last.
+const LOOKED_AT: usize = 4;
+
+/// A cohort, as long as its slot is of this generation.
+#[derive(Clone, Copy)]
+struct Entry {
+    cohort: CohortIndex,
+    generation: NonZeroU32,
+}
+
+/// The generations of the cohorts that are there. Slots are used again, and each cohort has a generation of its own.
+#[derive(Default)]
+struct Generations {
+    slots: Paged<NonZeroU32>,
+    last: u32,
+}
 
 #[derive(Default)]
 struct Node {
@@ -68,74 +90,109 @@ impl Routes {
 
     /// Adds a cohort.
     pub fn add(&mut self, subscription: &Subscription, cohort: CohortIndex) {
+        let (entry, current) = (self.current.begin(cohort), &self.current);
         for topic in subscription.topics() {
-            self.exact.get_or_insert_with(topic.number(), Cohorts::default).add(cohort);
+            self.exact.get_or_insert_with(topic.number(), Cohorts::default).add(entry, current);
         }
         for pattern in subscription.patterns() {
-            self.patterns.add(pattern.as_str().split('/'), cohort);
+            self.patterns.add(pattern.as_str().split('/'), entry, current);
         }
     }
 
     /// Takes a cohort out; reports each topic that no cohort names any more.
     pub fn remove(&mut self, subscription: &Subscription, cohort: CohortIndex, mut unrouted: impl FnMut(&TopicHandle)) {
+        self.current.end(cohort);
+        let current = &self.current;
         for topic in subscription.topics() {
             let Some(cohorts) = self.exact.get_mut(topic.number()) else { continue };
-            cohorts.remove(cohort);
+            cohorts.remove(cohort, current);
             if cohorts.is_empty() {
                 self.exact.remove(topic.number());
                 unrouted(topic);
             }
         }
         for pattern in subscription.patterns() {
-            self.patterns.remove(pattern.as_str().split('/'), cohort);
+            self.patterns.remove(pattern.as_str().split('/'), cohort, current);
         }
     }
 
     /// Names the cohorts that subscribe to a topic; one that does so twice is named twice.
     pub fn resolve(&self, topic: &TopicHandle, mut found: impl FnMut(CohortIndex)) {
         if let Some(cohorts) = self.exact.get(topic.number()) {
-            cohorts.list.iter().copied().for_each(&mut found);
+            cohorts.each(&self.current, &mut found);
         }
         if self.has_patterns() {
-            self.patterns.resolve(topic.as_str().split('/'), &mut found);
+            self.patterns.resolve(topic.as_str().split('/'), &self.current, &mut found);
         }
+    }
+}
+
+impl Generations {
+    fn begin(&mut self, cohort: CohortIndex) -> Entry {
+        let generation = NonZeroU32::MIN.saturating_add(self.last);
+        self.last = self.last.wrapping_add(1);
+        *self.slots.get_or_insert_with(cohort, || generation) = generation;
+        Entry { cohort, generation }
+    }
+
+    fn end(&mut self, cohort: CohortIndex) {
+        self.slots.remove(cohort);
+    }
+
+    fn have(&self, entry: &Entry) -> bool {
+        self.slots.get(entry.cohort) == Some(&entry.generation)
     }
 }
 
 impl Cohorts {
     fn is_empty(&self) -> bool {
-        self.list.is_empty()
+        self.list.len() == self.stale as usize
     }
 
-    fn add(&mut self, cohort: CohortIndex) {
-        let slot = self.list.len() as u32;
-        self.list.push(cohort);
-        match &mut self.slots {
-            Some(slots) => drop(slots.0.insert(cohort, slot)),
-            None if self.list.len() > SEARCHED_MAX => {
-                self.slots = Some(Box::new(Slots(self.list.iter().copied().zip(0..).collect())));
+    fn each(&self, current: &Generations, found: &mut impl FnMut(CohortIndex)) {
+        if self.stale == 0 {
+            return self.list.iter().for_each(|entry| found(entry.cohort));
+        }
+        self.list.iter().filter(|entry| current.have(entry)).for_each(|entry| found(entry.cohort));
+    }
+
+    fn add(&mut self, entry: Entry, current: &Generations) {
+        self.list.push(entry);
+        self.look_on(current);
+    }
+
+    /// Takes out a cohort, which is in the list and not current any more.
+    fn remove(&mut self, cohort: CohortIndex, current: &Generations) {
+        if self.list.len() <= SEARCHED_MAX {
+            if let Some(slot) = self.list.iter().position(|entry| entry.cohort == cohort) {
+                self.list.swap_remove(slot);
             }
-            None => {}
-        }
-    }
-
-    fn remove(&mut self, cohort: CohortIndex) {
-        let slot = match &mut self.slots {
-            Some(slots) => slots.0.remove(&cohort).map(|slot| slot as usize),
-            None => self.list.iter().position(|&other| other == cohort),
-        };
-        let Some(slot) = slot else { return };
-        self.list.swap_remove(slot);
-        if let (Some(slots), Some(&moved)) = (&mut self.slots, self.list.get(slot)) {
-            slots.0.insert(moved, slot as u32);
-        }
-        if self.list.len() < SEARCHED_MAX / 2 {
-            self.slots = None;
+        } else {
+            self.stale += 1;
+            self.look_on(current);
+            if self.list.len() <= SEARCHED_MAX {
+                self.list.retain(|entry| current.have(entry));
+                self.stale = 0;
+            }
         }
         if self.list.len() < self.list.capacity() / 4 {
             self.list.shrink_to_fit();
-            if let Some(slots) = &mut self.slots {
-                slots.0.shrink_to_fit();
+        }
+    }
+
+    /// Drops what is stale of the next few entries.
+    fn look_on(&mut self, current: &Generations) {
+        for _ in 0..LOOKED_AT {
+            if self.stale == 0 {
+                return;
+            }
+            let at = if (self.next as usize) < self.list.len() { self.next as usize } else { 0 };
+            if current.have(&self.list[at]) {
+                self.next = at as u32 + 1;
+            } else {
+                self.list.swap_remove(at);
+                self.stale -= 1;
+                self.next = at as u32;
             }
         }
     }
@@ -227,28 +284,28 @@ impl Node {
         self.literal.is_empty() && self.any.is_none() && self.ends.is_empty() && self.remaining.is_empty()
     }
 
-    fn add<'a>(&mut self, mut segments: impl Iterator<Item = &'a str>, cohort: CohortIndex) {
+    fn add<'a>(&mut self, mut segments: impl Iterator<Item = &'a str>, entry: Entry, current: &Generations) {
         match segments.next() {
-            None => self.ends.add(cohort),
-            Some("**") => self.remaining.add(cohort),
-            Some("*") => self.any.get_or_insert_default().add(segments, cohort),
-            Some(segment) => self.literal.get_or_insert(segment).add(segments, cohort),
+            None => self.ends.add(entry, current),
+            Some("**") => self.remaining.add(entry, current),
+            Some("*") => self.any.get_or_insert_default().add(segments, entry, current),
+            Some(segment) => self.literal.get_or_insert(segment).add(segments, entry, current),
         }
     }
 
-    fn remove<'a>(&mut self, mut segments: impl Iterator<Item = &'a str>, cohort: CohortIndex) {
+    fn remove<'a>(&mut self, mut segments: impl Iterator<Item = &'a str>, cohort: CohortIndex, current: &Generations) {
         match segments.next() {
-            None => self.ends.remove(cohort),
-            Some("**") => self.remaining.remove(cohort),
+            None => self.ends.remove(cohort, current),
+            Some("**") => self.remaining.remove(cohort, current),
             Some("*") => {
                 if let Some(node) = &mut self.any {
-                    node.remove(segments, cohort);
+                    node.remove(segments, cohort, current);
                 }
                 self.any.take_if(|node| node.is_empty());
             }
             Some(segment) => {
                 let Some(node) = self.literal.get_mut(segment) else { return };
-                node.remove(segments, cohort);
+                node.remove(segments, cohort, current);
                 if node.is_empty() {
                     self.literal.remove(segment);
                 }
@@ -257,16 +314,21 @@ impl Node {
     }
 
     /// Visits at most the nodes of the trie, however the topic is made.
-    fn resolve<'a>(&self, mut segments: impl Iterator<Item = &'a str> + Clone, found: &mut impl FnMut(CohortIndex)) {
+    fn resolve<'a>(
+        &self,
+        mut segments: impl Iterator<Item = &'a str> + Clone,
+        current: &Generations,
+        found: &mut impl FnMut(CohortIndex),
+    ) {
         let Some(segment) = segments.next() else {
-            return self.ends.list.iter().copied().for_each(found);
+            return self.ends.each(current, found);
         };
-        self.remaining.list.iter().copied().for_each(&mut *found);
+        self.remaining.each(current, found);
         if let Some(node) = self.literal.get(segment) {
-            node.resolve(segments.clone(), found);
+            node.resolve(segments.clone(), current, found);
         }
         if let Some(node) = &self.any {
-            node.resolve(segments, found);
+            node.resolve(segments, current, found);
         }
     }
 }
@@ -351,8 +413,57 @@ mod tests {
             for (index, sub) in subs.iter().enumerate().filter(|(index, _)| there[*index]) {
                 routes.remove(sub, index as u32, |_| {});
             }
-            prop_assert!(routes.exact.is_empty() && !routes.has_patterns());
+            prop_assert!(routes.exact.is_empty() && !routes.has_patterns() && routes.current.slots.is_empty());
         }
+    }
+
+    /// The order in which cohorts go that leaves most that is stale: each was looked at just before.
+    #[test]
+    fn at_most_half_of_a_list_is_stale_whoever_goes() {
+        let all = subscription(&["all"], &[]);
+        let mut routes = Routes::default();
+        (0..1000).for_each(|cohort| routes.add(&all, cohort));
+        for left in (1..1000).rev() {
+            let list = |routes: &Routes| {
+                let list = routes.exact.get(handle("all").number()).unwrap();
+                (
+                    list.list.iter().map(|entry| entry.cohort).collect::<Vec<_>>(),
+                    list.next as usize,
+                    list.list.capacity(),
+                )
+            };
+            let (cohorts, next, _) = list(&routes);
+            let next = next.min(cohorts.len());
+            let there = |at: &usize| routes.current.slots.get(cohorts[*at]).is_some();
+            let looked_at_last = (0..next).rev().chain((next..cohorts.len()).rev()).find(there).unwrap();
+            routes.remove(&all, cohorts[looked_at_last], |_| panic!("there are others"));
+            let (cohorts, _, capacity) = list(&routes);
+            assert!(cohorts.len() <= (2 * left).max(SEARCHED_MAX), "{} for {left}", cohorts.len());
+            assert!(capacity <= 8 * cohorts.len().max(2), "{capacity} for {}", cohorts.len());
+            let mut found = 0;
+            routes.resolve(&handle("all"), |_| found += 1);
+            assert_eq!(found, left);
+        }
+    }
+
+    #[test]
+    fn a_slot_that_is_used_again_is_another_cohort() {
+        let (all, other) = (subscription(&["all"], &[]), subscription(&["other"], &[]));
+        let mut routes = Routes::default();
+        (0..100).for_each(|cohort| routes.add(&all, cohort));
+        let found = |routes: &Routes, topic: &str| {
+            let mut found = Vec::new();
+            routes.resolve(&handle(topic), |cohort| found.push(cohort));
+            found.sort_unstable();
+            found
+        };
+        // Nothing has been looked at yet but the first few: the last stays in the list.
+        routes.remove(&all, 99, |_| {});
+        routes.add(&other, 99);
+        assert_eq!((found(&routes, "all"), found(&routes, "other")), ((0..99).collect(), vec![99]));
+        routes.remove(&other, 99, |_| {});
+        routes.add(&all, 99);
+        assert_eq!(found(&routes, "all"), (0..100).collect::<Vec<_>>());
     }
 
     #[test]

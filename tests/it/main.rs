@@ -26,3 +26,4 @@ mod storm;
 mod support;
 mod surface;
 mod tidy;
+mod upkeep;
