@@ -126,9 +126,8 @@ fn set_bound(bound: &mut Option<NonZeroU32>, field: &'static str, text: &str) ->
     if bound.is_some() {
         return Err(Problem::in_field(field, "is given twice"));
     }
-    // `parse` would take a plus sign, too.
-    let number = if text.bytes().all(|b| b.is_ascii_digit()) { text.parse().ok() } else { None };
-    *bound = Some(number.ok_or_else(|| Problem::in_field(field, "isn't a whole number from 1 to 4294967295"))?);
+    *bound =
+        Some(query::number(text).ok_or_else(|| Problem::in_field(field, "isn't a whole number from 1 to 4294967295"))?);
     Ok(())
 }
 

@@ -184,6 +184,12 @@ fn status(refusal: Refusal) -> StatusCode {
     }
 }
 
+/// The document of a problem.
+#[cfg(test)]
+pub(super) fn document(problem: Problem) -> serde_json::Value {
+    serde_json::from_slice(&problem.body()).unwrap()
+}
+
 #[cfg(test)]
 mod tests {
     use strum::VariantArray;

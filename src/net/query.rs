@@ -2,6 +2,7 @@
 //! escape is a fault, not text.
 
 use std::borrow::Cow;
+use std::str::FromStr;
 
 use percent_encoding::percent_decode_str;
 
@@ -45,6 +46,11 @@ pub(crate) fn decode(text: &str, plus: bool) -> Result<Cow<'_, str>, &'static st
     }
 }
 
+/// Reads a number of digits alone: `parse` would take a plus sign, too.
+pub(crate) fn number<T: FromStr>(text: &str) -> Option<T> {
+    if text.bytes().all(|byte| byte.is_ascii_digit()) { text.parse().ok() } else { None }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -73,5 +79,13 @@ mod tests {
     fn pairs_are_split_once() {
         let all: Vec<_> = pairs("a=1&&b&c==2&=x&").collect();
         assert_eq!(all, [("a", "1"), ("b", ""), ("c", "=2"), ("", "x")]);
+    }
+
+    #[test]
+    fn numbers_are_digits_and_fit() {
+        assert_eq!([number("0"), number("0010"), number("255")], [Some(0u8), Some(10), Some(255)]);
+        for bad in ["", "+1", "-1", "1.5", "1 ", "256", "\u{663}"] {
+            assert_eq!(number::<u8>(bad), None, "{bad:?}");
+        }
     }
 }

@@ -28,9 +28,7 @@ pub(super) fn sort_and_limit<S: Copy>(
             sort.replace(known.ok_or_else(|| Problem::in_field(field, format!("is one of {}", names.join(", "))))?)
                 .is_some()
         } else {
-            // `parse` would take a plus sign, too.
-            let number = if value.bytes().all(|b| b.is_ascii_digit()) { value.parse().ok() } else { None };
-            let number = number.filter(|number| (1..=LIMIT_MAX).contains(number));
+            let number = query::number(&value).filter(|number| (1..=LIMIT_MAX).contains(number));
             limit
                 .replace(number.ok_or_else(|| Problem::in_field(field, format!("is a number from 1 to {LIMIT_MAX}")))?)
                 .is_some()
