@@ -1,12 +1,12 @@
 //! A start that fails: it says why, and leaves nothing behind.
 
 use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::Arc;
+use std::sync::Mutex;
 
-use parking_lot::Mutex;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sluicegate::{Builder, Config, StartError};
 
@@ -41,23 +41,9 @@ fn check_serves(address: SocketAddr) {
     }
 }
 
-/// What is logged.
-#[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Lines {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().write(bytes)
-    }
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Lines {
-    fn say_that_it_serves(&self) -> bool {
-        String::from_utf8(self.0.lock().clone()).unwrap().contains("served")
-    }
+/// Whether the log says that it serves.
+fn says_that_it_serves(log: &Path) -> bool {
+    fs::read_to_string(log).unwrap().contains("served")
 }
 
 /// The limit on open descriptors is that of a process, so this needs one of its own. Its limit would do
@@ -69,15 +55,15 @@ fn child() {
     if std::env::var_os(IN_CHILD).is_none() {
         return;
     }
-    let lines = Lines::default();
-    let writer = lines.clone();
-    tracing_subscriber::fmt().with_writer(move || writer.clone()).with_ansi(false).init();
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let lines = File::options().append(true).open(&log).unwrap();
+    tracing_subscriber::fmt().with_writer(Mutex::new(lines)).with_ansi(false).init();
     let all = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: Some(LIMIT), ..all }).unwrap();
     // What is made once and stays is made now.
     drop(builder(ANY_PORT.into(), ANY_PORT.into()).start().unwrap());
-    assert!(lines.say_that_it_serves());
-    lines.0.lock().clear();
+    assert!(says_that_it_serves(log.path()));
+    log.as_file().set_len(0).unwrap();
     let (listen, control) = (free_port(), free_port());
     let (descriptors, threads) = (entries("/proc/self/fd"), entries("/proc/self/task"));
     let mut failed = 0;
@@ -92,7 +78,7 @@ fn child() {
         };
         let reason = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
         assert!(reason.contains("Too many open files"), "{error}: {reason}");
-        assert!(!lines.say_that_it_serves(), "{error}: {reason}");
+        assert!(!says_that_it_serves(log.path()), "{error}: {reason}");
         for address in [listen, control] {
             drop(TcpListener::bind(address).unwrap_or_else(|error| panic!("{failed}: {address} is held: {error}")));
         }
@@ -103,7 +89,7 @@ fn child() {
     };
     // Sockets, an event and an epoll descriptor a shard, those of each acceptor's runtime.
     assert!(failed > 10, "{failed} failures");
-    assert!(lines.say_that_it_serves());
+    assert!(says_that_it_serves(log.path()));
     check_serves(listen);
     drop(gateway);
     assert!(within(SOON, || entries("/proc/self/task") == threads && entries("/proc/self/fd") == descriptors));

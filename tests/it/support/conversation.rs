@@ -1,7 +1,7 @@
 //! A client that hides nothing: bytes go out as they are given and come in as they are sent.
 
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, SocketAddrV4, TcpStream};
 use std::time::{Duration, Instant};
 
 use super::SOON;
@@ -114,6 +114,23 @@ impl Conversation {
     /// Says that nothing more will be sent.
     pub(crate) fn shut_write(&mut self) {
         self.socket.shutdown(Shutdown::Write).expect("an open socket");
+    }
+
+    /// Whether the server's process has read all that was sent. On IPv4.
+    pub(crate) fn is_read(&self) -> bool {
+        let (SocketAddr::V4(server), SocketAddr::V4(client)) =
+            (self.socket.peer_addr().expect("a connection"), self.socket.local_addr().expect("a connection"))
+        else {
+            panic!("a connection over IPv4");
+        };
+        // Of proc_net_tcp(5): addresses as the server has them, and the fifth field with what is to be sent and read.
+        let hex =
+            |address: SocketAddrV4| format!("{:08X}:{:04X}", u32::from_ne_bytes(address.ip().octets()), address.port());
+        let table = std::fs::read_to_string("/proc/net/tcp").expect("a table of sockets");
+        table.lines().any(|line| {
+            let fields: Vec<_> = line.split_whitespace().collect();
+            fields[1] == hex(server) && fields[2] == hex(client) && fields[4].ends_with(":00000000")
+        })
     }
 
     // ===== reading bytes =====
