@@ -71,7 +71,7 @@
 //! limit on open files is raised by [`Builder::raise_descriptor_limit`], and what is logged goes to
 //! the [`tracing`] subscriber that you have, or nowhere.
 
-#![allow(unreachable_pub, reason = "`pub` in a room is for the other rooms; this file says what is public")]
+#![allow(unreachable_pub, reason = "`pub` in a module is for the other modules; this file says what is public")]
 
 mod hub;
 mod exchange;
@@ -114,6 +114,9 @@ pub mod internals {
         pub use crate::hub::*;
     }
     pub use crate::ops::{cli, descriptors, logging};
+    pub mod publish {
+        pub use crate::net::publish::batch;
+    }
     /// What is stored, for people.
     pub mod stored {
         pub use crate::engine::committer::wall_ms;

@@ -43,10 +43,10 @@ fn start(cli: Cli) -> Result<(), Box<dyn std::error::Error>> {
         return Ok(());
     }
     let _last_lines = logging::init(&loaded.config.log)?;
-    let config = loaded.told();
+    let config = loaded.logged();
     Builder::from_config(config)
         .raise_descriptor_limit(true)
-        .on_hangup(move || Ok(Config::load(&cli.flags)?.told()))
+        .on_hangup(move || Ok(Config::load(&cli.flags)?.logged()))
         .run()?;
     Ok(())
 }

@@ -54,7 +54,7 @@ pub(crate) fn draft(n: usize) -> Draft {
     Draft::encode(Topics::one(topic(n)), &short_event(), epoch()).expect("a good event")
 }
 
-/// A log that is full, so that each event that comes pushes one out: the event of place `n` is on
+/// A log that is full, so that each event that comes pushes one out: the event at offset `n` is on
 /// topic `n % topics`.
 pub(crate) fn full_log(topics: usize) -> Log {
     let mut log = Log::new(epoch(), LogLimits { events: KEPT, bytes: 1 << 40, age_ns: u64::MAX });

@@ -2,7 +2,7 @@
 //!
 //! The shard is woken once, however many messages or events come before it has noticed. While it
 //! rests between two passes it does not want to be woken for new events: it looks at the log itself
-//! when its rest is over, or when it is told that the log would lap it before.
+//! when its rest is over, or when the log would lap it before.
 
 use super::sync::{AtomicBool, AtomicU64, AtomicUsize, Ordering, Receiver, Sender, TrySendError, bounded, fence};
 

@@ -1,4 +1,4 @@
-//! The locks, atomics, queues and maps of this room, all from here: `models/` puts those of a model
+//! The locks, atomics, queues and maps of this module, all from here: `models/` puts those of a model
 //! checker in their place, and runs the files beside this one with them as they are.
 
 pub(super) use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};

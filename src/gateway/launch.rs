@@ -80,16 +80,16 @@ impl Builder {
             None => (LogCell::new(Epoch::new(seed), config.history.log_limits()), None),
             Some(Stored { store, loading, log }) => (log, Some((store, loading))),
         };
-        let (mut inboxes, mut mailboxes) = (Vec::new(), Vec::new());
+        let (mut inboxes, mut shard_ends) = (Vec::new(), Vec::new());
         for _ in 0..shards {
-            let bell = Arc::new(eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC).map_err(io::Error::from)?);
-            let rings = bell.clone();
-            // A bell that is full rings already.
+            let wake = Arc::new(eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC).map_err(io::Error::from)?);
+            let waker = wake.clone();
+            // A counter that is full wakes already.
             let (inbox, mail) = Inbox::new(move || {
-                let _ = rustix::io::write(&*rings, &1u64.to_ne_bytes());
+                let _ = rustix::io::write(&*waker, &1u64.to_ne_bytes());
             });
             inboxes.push(inbox);
-            mailboxes.push((bell, mail));
+            shard_ends.push((wake, mail));
         }
         let bus = Arc::new(Bus::new(log, inboxes, config.history.age.get().map(|age| age.as_millis() as u64)));
         let keys = Arc::new(Keys::new(config.history.key_limits()));
@@ -135,10 +135,10 @@ impl Builder {
         });
 
         let mut all_shards = Vec::new();
-        for (index, (bell, mail)) in mailboxes.into_iter().enumerate() {
+        for (index, (wake, mail)) in shard_ends.into_iter().enumerate() {
             let seed = seed.rotate_left(index as u32 + 1);
             let (bus, timers, metrics, live) = (bus.clone(), timers.clone(), metrics.clone(), live.clone());
-            let parts = Parts { wake: bell, mail, bus, timers, metrics, clock, live };
+            let parts = Parts { wake, mail, bus, timers, metrics, clock, live };
             all_shards.push(Shard::new(index, seed, parts).map_err(io::Error::from)?);
         }
         let endpoint = |listener, allows: Allows, connections| {
@@ -179,7 +179,7 @@ impl Builder {
             source,
         };
         if let Some((writer, loading)) = writing {
-            // Whoever asks meanwhile is told that it loads. A client that is refused a connection comes
+            // Whoever asks meanwhile learns that it loads. A client that is refused a connection comes
             // back by itself, so the public listener waits.
             for (name, acceptor) in private_acceptors.drain(..) {
                 gateway.acceptors.push(spawn(name, move || acceptor.run())?);
@@ -189,10 +189,10 @@ impl Builder {
             let loaded = loaded.map_err(|error| StartError::Engine(Box::new(error)))?;
             let (events, took_ms) = (loaded.events, clock.now_ms() - began_ms);
             tracing::info!(events, lost_packs = loaded.lost_packs, took_ms, "what was kept is loaded");
-            let told = state.clone();
+            let of_writer = state.clone();
             gateway.writer = Some(spawn("writer".to_owned(), move || {
                 if let Err(error) = writer.run() {
-                    told.engine.status().set(Phase::Faulted);
+                    of_writer.engine.status().set(Phase::Faulted);
                     end_process(&error);
                 }
             })?);
@@ -302,6 +302,7 @@ fn gauges(
 }
 
 /// Random bits from the standard library's hasher, which the system seeds.
+/// From the system's entropy: ids of two processes must not share an epoch, and fastrand begins with the time.
 fn random_seed() -> u64 {
     use std::hash::{BuildHasher, RandomState};
     RandomState::new().hash_one(SystemTime::now())

@@ -57,7 +57,7 @@ pub(super) fn public(
 
 /// Listens for the operator.
 pub(super) fn private(listen: Listen) -> Result<(SocketAddr, TcpListener), StartError> {
-    // Alone on its address: a second gateway on the same machine is told so.
+    // Alone on its address: a second gateway on the same machine is refused.
     let alone = SocketOptions { reuse_port: false, notsent_lowat: None, ..SocketOptions::default() };
     let socket = match listen {
         Listen::Address(address) => bind(address, &alone).map_err(|source| StartError::Bind { address, source })?,

@@ -1,4 +1,4 @@
-//! A gateway that serves until it is told to end.
+//! A gateway that serves until a signal ends it.
 
 use std::io;
 
@@ -19,8 +19,8 @@ impl Builder {
     /// As these.
     pub fn run(self) -> Result<(), StartError> {
         // It listens before the gateway serves, so that no signal kills a gateway that has streams.
-        let told = Told::new(self.source.clone())?;
-        told.run(self.start()?);
+        let until = UntilSignal::new(self.source.clone())?;
+        until.run(self.start()?);
         Ok(())
     }
 }
@@ -34,8 +34,8 @@ impl Gateway {
     /// # Errors
     /// If the system refuses what it takes to wait.
     pub fn run_until_signal(self) -> io::Result<()> {
-        let told = Told::new(self.source.clone())?;
-        told.run(self);
+        let until = UntilSignal::new(self.source.clone())?;
+        until.run(self);
         Ok(())
     }
 
@@ -56,24 +56,24 @@ fn runtime() -> io::Result<Runtime> {
 }
 
 /// What listens to signals.
-struct Told {
+struct UntilSignal {
     runtime: Runtime,
     signals: Signals,
     hangups: Option<(Hangups, ReadConfig)>,
 }
 
-impl Told {
-    fn new(source: Option<ReadConfig>) -> io::Result<Told> {
+impl UntilSignal {
+    fn new(source: Option<ReadConfig>) -> io::Result<UntilSignal> {
         let runtime = runtime()?;
         let (signals, hangups) = {
             let _inside = runtime.enter();
             (Signals::new()?, source.map(|source| Ok::<_, io::Error>((Hangups::new()?, source))).transpose()?)
         };
-        Ok(Told { runtime, signals, hangups })
+        Ok(UntilSignal { runtime, signals, hangups })
     }
 
     fn run(self, gateway: Gateway) {
-        let Told { runtime, mut signals, hangups } = self;
+        let UntilSignal { runtime, mut signals, hangups } = self;
         runtime.block_on(async {
             let signal = tokio::select! {
                 signal = signals.first() => signal,

@@ -71,7 +71,7 @@ impl Gateway {
 
     /// Applies what of a new configuration can change while the gateway runs: all of that, or nothing.
     /// Streams and publishers do not notice. Its schedules take the place of all that run, those of
-    /// [`Builder::schedule`](crate::Builder::schedule) included. What needs a restart stays as it was, and is told.
+    /// [`Builder::schedule`](crate::Builder::schedule) included. What needs a restart stays as it was, and is named.
     /// `log.level` is the level of the log that the program writes, so without effect on a logger of your own.
     ///
     /// # Errors

@@ -14,7 +14,7 @@ pub enum CloseReason {
     WriteDeadline,
     /// The stream had begun an event that has left the log since, and streams behind hold more of those than they may.
     Pinned,
-    /// The stream fell off the log's tail and its policy is to disconnect.
+    /// Events that the stream still had to get left the log, and its policy is to disconnect.
     Lagged,
     /// The response reached the number of events that the client had asked for.
     MaxEvents,

@@ -1,4 +1,4 @@
-//! An event as a publisher writes it, before it has a place in the log.
+//! An event as a publisher writes it, before it has an offset in the log.
 //!
 //! The fields are those of the WHATWG event stream format (HTML standard, section 9.2).
 

@@ -1,11 +1,11 @@
-//! Gaps: a stream that missed events is told so, in-band.
+//! Gaps: what a stream that missed events gets in their place.
 
 use strum::{AsRefStr, EnumString, VariantArray};
 
 use super::frame::Chunk;
 use super::id::EventId;
 
-/// Why a stream is told that it missed events.
+/// Why a stream missed events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumString, AsRefStr, VariantArray)]
 #[strum(serialize_all = "snake_case")]
 #[repr(u8)]
@@ -16,7 +16,7 @@ pub enum GapReason {
     Expired,
     /// The id it wants to resume after is from an earlier life of the log.
     ForeignEpoch,
-    /// It fell off the log's tail and its policy is `skip` or `conflate`.
+    /// Events that it still had to get left the log, and its policy is `skip` or `conflate`.
     Lagged,
     /// Its policy is `conflate`, and newer events of the same keys stood for those it missed.
     Conflated,
@@ -25,10 +25,10 @@ pub enum GapReason {
 }
 
 /// The event that tells a stream of a gap: between the events `from` and `to`, some are missing.
-/// `from` is what the stream had last (null when unknown), `to` the last place that is missing.
+/// `from` is what the stream had last (null when unknown), `to` the last id that is missing.
 ///
-/// Its id is the place to resume after, if that moves: a client that reconnects now goes on from there
-/// and is not told again.
+/// Its id is the one to resume after, if that moves: a client that reconnects now goes on from there
+/// and gets no further gap.
 pub fn gap(from: Option<&str>, to: EventId, reason: GapReason, resumes_after: Option<EventId>) -> Chunk {
     let id = resumes_after.map_or(String::new(), |id| format!("id: {id}\n"));
     let from = from.map_or("null".to_owned(), json_string);

@@ -1,7 +1,7 @@
 //! What is done with a stream that can't keep up: which policy holds for which topic.
 //!
 //! A stream whose socket is full reads from the log behind the others. `disconnect` and `skip` say
-//! what happens when it falls off the log's tail; `conflate` also thins out what it has to catch up.
+//! what happens when events that it still has to get leave the log; `conflate` also thins out what it has to catch up.
 
 use strum::{AsRefStr, EnumString, VariantArray};
 
@@ -11,7 +11,7 @@ use super::topic::{Pattern, Subscription};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, EnumString, AsRefStr, VariantArray)]
 #[strum(serialize_all = "snake_case")]
 pub enum SlowPolicy {
-    /// Close the stream. Its client comes back with the last id it saw, and is told what it missed.
+    /// Close the stream. Its client comes back with the last id it saw, and gets a gap for what it missed.
     #[default]
     Disconnect,
     /// Tell the stream in-band that there is a gap, and go on at the head.

@@ -1,4 +1,4 @@
-//! The gateway's monotonic clock. The rooms below get its readings as arguments.
+//! The gateway's monotonic clock. The modules below get its readings as arguments.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! What shards are told, and what can expire.
+//! What is sent to shards, and what can expire.
 
 use crate::hub::shard::{Message, ShardTimer};
 use crate::hub::slab::SlabKey;
@@ -7,7 +7,7 @@ use crate::ops::limits::INBOX_MESSAGE_BYTES;
 use super::question::Question;
 use super::wire::Wire;
 
-/// What a shard can be told. By value: a box made on one thread and freed on another is memory that the first
+/// What can be sent to a shard. By value: a box made on one thread and freed on another is memory that the first
 /// thread's heap keeps until it allocates again.
 pub type Command = Message<Wire, Question>;
 

@@ -164,7 +164,7 @@ fn plain(status: StatusCode, text: Bytes) -> Reply {
 /// An answer that is an event stream. It carries what is published to its topics and patterns; with
 /// none of them, only the event of [`StreamReply::every`].
 ///
-/// Unless told otherwise it resumes after the request's `Last-Event-ID` (or `last_event_id=`).
+/// By default it resumes after the request's `Last-Event-ID` (or `last_event_id=`).
 ///
 /// ```
 /// # use std::time::Duration;

@@ -208,7 +208,7 @@ impl State {
         }
     }
 
-    /// Takes nothing new in from now on, and returns when what was under way has its place.
+    /// Takes nothing new in from now on, and returns when what was under way is in the log.
     pub fn close(&self) {
         self.closing.store(true, Ordering::SeqCst);
         while self.publishing.load(Ordering::SeqCst) > 0 {

@@ -19,8 +19,8 @@ use crate::ops::schedule::Schedule;
 use super::command::{Command, Timer};
 use super::state::{NotPublished, State};
 
-/// How long an expiry waits before it knocks again at a full inbox.
-const KNOCK_AGAIN_MS: u64 = 1;
+/// How long an expiry that found a full inbox waits before it tries again.
+const RETRY_MS: u64 = 1;
 
 /// Turns the wheel until it is stopped.
 pub fn run(timers: &Timers<Timer>, state: &State) {
@@ -38,7 +38,7 @@ pub fn run(timers: &Timers<Timer>, state: &State) {
                 Timer::Shard(shard, timer) => {
                     // Nothing that expired is lost, and a full inbox holds up nobody else.
                     if bus.inbox(shard).push(Command::Timer(timer)).is_err() && !bus.is_stopped() {
-                        timers.arm(now_ms + KNOCK_AGAIN_MS, entry.item);
+                        timers.arm(now_ms + RETRY_MS, entry.item);
                     }
                 }
                 Timer::Retention => {
@@ -49,7 +49,7 @@ pub fn run(timers: &Timers<Timer>, state: &State) {
                     running.count += 1;
                     let event = running.schedule.event(SystemTime::now(), running.count);
                     publish(&running.topic, &event, state);
-                    // From the due time, so that the period does not drift; beats that were missed
+                    // From the due time, so that the period does not drift; events that were missed
                     // while the machine slept merge into one.
                     let due_ms = (entry.due_ms + running.every_ms()).max(now_ms);
                     running.timer = Some(timers.arm(due_ms, Timer::Schedule(key)));

@@ -96,7 +96,7 @@ pub fn with_causes(error: &dyn Error) -> String {
 /// Writes a line to stderr that is no log line, if that is done in a moment.
 pub fn say(line: &str) {
     let line = format!("sluicegate: {line}\n");
-    // Who can't be told, can't be told of that either.
+    // Where that fails there is nowhere to say so.
     in_a_moment(move || drop(io::stderr().write_all(line.as_bytes())));
 }
 

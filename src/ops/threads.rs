@@ -92,20 +92,20 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_ends_the_process_and_is_told() {
+    fn a_panic_ends_the_process_and_is_logged() {
         let mut child = start(Stdio::piped());
         let mut said = String::new();
         child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
         aborts(child);
-        let place = format!("{}:", file!());
-        for expected in ["panicked: on purpose", &place, "a thread panicked; the process ends"] {
+        let file = format!("{}:", file!());
+        for expected in ["panicked: on purpose", &file, "a thread panicked; the process ends"] {
             assert!(said.contains(expected), "{expected}: {said}");
         }
         assert_eq!(said.matches("\"thread\":\"a-thread\"").count(), 2, "{said}");
     }
 
     #[test]
-    fn a_panic_ends_the_process_even_if_nobody_can_be_told() {
+    fn a_panic_ends_the_process_even_if_nothing_can_be_logged() {
         let (reader, writer) = io::pipe().unwrap();
         drop(reader);
         aborts(start(writer.into()));

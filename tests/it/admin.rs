@@ -94,12 +94,12 @@ fn the_slowest_streams() {
     assert_eq!(of_many["names"], 40);
     assert_eq!(of_many["topics"], json!(["t00", "t01", "t02", "t03", "t04", "t05", "t06", "t07"]));
     assert_eq!(of_many["patterns"].as_array().map(Vec::len), Some(8));
-    // Each stream has a place of its own.
-    let place = |item: &Value| (item["shard"].as_u64(), item["stream"].as_u64());
-    let mut places: Vec<_> = by_lag["items"].as_array().unwrap().iter().map(place).collect();
-    places.sort_unstable();
-    places.dedup();
-    assert_eq!(places.len(), 4);
+    // Each stream is somewhere else.
+    let stream = |item: &Value| (item["shard"].as_u64(), item["stream"].as_u64());
+    let mut streams: Vec<_> = by_lag["items"].as_array().unwrap().iter().map(stream).collect();
+    streams.sort_unstable();
+    streams.dedup();
+    assert_eq!(streams.len(), 4);
 }
 
 #[test]

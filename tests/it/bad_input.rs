@@ -243,7 +243,7 @@ fn ids_event_names_and_keys() {
         gate.accepted(&format!("/events/a?key={}", long(length)), &[], "x", &["x"]);
     }
     gate.post(&format!("/events/a?key={}", long(256)), &[], "x", 400, "key");
-    // An id of our own form would name a place that the event does not have.
+    // An id of our own form would name an offset that the event does not have.
     let ours = gate.publisher().publish("a", "x");
     gate.neighbour.expect_data("x");
     gate.published += 1;
@@ -463,7 +463,7 @@ fn pages_at_the_control_listener() {
     assert_eq!(public.head.field("access-control-allow-origin"), Some("*"));
 }
 
-/// Nobody is told anything where nothing was asked: a port scan or a probe that connects and waits.
+/// Nothing is answered where nothing was asked: a port scan or a probe that connects and waits.
 #[test]
 fn a_connection_that_says_nothing_is_closed() {
     let gate = Gate::open();
@@ -498,7 +498,7 @@ fn a_malformed_last_event_id_is_an_unknown_one() {
     check(&mut gate, "/events/a", b"last-event-id: 1\r\nlast-event-id: 2", "unknown_id");
     check(&mut gate, "/events/a?last_event_id=%ff", b"x: y", "unknown_id");
     check(&mut gate, "/events/a?last_event_id=a%0Ab", b"x: y", "unknown_id");
-    // An id of ours, with a place that is not taken yet.
+    // An id of ours, with an offset that no event has yet.
     let future = format!("{}zzzzzzzzzz", &id[..9]);
     check(&mut gate, "/events/a", format!("last-event-id: {future}").as_bytes(), "unknown_id");
     assert_eq!(gate.server.metrics().sum("sluicegate_requests_rejected_total"), 0.0);

@@ -190,7 +190,7 @@ fn a_mark_resumes_after_a_kill() {
     assert_eq!(next_after(&server, "a", &empty).id, first);
     assert_eq!(next_after(&server, "b", &quiet).id, second);
 
-    // Where numbers are left out, who was there before is told, and who comes then is not.
+    // Where numbers are left out, who was there before gets a gap, and who comes then is not.
     drop(server);
     let launch = || Launch::config(&config(&dir)).variable("SLUICEGATE_DISK_SYNC", "interval");
     let server = launch().start();

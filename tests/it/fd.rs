@@ -23,9 +23,9 @@ fn idle_cpu(server: &Server) -> f64 {
 fn who_is_silent_for_longest_makes_room_for_newcomers() {
     let _machine = machine();
     let server = Launch::config(CONFIG).open_files(OPEN_FILES).start();
-    let told = server.log("open files are shared out").expect("a line");
-    let told = ["own", "connections", "streams"].map(|name| told[name].as_u64());
-    assert_eq!(told, [Some(190), Some(200), Some(430)]);
+    let logged = server.log("open files are shared out").expect("a line");
+    let logged = ["own", "connections", "streams"].map(|name| logged[name].as_u64());
+    assert_eq!(logged, [Some(190), Some(200), Some(430)]);
     let mut streams: Vec<_> = (0..20).map(|_| server.subscribe("/events/t")).collect();
     let mut publisher = server.publisher();
     // Of those that say nothing, or half of something, no more stay than may.
@@ -70,8 +70,8 @@ fn its_own_descriptors_are_counted() {
         let config = format!("schedule = []\nshards = {threads}\nacceptors = {threads}\n");
         let launch = addresses.iter().fold(Launch::config(&config).open_files(2_000), |l, a| l.argument(a));
         let server = launch.start();
-        let told = server.log("open files are shared out").expect("a line")["own"].as_u64();
-        assert_eq!(told, Some(expected));
+        let logged = server.log("open files are shared out").expect("a line")["own"].as_u64();
+        assert_eq!(logged, Some(expected));
         // All but the connections to the operator's listeners, those that each acceptor may hold, one an address, and
         // what is to spare.
         let taken = server.open_files() as u64;

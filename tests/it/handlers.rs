@@ -346,13 +346,13 @@ fn the_dashboard_shows_what_a_thread_publishes() {
 #[test]
 fn a_timed_event_comes_once_a_period() {
     let period = Duration::from_millis(40);
-    let timed = move |_| async move { StreamReply::new().every(period, Event::new("beat").id("7")) };
+    let timed = move |_| async move { StreamReply::new().every(period, Event::new("tick").id("7")) };
     let gateway = builder().on_request(timed).start().unwrap();
     let began = Instant::now();
     let mut stream = open(gateway.addresses()[0], "/whatever", "");
     for _ in 0..5 {
         let event = stream.event();
-        assert_eq!((&*event.data, &*event.id), ("beat", "7"));
+        assert_eq!((&*event.data, &*event.id), ("tick", "7"));
     }
     // The gateway's time is in whole milliseconds.
     assert!(began.elapsed() + Duration::from_millis(1) >= 5 * period, "{:?}", began.elapsed());

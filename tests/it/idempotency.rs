@@ -172,9 +172,9 @@ fn publish_until_the_end(server: &Server, acknowledged: &Mutex<Vec<(String, u64)
         let request = post("/events/a", &[&format!("idempotency-key: {number}")], number.to_string());
         let sent = socket.get_mut().write_all(&request);
         let Ok(Some(body)) = sent.and_then(|()| answer(&mut socket)) else { return };
-        let told = serde_json::from_str::<Value>(&body).expect("JSON");
-        *again += u64::from(told["duplicate"] == true);
-        acknowledged.lock().push((told["id"].as_str().expect("it is kept").to_owned(), number));
+        let answer = serde_json::from_str::<Value>(&body).expect("JSON");
+        *again += u64::from(answer["duplicate"] == true);
+        acknowledged.lock().push((answer["id"].as_str().expect("it is kept").to_owned(), number));
     }
 }
 
@@ -196,8 +196,8 @@ fn who_repeats_what_a_kill_left_unanswered_publishes_each_event_once() {
     }
     let server = start(&dir);
     let acknowledged = acknowledged.into_inner();
-    let told = publish(&server, "/events/a", "0", "0");
-    assert_eq!(told, json!({ "id": acknowledged[0].0, "duplicate": true }), "it is known from 20 processes ago");
+    let answer = publish(&server, "/events/a", "0", "0");
+    assert_eq!(answer, json!({ "id": acknowledged[0].0, "duplicate": true }), "it is known from 20 processes ago");
     // One with a key of its own may be stored without an answer: the publisher would have come again.
     let next = acknowledged.len() as u64;
     let next = (publish(&server, "/events/a", &next.to_string(), &next.to_string()), next);

@@ -257,7 +257,7 @@ fn a_timer_of_a_stream_goes_with_it() {
     let period = Duration::from_millis(40);
     let gateway = builder()
         .on_request(move |_| async move {
-            StreamReply::new().every(period, Event::new("beat").id("7")).topic(topic("news"))
+            StreamReply::new().every(period, Event::new("tick").id("7")).topic(topic("news"))
         })
         .start()
         .unwrap();
@@ -269,7 +269,7 @@ fn a_timer_of_a_stream_goes_with_it() {
     let began = Instant::now();
     for _ in 0..5 {
         let event = stream.event();
-        assert_eq!((&*event.data, &*event.id), ("beat", "7"));
+        assert_eq!((&*event.data, &*event.id), ("tick", "7"));
     }
     assert!(began.elapsed() >= 4 * period, "{:?}", began.elapsed());
     // The same stream has its topics, too.
@@ -288,7 +288,7 @@ fn a_timer_of_a_stream_goes_with_it() {
 #[test]
 fn timers_go_when_many_clients_go() {
     let gateway = builder()
-        .on_request(async |_: Request| StreamReply::new().every(Duration::from_millis(5), Event::new("beat")))
+        .on_request(async |_: Request| StreamReply::new().every(Duration::from_millis(5), Event::new("tick")))
         .start()
         .unwrap();
     let control = gateway.control_address().unwrap();

@@ -53,7 +53,7 @@ struct Published {
 
 const TOPICS: [&str; 4] = ["a", "b/1", "b/2", "c/x/y"];
 
-/// Publishes singles and batches, kept and live only, until it is told to stop.
+/// Publishes singles and batches, kept and live only, until it is stopped.
 fn publish(control: SocketAddr, name: usize, mut random: Random, stop: &AtomicBool) -> Vec<Published> {
     let mut publisher = Publisher::to(control);
     let (mut sent, mut number) = (Vec::new(), 0);
@@ -233,7 +233,7 @@ fn replay_meets_live_without_a_seam() {
     let _machine = machine();
     let server = Server::start("schedule = []");
     let mut random = Random::new("the seam");
-    // Place in the topic → id.
+    // Position in the topic → id.
     let ids = Arc::new(Mutex::new(Vec::<String>::new()));
     let stop = Arc::new(AtomicBool::new(false));
     let publisher = {
@@ -302,7 +302,7 @@ fn check_gap(server: &Server, target: &str, id: &str, from: Value, reason: &str,
     for data in kept {
         stream.expect_data(data);
     }
-    // Who comes back with the gap's own id is told of no further gap.
+    // Who comes back with the gap's own id gets no further gap.
     let (_, mut again) = server.open(target, &[&format!("last-event-id: {}", gap.id)]);
     for data in kept {
         assert_eq!(again.expect_data(data).event, "message");
@@ -403,7 +403,7 @@ fn publishers_own_ids_resume_too() {
     publisher.publish("t?id=own-3", "event 3 again");
     let (_, mut stream) = server.open("/events?topic=t&topic=u", &["last-event-id: own-3"]);
     stream.expect_data("event 4");
-    // That of another topic says nothing of what the stream had: it is told, and gets all that is kept.
+    // That of another topic says nothing of what the stream had: it gets a gap, and all that is kept.
     let kept = ["event 0", "event 2", "event 4", "event 6", "event 3 again"].map(str::to_owned);
     check_gap(&server, "/events/t", "own-5", json!("own-5"), "unknown_id", &kept);
 }

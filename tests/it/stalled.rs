@@ -128,7 +128,7 @@ fn a_reader_that_trickles_too_little_is_closed() {
         let since = Instant::now();
         let mut taken = vec![(Duration::ZERO, server.metrics().get("sluicegate_bytes_written_total"))];
         while closed() == 0.0 {
-            assert!(since.elapsed() < DEADLINE * 4, "it holds its place: {taken:?}");
+            assert!(since.elapsed() < DEADLINE * 4, "it stays open: {taken:?}");
             tokio::time::sleep(Duration::from_millis(200)).await;
             // 200 bytes a second.
             stream.sip(40).await;
@@ -214,7 +214,7 @@ impl Stalled {
 
     /// Where an event that came was published.
     #[track_caller]
-    fn place(&self, event: &Event) -> usize {
+    fn position(&self, event: &Event) -> usize {
         let number = event.data.split(' ').next().and_then(|number| number.parse().ok());
         let number = number.unwrap_or_else(|| panic!("not one of ours: {event:?}"));
         assert_eq!(self.published[number], event.id);
@@ -229,7 +229,7 @@ impl Stalled {
             let next = tokio::time::timeout(Duration::from_secs(10), self.stream.next()).await.expect("within time");
             match next {
                 Some(event) if event.event == "message" => {
-                    assert_eq!(self.place(&event), count);
+                    assert_eq!(self.position(&event), count);
                     count += 1;
                 }
                 other => return (count, other),
@@ -250,13 +250,13 @@ fn disconnect_closes_who_fell_off_the_log() {
         let metrics = stalled.server.metrics();
         assert_eq!(metrics.nonzero("sluicegate_streams_closed_total"), ["reason=\"lagged\" 1"]);
         assert_eq!(metrics.nonzero("sluicegate_gaps_total"), [""; 0]);
-        // Who comes back is told what it missed.
+        // Who comes back gets a gap for what it missed.
         let last = &stalled.published[count - 1];
         let mut back = Ask::target("/events/t").after(last).open(stalled.server.public()).await;
         let gap = back.event().await;
         assert_eq!((&*gap.event, &*gap.id), ("gap", &*stalled.published[349]));
         for number in 350..400 {
-            assert_eq!(stalled.place(&back.event().await), number);
+            assert_eq!(stalled.position(&back.event().await), number);
         }
     });
 }
@@ -269,8 +269,8 @@ fn skip_tells_of_the_gap_and_goes_on() {
         let gap = then.expect("a gap, not an end");
         assert_eq!(gap.event, "gap");
         assert!((1..300).contains(&count), "{count} events came");
-        let told: Value = serde_json::from_str(&gap.data).expect("JSON");
-        assert_eq!(told, json!({"from": stalled.published[count - 1], "to": gap.id, "reason": "lagged"}));
+        let gap_data: Value = serde_json::from_str(&gap.data).expect("JSON");
+        assert_eq!(gap_data, json!({"from": stalled.published[count - 1], "to": gap.id, "reason": "lagged"}));
         assert_eq!(gap.id, stalled.published[399], "it goes on at the head");
         for number in 0..3 {
             stalled.publisher.publish("t", &format!("new {number}"));
@@ -290,13 +290,13 @@ fn conflate_sends_the_newest_of_each_key() {
         assert!((1..300).contains(&count), "{count} events came");
         let mut newest = HashMap::new();
         let mut came = 0;
-        // What the socket takes at a time is conflated at a time: each is told, from where to where.
+        // What the socket takes at a time is conflated at a time: each gap says from where to where.
         loop {
             let gap = then.take().expect("a gap, not an end");
             assert_eq!(gap.event, "gap");
-            let told: Value = serde_json::from_str(&gap.data).expect("JSON");
-            assert_eq!(told["reason"], "conflated");
-            assert_eq!(told["from"], stalled.published[count - 1]);
+            let gap_data: Value = serde_json::from_str(&gap.data).expect("JSON");
+            assert_eq!(gap_data["reason"], "conflated");
+            assert_eq!(gap_data["from"], stalled.published[count - 1]);
             assert_eq!(gap.id, stalled.published[count - 1], "the client's cursor stays: it would resume in full");
             loop {
                 let event = stalled.stream.event().await;
@@ -304,10 +304,10 @@ fn conflate_sends_the_newest_of_each_key() {
                     then = Some(event);
                     break;
                 }
-                let place = stalled.place(&event);
-                assert!(place >= count, "order is kept");
-                count = place + 1;
-                newest.insert(place % 5, place);
+                let position = stalled.position(&event);
+                assert!(position >= count, "order is kept");
+                count = position + 1;
+                newest.insert(position % 5, position);
                 came += 1;
                 if count == 400 {
                     break;
@@ -324,7 +324,7 @@ fn conflate_sends_the_newest_of_each_key() {
     });
 }
 
-/// Live-only events have a small history of their own: a stream that missed some is told.
+/// Live-only events have a small history of their own: a stream that missed some gets a gap.
 #[test]
 fn what_is_live_only_is_missed_out_loud() {
     block_on(async {

@@ -738,7 +738,7 @@ fn slow_publishers_shut_out_no_probe() {
     let _slow: Vec<_> = (0..128).map(slow).collect();
     let busy = || {
         let mut client = slow(0);
-        // Who is refused is told at once; who is not waits for its body.
+        // Who is refused is answered at once; who is not waits for its body.
         let refused = !client.is_silent_for(Duration::from_millis(50));
         refused.then(|| client.response())
     };
@@ -758,7 +758,7 @@ fn slow_publishers_shut_out_no_probe() {
     drop(more);
 }
 
-// ===== how a stream begins, and how it is told how far it is =====
+// ===== how a stream begins, and its cursor marks =====
 
 #[test]
 fn a_stream_that_breaks_before_its_first_event_resumes_exactly() {
@@ -773,7 +773,7 @@ fn a_stream_that_breaks_before_its_first_event_resumes_exactly() {
     drop(stream);
     server.publish("a", "missed");
     let (_, mut stream) = server.open("/events/a", &[&format!("Last-Event-ID: {mark}")]);
-    // It needs no further mark, and is told of no gap.
+    // It needs no further mark, and gets no gap.
     stream.expect_data("missed");
 }
 

@@ -1,4 +1,4 @@
-//! The rules of the house, as tests over the sources: which room may name which, and what a room
+//! The layout, as tests over the sources: which module may name which, and what a module
 //! does not touch. Each rule is a function of a path and a text, and is tried on bad texts, too.
 
 use std::fs;
@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 mod circles;
 
-/// The rooms; each may name those before it and itself.
-const ROOMS: [&str; 6] = ["hub", "exchange", "engine", "ops", "net", "gateway"];
+/// The modules; each may name those before it and itself.
+const MODULES: [&str; 6] = ["hub", "exchange", "engine", "ops", "net", "gateway"];
 /// A file that is longer than this is two.
 const LINES_MAX: usize = 900;
 
@@ -72,14 +72,14 @@ fn names(line: &str, word: &str) -> bool {
 
 // ===== rules =====
 
-/// The room that a file belongs to: `None` for the map and the program.
-fn room(path: &str) -> Option<usize> {
+/// The module that a file belongs to: `None` for the map and the program.
+fn module(path: &str) -> Option<usize> {
     let first = path.split('/').next().unwrap_or_default();
-    ROOMS.iter().position(|room| *room == first.trim_end_matches(".rs"))
+    MODULES.iter().position(|module| *module == first.trim_end_matches(".rs"))
 }
 
-/// The rooms that are named through `crate::`, or through enough `super::` to reach the root. What
-/// is no room is an item of the map.
+/// The modules that are named through `crate::`, or through enough `super::` to reach the root. What
+/// is no module is an item of the map.
 fn arrows(path: &str, code: &[Line<'_>]) -> Vec<(usize, String)> {
     let depth = path.split('/').count() - usize::from(path.ends_with("/mod.rs"));
     let from_root = "super::".repeat(depth);
@@ -141,10 +141,10 @@ fn heads(list: &str, depth: &mut usize) -> Vec<String> {
 
 /// hub ← exchange ← engine ← ops ← net ← gateway.
 fn arrows_run_one_way(path: &str, code: &[Line<'_>]) -> Vec<(usize, String)> {
-    let Some(own) = room(path) else { return Vec::new() };
-    let wrong = |name: &str| match ROOMS.iter().position(|room| *room == name) {
-        Some(other) => (other > own).then(|| format!("{} must not name {name}", ROOMS[own])),
-        None => Some(format!("{} names crate::{name} by way of the map", ROOMS[own])),
+    let Some(own) = module(path) else { return Vec::new() };
+    let wrong = |name: &str| match MODULES.iter().position(|module| *module == name) {
+        Some(other) => (other > own).then(|| format!("{} must not name {name}", MODULES[own])),
+        None => Some(format!("{} names crate::{name} by way of the map", MODULES[own])),
     };
     arrows(path, code).into_iter().filter_map(|(number, name)| Some((number, wrong(&name)?))).collect()
 }
@@ -203,13 +203,13 @@ fn the_hub_is_pure(path: &str, code: &[Line<'_>]) -> Vec<(usize, String)> {
         "async",
         "thread_local!",
     ];
-    if room(path) == Some(0) { forbidden(code, &banned) } else { Vec::new() }
+    if module(path) == Some(0) { forbidden(code, &banned) } else { Vec::new() }
 }
 
 fn forbidden(code: &[Line<'_>], words: &[&str]) -> Vec<(usize, String)> {
     let broken = |&(number, line): &Line<'_>| {
         let word = words.iter().find(|word| names(line, word))?;
-        Some((number, format!("{word} has no place here")))
+        Some((number, format!("{word} does not belong here")))
     };
     code.iter().filter_map(broken).collect()
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::settings::gone;
 
-/// A fault in the configuration. Its text names the place: file, line and key; variable; or keys.
+/// A fault in the configuration. Its text says where it is: file, line and key; variable; or keys.
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
 pub struct ConfigError(pub(super) Kind);
@@ -39,9 +39,9 @@ impl ConfigError {
         let message = error.message().trim().replace('\n', ", ");
         // Without its input the error tells its key, as a last line "in `a.b`".
         error.set_input(None);
-        let told = error.to_string();
+        let text = error.to_string();
         let section =
-            told.lines().last().and_then(|last| last.strip_prefix("in `")?.strip_suffix('`')).map(str::to_owned);
+            text.lines().last().and_then(|last| last.strip_prefix("in `")?.strip_suffix('`')).map(str::to_owned);
         // "unknown field `window`, expected one of …", in `drain`.
         let unknown = message.strip_prefix("unknown field `").and_then(|rest| rest.split_once('`'));
         let gone = unknown.and_then(|(key, _)| gone(&format!("{}.{key}", section.as_deref().unwrap_or_default())));

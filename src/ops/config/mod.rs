@@ -152,7 +152,7 @@ pub struct Loaded {
 
 impl Loaded {
     /// Logs where the configuration is from and what is odd about it, and gives it.
-    pub fn told(self) -> Config {
+    pub fn logged(self) -> Config {
         if let Some(file) = self.file {
             tracing::info!(file = %file.display(), "configuration read");
         }
@@ -167,7 +167,7 @@ impl Config {
     /// Reads the configuration from the file, the environment and the flags.
     ///
     /// # Errors
-    /// The first fault, with its place: file, line and key; variable; or both keys that disagree.
+    /// The first fault, and where it is: file, line and key; variable; or both keys that disagree.
     pub fn load(flags: &Flags) -> Result<Loaded, ConfigError> {
         Config::load_from(flags, std::env::vars_os())
     }

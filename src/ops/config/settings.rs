@@ -21,7 +21,7 @@ const OTHER_VARIABLES: [&str; 2] = ["SLUICEGATE_REQUIRE_TOOLS", "SLUICEGATE_COMM
 const GONE: [(&str, &str); 5] = [
     ("drain.window", "drain.deadline is in its place: how long all of the drain may take"),
     ("drain.grace", "drain.deadline is in its place: how long all of the drain may take"),
-    ("limits.batch_events", "a batch is bounded by limits.body_bytes"),
+    ("limits.batch_events", "a batch is bounded by limits.body_bytes, and holds at most 16384 events"),
     ("pass.rest", "pass.latency is in its place: how long an event may wait for others to share its write"),
     ("pass.interval_min", "pass.latency is in its place: how long an event may wait for others to share its write"),
 ];
@@ -129,7 +129,7 @@ impl Setting {
         }
     }
 
-    /// Puts a value in the setting's place.
+    /// Puts a value where the setting is.
     pub(in crate::ops) fn put(&self, table: &mut Table, value: Value) {
         let Some((key, above)) = self.path.split_last() else { return };
         let mut table = table;

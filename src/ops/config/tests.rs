@@ -169,7 +169,7 @@ fn settings_that_are_gone_name_what_is_in_their_place() {
     for (section, key, value, now) in [
         ("drain", "window", "\"5s\"", "drain.deadline"),
         ("drain", "grace", "\"5s\"", "drain.deadline"),
-        ("limits", "batch_events", "1", "limits.body_bytes"),
+        ("limits", "batch_events", "1", "limits.body_bytes, and holds at most 16384 events"),
         ("pass", "rest", "3.0", "pass.latency"),
         ("pass", "interval_min", "\"1s\"", "pass.latency"),
     ] {

@@ -38,8 +38,7 @@ pub(super) const DELIVERIES: Family =
     counter("sluicegate_deliveries_total", "Events written to streams: one per event and stream.");
 pub(super) const BYTES_WRITTEN: Family = counter("sluicegate_bytes_written_total", "Bytes written to streams.");
 pub(super) const WRITES: Family = counter("sluicegate_writes_total", "Writes to streams that took at least a byte.");
-pub(super) const GAPS: Family =
-    counter("sluicegate_gaps_total", "Gaps that streams were told of, by reason.").by(&["reason"]);
+pub(super) const GAPS: Family = counter("sluicegate_gaps_total", "Gaps that streams got, by reason.").by(&["reason"]);
 pub(super) const DELIVERY_SECONDS: Family = histogram(
     "sluicegate_delivery_seconds",
     "Time from an event's publish to the write that carried it, per delivery but for replay, in seconds.",

@@ -42,19 +42,19 @@ mod tests {
     #[test]
     fn processor_time_has_its_fractions() {
         let process = Process::new();
-        let told = || {
+        let counted = || {
             let families = process.collect();
             let mut cpu = families.iter().filter(|family| family.name() == CPU_SECONDS);
             let (family, none) = (cpu.next().unwrap(), cpu.next());
             assert!(none.is_none() && family.get_metric().len() == 1);
             family.get_metric()[0].get_counter().get_value()
         };
-        let before = told();
+        let before = counted();
         // Some 20 ms of work: other tests of this process may add to it, but not take from it.
         while cpu_seconds() < before + 0.02 {
             std::hint::spin_loop();
         }
-        let after = told();
+        let after = counted();
         assert!(after >= before + 0.02 && after < before + 60.0, "{before} {after}");
     }
 }

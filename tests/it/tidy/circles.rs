@@ -281,14 +281,14 @@ fn found(sources: &[(String, String)]) -> Vec<(Vec<String>, Vec<String>)> {
     let arrows = Crate::read(sources).arrows();
     let describe = |circle: Vec<usize>| {
         let within = arrows.iter().filter(|((from, to), _)| circle.contains(from) && circle.contains(to));
-        let told = within.map(|((from, _), name)| format!("{} names {name}", sources[*from].0)).collect();
-        (circle.iter().map(|&at| sources[at].0.clone()).collect(), told)
+        let named = within.map(|((from, _), name)| format!("{} names {name}", sources[*from].0)).collect();
+        (circle.iter().map(|&at| sources[at].0.clone()).collect(), named)
     };
     circles(sources.len(), &arrows).into_iter().map(describe).collect()
 }
 
 /// The circles of files with these texts, and what makes them.
-fn told(sources: &[(String, String)]) -> Vec<String> {
+fn described(sources: &[(String, String)]) -> Vec<String> {
     found(sources).iter().map(|(files, names)| format!("{}: {}", files.join(" "), names.join(", "))).collect()
 }
 
@@ -308,7 +308,7 @@ fn no_circles_of_imports() {
 fn has(texts: &[(&str, &str)], circles: &[&[&str]]) {
     let sources: Vec<_> = texts.iter().map(|&(path, text)| (path.to_owned(), text.to_owned())).collect();
     let files: Vec<_> = found(&sources).into_iter().map(|(files, _)| files).collect();
-    assert_eq!(files, circles, "{:?}", told(&sources));
+    assert_eq!(files, circles, "{:?}", described(&sources));
 }
 
 #[test]
