@@ -26,7 +26,7 @@ use crate::hub::gap::GapReason;
 use crate::hub::log::{Resume, Start};
 use crate::hub::offset::Offset;
 use crate::hub::registry::{Registry, StreamKey, Tally};
-use crate::hub::retry::around;
+use crate::hub::retry::spread;
 use crate::hub::shard::{Host, Ready, Settings, ShardTimer, Sleep};
 use crate::hub::subscribe::Subscribe;
 use crate::hub::topic::{Subscription, TopicHandle};
@@ -300,7 +300,7 @@ impl Host for Shard {
 }
 
 /// How many `retry:` there are in a second.
-const RETRIES: usize = 16;
+const RETRIES: u64 = 16;
 
 /// Response heads, made once a second for their date, and the beginnings of bodies, for their jitter.
 #[derive(Default)]
@@ -323,7 +323,7 @@ impl ResponseHeads {
             self.close = negotiation::stream_head(Framing::Close, &date);
             let random = &mut Rng::new();
             self.beginnings = match retry().map(|mean| mean.as_millis() as u64) {
-                Some(mean_ms) => (0..RETRIES).map(|_| negotiation::beginning(Some(around(random, mean_ms)))).collect(),
+                Some(mean_ms) => spread(random, mean_ms, RETRIES).map(|ms| negotiation::beginning(Some(ms))).collect(),
                 None => vec![negotiation::beginning(None)],
             };
         }
