@@ -65,9 +65,9 @@
 //!
 //! # What it does to your process
 //!
-//! It starts threads: acceptors, shards and a ticker, which end with the gateway. If one of them
-//! panics the process is aborted, since a part of the streams would be dead. Nothing else is changed
-//! unless you ask: signals are listened to by [`Builder::run`] and [`Gateway::run_until_signal`], the
+//! It starts threads: acceptors, shards, a ticker and, with the disk engine, a writer, which end with the
+//! gateway. If one of them panics the process is aborted, since a part of the streams would be dead; if
+//! the disk engine can't know any more what is on disk, the process ends. Nothing else is changed unless you ask: signals are listened to by [`Builder::run`] and [`Gateway::run_until_signal`], the
 //! limit on open files is raised by [`Builder::raise_descriptor_limit`], and what is logged goes to
 //! the [`tracing`] subscriber that you have, or nowhere.
 
