@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 mod circles;
+mod words;
 
 /// The modules; each may name those before it and itself.
 const MODULES: [&str; 6] = ["hub", "exchange", "engine", "ops", "net", "gateway"];
