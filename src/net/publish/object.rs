@@ -1,4 +1,4 @@
-//! An event's JSON object.
+//! An event's JSON object, read by visitors of our own: docs/adr/0007-batch-parsing.md has what a derive would cost.
 //!
 //! Texts are borrowed from the request wherever they can be, and a topic equal to the one before
 //! is shared with it, as a batch costs its publisher's core and nobody else's.
