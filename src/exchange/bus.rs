@@ -166,7 +166,7 @@ mod tests {
     }
 
     /// Two shards that rest, the first with streams for `t`, and publishing at it: says for each shard how often it was woken,
-    /// and whether it was told that it is about to be lapped.
+    /// and whether it was woken because it is about to be lapped.
     struct Resting {
         bus: Bus<()>,
         topic: TopicHandle,

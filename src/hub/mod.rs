@@ -1,10 +1,8 @@
 //! The pure core: who gets what, and in which bytes. No sockets, clocks, threads, locks or metrics:
 //! everything comes in as an argument, the time too.
 
-// What is published.
+// What is published, and why it is refused.
 pub mod event;
-pub mod paged;
-pub mod offset;
 pub mod fault;
 pub mod frame;
 pub mod gap;
@@ -12,19 +10,23 @@ pub mod id;
 pub mod topic;
 // Where it stands.
 pub mod log;
+pub mod offset;
 // Who gets it.
-pub mod bounds;
-pub mod heartbeats;
 pub mod close;
 pub mod policy;
 pub mod registry;
 pub mod retry;
-pub mod shard;
-pub mod subscribe;
 pub mod routes;
-pub mod slab;
-pub mod stream;
-pub mod top;
 mod run;
+pub mod stream;
+pub mod subscribe;
 // When.
+pub mod heartbeats;
 pub mod wheel;
+// What a shard does with all of that, and how much of it at once.
+pub mod bounds;
+pub mod shard;
+// What others are made of.
+pub mod paged;
+pub mod slab;
+pub mod top;

@@ -119,7 +119,7 @@ fn panicked(_: Box<dyn Any + Send>) -> Problem {
 }
 
 fn respond(mut response: Response<Bytes>) -> Response<Full<Bytes>> {
-    // It is how ours are told from those that hyper makes by itself.
+    // It is how ours differ from those that hyper makes by itself.
     let content_type = HeaderValue::from_static(TEXT);
     response.headers_mut().entry(header::CONTENT_TYPE).or_insert(content_type);
     response.map(Full::new)

@@ -56,11 +56,11 @@ pub const LOG_LINES_MAX: usize = 4096;
 /// The size of a log line, in bytes, rounded up.
 pub const LOG_LINE_BYTES: u64 = KIB;
 
-/// User memory of an open stream, in bytes: its record, its place in a cohort, a heartbeat slot and
+/// User memory of an open stream, in bytes: its record, its position in a cohort, a heartbeat slot and
 /// the wheel, rounded up. The kernel's 3 to 4 KB a socket come on top.
 pub const STREAM_BYTES: u64 = KIB;
 /// What the topics of a subscription take in memory, as a multiple of the head that named them: the
-/// names, and their places in the shard's routes and in the directory.
+/// names, and what the shard's routes and the directory hold of them.
 pub const SUBSCRIPTION_PART: u64 = 5;
 /// What hyper may read ahead on a connection, if heads aren't larger.
 pub const READ_AHEAD_BYTES: u64 = 64 * KIB;

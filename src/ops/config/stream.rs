@@ -13,7 +13,7 @@ pub struct Stream {
     /// A comment is sent to a stream that was idle for so long; `0s` is never. Default: 15 seconds,
     /// what the HTML standard advises and well below the 60 seconds of common proxies.
     pub heartbeat: TimeOrOff<PERIOD_MS_MIN>,
-    /// Whether a stream is told, by an `id:` without data, how far it is: when it begins, and in the place of a
+    /// Whether an `id:` without data says how far a stream is: when it begins, and in the place of a
     /// heartbeat once a quarter of what is kept is newer than its last id. Its client dispatches nothing, and resumes
     /// exactly however long its topics were quiet. Default: `true`; off for clients that take that for an event.
     pub marks: bool,
