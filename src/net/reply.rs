@@ -174,7 +174,7 @@ fn plain(status: StatusCode, text: Bytes) -> Reply {
 ///     .pattern(Pattern::parse("prices/**")?)
 ///     .every(Duration::from_secs(60), Event::new("still here").event("note"))
 ///     .lasts(Duration::from_secs(3600));
-/// # Ok::<(), sluicegate::TopicError>(())
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug, Default)]
 #[must_use]
