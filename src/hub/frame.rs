@@ -112,6 +112,8 @@ pub struct Frame {
     key: Option<Box<str>>,
     own_id: Option<Box<str>>,
     live_only: bool,
+    /// What it counts for: whoever asks touches neither its bytes nor its topics.
+    cost_bytes: usize,
 }
 
 /// What each topic of an event but the first takes in memory, beside its name: text, offset list, index.
@@ -164,6 +166,10 @@ impl Frame {
 
     /// What it counts for against the log's bound, in bytes.
     pub fn cost_bytes(&self) -> usize {
+        self.cost_bytes
+    }
+
+    fn reckon_cost_bytes(&self) -> usize {
         // An own id stands in the frame and in the index, with an offset list of its own there.
         let own_id = self.own_id.as_ref().map_or(0, |id| 2 * id.len() + 96);
         let texts = own_id + self.key.as_ref().map_or(0, |key| key.len());
@@ -193,7 +199,7 @@ impl Draft {
             return Err(EventError::IdGenerated);
         }
         let (chunk, id_at) = encode(event, (own_id.is_none() && !event.live_only).then(|| epoch.id(0)));
-        let frame = Frame {
+        let mut frame = Frame {
             offset: Offset::ZERO,
             number: 0,
             published_ns: 0,
@@ -202,7 +208,9 @@ impl Draft {
             key: event.key.as_deref().map(Box::from),
             own_id: own_id.map(Box::from),
             live_only: event.live_only,
+            cost_bytes: 0,
         };
+        frame.cost_bytes = frame.reckon_cost_bytes();
         Ok(Draft { frame: Arc::new(frame), id_at })
     }
 

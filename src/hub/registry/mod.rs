@@ -5,6 +5,7 @@
 //!
 //! - `life`: streams are opened, ended and closed; `cohorts`: which of them are written to together
 //! - `pass`: what was published goes to the live streams; `behind`: what the others missed, with `conflation`
+//! - `prefetch`: what a pass needs is in the caches when it comes to it
 //! - `write`: every write, and what a short or failed one means
 //! - `time`: heartbeats, timed events and deadlines; `mark`: what stands in for a heartbeat
 //! - `pins`: what streams hold of events that have left the log; `look`: what an operator sees
@@ -23,6 +24,7 @@ pub mod look;
 mod mark;
 mod pass;
 mod pins;
+mod prefetch;
 mod time;
 mod work;
 mod write;

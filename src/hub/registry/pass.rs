@@ -26,13 +26,15 @@ const OBSERVED_WRITES: u64 = 16;
 #[derive(Default)]
 pub(super) struct Pass {
     /// What it brings, in the log's order. Without any, there is no pass.
-    frames: Vec<Arc<Frame>>,
+    pub(super) frames: Vec<Arc<Frame>>,
     /// For how many of them it is known whom they touch.
     found: usize,
     /// Cohorts and the frames that touch them, by cohort, and within a cohort in the log's order.
-    touched: Vec<(CohortIndex, u32)>,
+    pub(super) touched: Vec<(CohortIndex, u32)>,
     /// The next of those to be written.
-    next: usize,
+    pub(super) next: usize,
+    /// Up to which of those the caches have what is needed: see [`Registry::prefetch`].
+    pub(super) fetched: usize,
     /// Up to which offset of the log it brings all live streams,
     through: Offset,
     /// and those it comes to last. Streams of a new cohort have that from the log.
@@ -102,7 +104,7 @@ impl<S: Socket> Registry<S> {
             let Some(&(cohort, _)) = pass.touched.get(pass.next) else {
                 pass.touched.clear();
                 pass.touched.shrink_to(self.bounds.touched);
-                pass.next = 0;
+                (pass.next, pass.fetched) = (0, 0);
                 if pass.found == pass.frames.len() {
                     return true;
                 }
@@ -117,8 +119,10 @@ impl<S: Socket> Registry<S> {
                 before = self.tally;
                 self.take_newer(pass, history);
             }
-            let left = &pass.touched[pass.next..];
-            let end = pass.next + left.partition_point(|(other, _)| *other == cohort);
+            self.prefetch(pass);
+            // Step by step: most groups are small where there are many.
+            let of_others = pass.touched[pass.next..].iter().position(|(other, _)| *other != cohort);
+            let end = of_others.map_or(pass.touched.len(), |group| pass.next + group);
             self.write_group(pass, end, now_ms, observer);
             pass.next = end;
         }
@@ -134,7 +138,7 @@ impl<S: Socket> Registry<S> {
         if let Some(through) = history.tail(pass.frames_through, self.bounds.newer_frames, &mut pass.frames) {
             pass.frames_through = through;
             pass.touched.drain(..pass.next);
-            pass.next = 0;
+            (pass.next, pass.fetched) = (0, 0);
             self.find_touched(pass, first, usize::MAX);
         }
     }

@@ -46,7 +46,7 @@ struct Entry {
     topic: Topic,
     number: u32,
     /// Of the topic, and then of what it begins with.
-    hashes: SmallVec<[u64; 2]>,
+    hashes: SmallVec<[u64; 4]>,
     source: Arc<dyn Release>,
 }
 
@@ -141,7 +141,7 @@ impl fmt::Debug for TopicHandle {
 pub struct NameHash(RandomState);
 
 impl NameHash {
-    fn of_topic(&self, topic: &Topic) -> SmallVec<[u64; 2]> {
+    fn of_topic(&self, topic: &Topic) -> SmallVec<[u64; 4]> {
         let text = topic.as_str();
         let ends = text.bytes().enumerate().filter(|(_, byte)| *byte == b'/').map(|(at, _)| at + 1);
         let prefixes = ends.take(PREFIX_SEGMENTS_MAX).map(|end| self.0.hash_one(Name::Prefix(&text[..end])));
