@@ -6,7 +6,7 @@
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use hub_world::{Crowd, KEPT, STREAMS};
 use sluicegate::internals::hub::frame::Draft;
-use sluicegate::internals::hub::log::Numbering;
+use sluicegate::internals::hub::log::{Evicted, Numbering};
 use sluicegate::internals::hub::topic::{Pattern, Subscription, Topics};
 use std::hint::black_box;
 use std::time::Instant;
@@ -35,7 +35,7 @@ fn append(c: &mut Criterion) {
             b.iter_batched(
                 || (0..APPENDED).map(|n| hub_world::draft(n % topics)).collect::<Vec<_>>(),
                 |drafts| {
-                    let mut evicted = Vec::with_capacity(APPENDED);
+                    let mut evicted = Evicted::default();
                     for draft in drafts {
                         now_ns += 1;
                         log.append([draft], Numbering::Own, now_ns, &mut evicted);

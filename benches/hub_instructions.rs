@@ -10,7 +10,7 @@ use gungraun::{library_benchmark, library_benchmark_group, main};
 use hub_world::{Crowd, KEPT, STREAMS, Shard};
 use sluicegate::internals::hub::event::Event;
 use sluicegate::internals::hub::frame::{Draft, Frame};
-use sluicegate::internals::hub::log::{Log, Numbering};
+use sluicegate::internals::hub::log::{Evicted, Log, Numbering};
 use sluicegate::internals::hub::routes::Routes;
 use sluicegate::internals::hub::topic::{Pattern, Subscription, TopicHandle, Topics};
 use std::hint::black_box;
@@ -29,12 +29,12 @@ fn an_event_is_encoded_once_at_about_the_cost_of_copying_it((topics, event): (To
     Draft::encode(topics, black_box(&event), hub_world::epoch()).expect("a good event")
 }
 
-type Appending = (Log, Vec<Draft>, Vec<Arc<Frame>>);
+type Appending = (Log, Vec<Draft>, Evicted);
 
 /// A full log, and a thousand events to append.
 fn appending(topics: usize) -> Appending {
     let drafts = (0..1000).map(|n| hub_world::draft(n % topics)).collect();
-    (hub_world::full_log(topics), drafts, Vec::with_capacity(1000))
+    (hub_world::full_log(topics), drafts, Evicted::default())
 }
 
 #[library_benchmark]
@@ -42,7 +42,7 @@ fn appending(topics: usize) -> Appending {
 #[bench::with_10k_topics(appending(10_000))]
 fn an_append_searches_nothing_only_caches_tell_10_topics_from_10k(
     (mut log, drafts, mut evicted): Appending,
-) -> (Log, Vec<Arc<Frame>>) {
+) -> (Log, Evicted) {
     for draft in drafts {
         log.append([draft], Numbering::Own, black_box(1), &mut evicted);
     }

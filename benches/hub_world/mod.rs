@@ -5,7 +5,7 @@ use sluicegate::internals::hub::close::CloseReason;
 use sluicegate::internals::hub::event::Event;
 use sluicegate::internals::hub::frame::{Draft, Frame};
 use sluicegate::internals::hub::id::{Epoch, EventId};
-use sluicegate::internals::hub::log::{Log, LogLimits, Numbering, Read, Start, Window};
+use sluicegate::internals::hub::log::{Evicted, Log, LogLimits, Numbering, Read, Resumed, Start, Window};
 use sluicegate::internals::hub::offset::Offset;
 use sluicegate::internals::hub::policy::SlowPolicy;
 use sluicegate::internals::hub::registry::{History, Observer, Opening, Registry, StreamKey};
@@ -59,7 +59,7 @@ pub(crate) fn draft(n: usize) -> Draft {
 pub(crate) fn full_log(topics: usize) -> Log {
     let mut log = Log::new(epoch(), LogLimits { events: KEPT, bytes: 1 << 40, age_ns: u64::MAX });
     let drafts = (1..=KEPT).map(|n| draft(n % topics));
-    log.append(drafts, Numbering::Own, 0, &mut Vec::new());
+    log.append(drafts, Numbering::Own, 0, &mut Evicted::default());
     log
 }
 
@@ -151,8 +151,7 @@ fn open(registry: &mut Registry<Sink>, subscription: Arc<Subscription>) -> Strea
         socket: Sink,
         subscribe: &Subscribe::to(subscription),
         slow: SlowPolicy::Disconnect,
-        start: Start { after: Offset::ZERO, gap: None },
-        head: Offset::ZERO,
+        resumed: Resumed { start: Start { after: Offset::ZERO, gap: None }, head: Offset::ZERO, work: 0 },
         response_head: b"head",
     };
     registry.open(opening, &Brought::default(), 0, &mut Unobserved)
@@ -239,7 +238,7 @@ impl Shard {
     pub(crate) fn publish(&mut self, events: usize) {
         let after = self.log.head();
         let topics = (0..events).map(|n| scramble(n as u64) as usize % self.cohorts);
-        self.log.append(topics.map(draft), Numbering::Own, 0, &mut Vec::new());
+        self.log.append(topics.map(draft), Numbering::Own, 0, &mut Evicted::default());
         self.brought.frames.clear();
         self.log.tail(after, usize::MAX, &mut self.brought.frames);
     }

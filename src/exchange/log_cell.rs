@@ -5,7 +5,9 @@ use std::sync::Arc;
 use crate::hub::fault::TooLarge;
 use crate::hub::frame::{Draft, Frame};
 use crate::hub::id::{Epoch, EventId};
-use crate::hub::log::{EVICTED_A_LOCK, LIVE_EVENTS, Log, LogLimits, Numbering, Placed, Read, Resume, Start, Window};
+use crate::hub::log::{
+    EVICTED_A_LOCK, Evicted, LIVE_EVENTS, Log, LogLimits, Numbering, Placed, Read, Resume, Resumed, Search, Window,
+};
 use crate::hub::offset::Offset;
 use crate::hub::registry::History;
 use crate::hub::topic::Subscription;
@@ -35,7 +37,11 @@ impl LogCell {
 
     /// The same, with so many events at most for those that follow it.
     pub fn with_live_events(epoch: Epoch, limits: LogLimits, live_events: usize) -> LogCell {
-        let log = Log::new(epoch, limits).with_live_events(live_events);
+        LogCell::of(Log::new(epoch, limits).with_live_events(live_events), epoch, limits, live_events)
+    }
+
+    /// A log whose own offsets are the numbers in ids.
+    pub(crate) fn of(log: Log, epoch: Epoch, limits: LogLimits, live_events: usize) -> LogCell {
         LogCell { own_numbers: true, ..LogCell::filled(log, epoch, limits, live_events) }
     }
 
@@ -75,7 +81,7 @@ impl LogCell {
 
     /// Gives the drafts their offsets; they are admitted.
     pub fn append(&self, drafts: Vec<Draft>, numbers: Numbering, now_ns: u64) -> Placed {
-        let mut evicted = Vec::new();
+        let mut evicted = Evicted::default();
         let placed = {
             let mut log = self.log.lock();
             let placed = log.append(drafts, numbers, now_ns, &mut evicted);
@@ -93,7 +99,7 @@ impl LogCell {
 
     /// Evicts a part of what is too old. Says who is in danger then, as [`Log::halfway`], and whether there may be more.
     pub fn evict(&self, now_ns: u64) -> (Offset, bool) {
-        let mut evicted = Vec::new();
+        let mut evicted = Evicted::default();
         let found = {
             let mut log = self.log.lock();
             let more = log.evict(now_ns, EVICTED_A_LOCK, &mut evicted);
@@ -103,10 +109,19 @@ impl LogCell {
         found
     }
 
-    /// Where a stream starts, and the head at that moment.
-    pub fn start(&self, resume: &Resume, subscription: &Subscription) -> (Start, Offset) {
-        let log = self.log.lock();
-        (log.start(resume, subscription), log.head())
+    /// Where a stream starts.
+    pub fn start(&self, resume: &Resume, subscription: &Subscription) -> Resumed {
+        let mut search = Search::new(resume, subscription);
+        loop {
+            let (found, head) = {
+                let log = self.log.lock();
+                (log.search(&mut search), log.head())
+            };
+            // What has its id is looked at outside the lock.
+            if let Some(start) = found.or_else(|| search.choose()) {
+                return Resumed { start, head, work: search.work() };
+            }
+        }
     }
 
     /// As [`Log::halfway`].

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use dashmap::Entry;
 
 use crate::hub::fault::TopicError;
-use crate::hub::topic::{NameHash, Numbers, Release, Topic, TopicHandle, WeakTopic};
+use crate::hub::topic::{Numbers, Release, Topic, TopicHandle, WeakTopic};
 
 use super::sync::{DashMap, Mutex};
 
@@ -21,7 +21,6 @@ struct Shared {
     // and no handle is dropped under one: that would come back for the same shard of the map.
     by_text: DashMap<Topic, WeakTopic>,
     free: Mutex<FreeNumbers>,
-    hash: NameHash,
 }
 
 /// After so many topics that are gone, and twice as many as are left, memory is given back.
@@ -85,7 +84,7 @@ impl TopicTable {
 
     fn insert(&self, topic: Topic) -> TopicHandle {
         let number = self.0.free.lock().take();
-        let new = TopicHandle::new(topic.clone(), number, &self.0.hash, self.0.clone());
+        let new = TopicHandle::new(topic.clone(), number, self.0.clone());
         let known = match self.0.by_text.entry(topic) {
             Entry::Occupied(mut entry) => {
                 let known = entry.get().upgrade();
@@ -108,10 +107,6 @@ impl Numbers for TopicTable {
     fn handle(&self, topic: &Topic) -> TopicHandle {
         let known = self.0.by_text.get(topic.as_str()).and_then(|weak| weak.upgrade());
         known.unwrap_or_else(|| self.insert(topic.clone()))
-    }
-
-    fn hash(&self) -> &NameHash {
-        &self.0.hash
     }
 }
 

@@ -89,14 +89,14 @@ mod tests {
     use crate::hub::event::Event;
     use crate::hub::frame::Draft;
     use crate::hub::id::Epoch;
-    use crate::hub::log::{Log, LogLimits, Numbering};
+    use crate::hub::log::{Evicted, Log, LogLimits, Numbering};
     use crate::hub::offset::Offset;
     use crate::hub::topic::{Topics, handle};
 
     fn frame() -> Arc<Frame> {
         let mut log = Log::new(Epoch::new(1), LogLimits { events: 9, bytes: 1 << 20, age_ns: u64::MAX });
         let draft = Draft::encode(Topics::one(handle("a")), &Event::new("x"), Epoch::new(1)).unwrap();
-        log.append([draft], Numbering::Own, 0, &mut Vec::new());
+        log.append([draft], Numbering::Own, 0, &mut Evicted::default());
         let mut frames = Vec::new();
         log.tail(Offset::ZERO, 1, &mut frames);
         frames.remove(0)

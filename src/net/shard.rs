@@ -23,7 +23,7 @@ use crate::hub::bounds::Bounds;
 use crate::hub::close::CloseReason;
 use crate::hub::frame::{Chunk, Framing};
 use crate::hub::gap::GapReason;
-use crate::hub::log::{Resume, Start};
+use crate::hub::log::{Resume, Resumed};
 use crate::hub::offset::Offset;
 use crate::hub::registry::{Registry, StreamKey, Tally};
 use crate::hub::retry::spread;
@@ -144,7 +144,7 @@ impl Host for Shard {
         &self.parts.bus.log
     }
 
-    fn start(&self, resume: &Resume, subscription: &Subscription) -> (Start, Offset) {
+    fn start(&self, resume: &Resume, subscription: &Subscription) -> Resumed {
         self.parts.bus.log.start(resume, subscription)
     }
 

@@ -12,6 +12,7 @@ use super::units::{KIB, MIB};
 use crate::engine::committer::WAITING_BYTES_MAX;
 use crate::engine::keys::KEY_BYTES;
 use crate::exchange::inbox::INBOX_MESSAGES;
+use crate::hub::log::remembered_bytes;
 
 /// The memory that the bounds allow, a term each: the most that clients could drive it to. What the
 /// process itself needs, a few MB, and the kernel's socket buffers are not in it.
@@ -44,6 +45,11 @@ impl MemorySum {
         let mut terms = vec![
             term("history", format!("history.bytes = {}", config.history.bytes), history),
             term("live-only events", "history.bytes again".to_owned(), history),
+            term(
+                "topics of which no event is kept any more",
+                "2 x a quarter of history.bytes".to_owned(),
+                2 * remembered_bytes(history as usize) as u64,
+            ),
             term(
                 "events that streams behind hold",
                 format!("limits.pinned_bytes = {}", config.limits.pinned_bytes),
@@ -141,6 +147,7 @@ mod tests {
         let expected = [
             ("history", 64 * MIB),
             ("live-only events", 64 * MIB),
+            ("topics of which no event is kept any more", 32 * MIB),
             ("events that streams behind hold", 64 * MIB),
             ("streams", 20_000 * KIB),
             ("subscriptions", 20_000 * 80 * KIB),

@@ -11,7 +11,7 @@ use crossbeam_channel::Receiver;
 use crate::hub::close::CloseReason;
 use crate::hub::frame::Frame;
 use crate::hub::id::EventId;
-use crate::hub::log::{Read, Resume, Start, Window};
+use crate::hub::log::{Read, Resume, Resumed, Start, Window};
 use crate::hub::offset::Offset;
 use crate::hub::registry::{History, Registry, StreamKey, Tally};
 use crate::hub::shard::{Host, Message, Settings, ShardTimer};
@@ -132,13 +132,13 @@ impl Host for Around {
         &self.past
     }
 
-    fn start(&self, resume: &Resume, subscription: &Subscription) -> (Start, Offset) {
+    fn start(&self, resume: &Resume, subscription: &Subscription) -> Resumed {
         self.touch();
-        let (start, head) = self.past.bus.log.start(resume, subscription);
+        let resumed = self.past.bus.log.start(resume, subscription);
         let mut notes = self.notes.borrow_mut();
         let connection = notes.coming.pop_front().expect("streams are opened in order");
-        notes.started.push((connection, start, head.get()));
-        (start, head)
+        notes.started.push((connection, resumed.start, resumed.head.get()));
+        resumed
     }
 
     fn halfway(&self) -> Offset {

@@ -16,6 +16,11 @@ use super::kit::Seen;
 use super::press::Published;
 use super::world::{Connection, DEADLINE_MS, HEARTBEAT_MS, PROGRESS_BYTES, STEP_MS_MAX, World};
 
+/// What the laws say that former faults break.
+pub(super) const NOTHING_LOST: &str = "nothing of it has left the log";
+pub(super) const ABOUT_TO_BE_LAPPED: &str = "it sleeps, and is about to be lapped";
+pub(super) const OWED_IN_SLEEP: &str = "and its shard sleeps";
+
 impl World {
     fn is_of(&self, subscription: usize, event: &Published) -> bool {
         self.subscriptions[subscription].covers(&event.topics)
@@ -74,12 +79,6 @@ impl World {
         })
     }
 
-    fn note_loss(&self, is_true: bool) {
-        if !is_true {
-            self.false_losses.set(self.false_losses.get() + 1);
-        }
-    }
-
     fn context(&self, at: usize) -> String {
         let Connection { closed, policies, seen, opened, subscription, .. } = &self.connections[at];
         format!(
@@ -108,7 +107,7 @@ impl World {
                         let event = &published[seq as usize - 1];
                         !event.live_only && self.is_of(connection.subscription, event)
                     });
-                    self.note_loss(lost);
+                    assert!(lost, "nothing of it has expired: {}", self.context(at));
                 }
                 Some(other) => panic!("{other:?}: {}", self.context(at)),
             }
@@ -210,7 +209,7 @@ impl World {
                         assert!(from <= to_offset && connection.accounted <= from, "{}", context());
                         assert!(resumes_after <= to_offset, "{}", context());
                         assert!(connection.policies.iter().any(|policy| *policy != SlowPolicy::Disconnect));
-                        self.note_loss(self.has_lost(connection, &published, from));
+                        assert!(self.has_lost(connection, &published, from), "{NOTHING_LOST}: {}", context());
                         (from, resumes_after, reason)
                     }
                     GapReason::Conflated => {
@@ -266,7 +265,7 @@ impl World {
         }
         assert!(core.around.mail.is_empty(), "it sleeps, and has mail");
         let position = core.shard.streams().position();
-        assert!(position >= self.bus.log.halfway(), "it sleeps, and is about to be lapped");
+        assert!(position >= self.bus.log.halfway(), "{ABOUT_TO_BE_LAPPED}");
         let due = if core.around.resting.get() { position.get() } else { self.press.head() };
         for at in 0..self.connections.len() {
             let connection = &self.connections[at];
@@ -283,7 +282,7 @@ impl World {
             drop(wire);
             assert!(connection.key.is_some(), "its request was left: {}", self.context(at));
             assert!(!connection.reader.is_amid(), "cut, and its socket is not full: {}", self.context(at));
-            self.is_complete(at, due, "and its shard sleeps");
+            self.is_complete(at, due, OWED_IN_SLEEP);
             assert!(Some(connection.events) != connection.max_events, "it should have ended: {}", self.context(at));
             if let Some((reason, ..)) = connection.told_to_end
                 && reason != CloseReason::Drained
@@ -316,7 +315,8 @@ impl World {
             CloseReason::Lagged => {
                 assert!(connection.policies.contains(&SlowPolicy::Disconnect), "{}", context());
                 assert!(!connection.reader.is_amid(), "{}", context());
-                self.note_loss(self.has_lost(connection, &self.press.published.borrow(), connection.accounted));
+                let published = self.press.published.borrow();
+                assert!(self.has_lost(connection, &published, connection.accounted), "{NOTHING_LOST}: {}", context());
             }
             CloseReason::ClientGone | CloseReason::WriteError => assert!(wire.broken.is_some(), "{}", context()),
             CloseReason::WriteDeadline => {

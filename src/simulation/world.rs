@@ -20,7 +20,7 @@ use crate::hub::close::CloseReason;
 use crate::hub::frame::{Chunk, Framing};
 use crate::hub::gap::GapReason;
 use crate::hub::id::Epoch;
-use crate::hub::log::{LIVE_EVENTS, LogLimits, Resume};
+use crate::hub::log::{LIVE_EVENTS, Log, LogLimits, Resume};
 use crate::hub::offset::Offset;
 use crate::hub::policy::{Policies, SlowPolicy};
 use crate::hub::registry::{StreamKey, Tally};
@@ -44,6 +44,8 @@ const SUBSCRIPTIONS: [(&[&str], &[&str]); 9] = [
     (&[], &["**"]),
     (&["a", "b", "c/x", "c/y", "d/e/f"], &[]),
 ];
+/// What the law says that a former fault breaks.
+pub(super) const PASS_IN_REST: &str = "no pass within a rest";
 pub(super) const HEARTBEAT_MS: u64 = 640;
 pub(super) const DEADLINE_MS: u64 = 100;
 /// 256 a second.
@@ -127,8 +129,6 @@ pub(super) struct World {
     promptness: usize,
     draining: bool,
     settling: bool,
-    /// How many losses were told where nothing of the subscription was gone: a collision of hashes at most.
-    pub(super) false_losses: Cell<usize>,
     /// How long a turn took, at most: no time that a shard notes is truer.
     pub(super) turn_ms_max: u64,
     /// How many turns ended in sleep, and how many were within a rest.
@@ -190,7 +190,11 @@ impl World {
         }
         // Where there are none, shards are lapped.
         let live_events = if seed % 3 == 2 { LIVE_EVENTS } else { 0 };
-        let bus: Rc<SimBus> = Rc::new(Bus::new(LogCell::with_live_events(epoch, limits, live_events), inboxes, None));
+        let mut log = Log::new(epoch, limits).with_live_events(live_events);
+        if fault == Some(Fault::ForgetsTopics) {
+            log = log.forgetting_topics();
+        }
+        let bus: Rc<SimBus> = Rc::new(Bus::new(LogCell::of(log, epoch, limits, live_events), inboxes, None));
         let table = TopicTable::default();
         let press = Rc::new(Press::new(bus.clone(), time.clone(), &table, Random(seed ^ 0xabcd), limits, big));
         let (clockwork, settings) = (Rc::new(Clockwork::new()), Rc::new(RefCell::new(settings)));
@@ -239,7 +243,6 @@ impl World {
             by_key: HashMap::new(),
             draining: false,
             settling: false,
-            false_losses: Cell::new(0),
             turn_ms_max: 0,
             slept: 0,
             rested: 0,
@@ -296,7 +299,7 @@ impl World {
         if rested && core.around.rests_ended.get() == rests_ended {
             self.rested += 1;
             if !core.around.was_endangered.get() {
-                assert_eq!(core.shard.streams().position(), before, "no pass within a rest");
+                assert_eq!(core.shard.streams().position(), before, "{PASS_IN_REST}");
             }
         }
         let streams = core.shard.streams();

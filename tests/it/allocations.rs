@@ -9,7 +9,7 @@ use sluicegate::internals::hub::bounds::Bounds;
 use sluicegate::internals::hub::event::Event;
 use sluicegate::internals::hub::frame::{Draft, Frame, Framing};
 use sluicegate::internals::hub::id::{Epoch, EventId};
-use sluicegate::internals::hub::log::{Log, LogLimits, Numbering, Read, Resume, Window};
+use sluicegate::internals::hub::log::{Evicted, Log, LogLimits, Numbering, Read, Resumed, Start, Window};
 use sluicegate::internals::hub::offset::Offset;
 use sluicegate::internals::hub::policy::SlowPolicy;
 use sluicegate::internals::hub::registry::{History, Observer, Opening, Registry};
@@ -94,15 +94,14 @@ impl Shard {
         };
         for n in 0..STREAMS {
             let subscription = Arc::new(Subscription::to(shard.topics[n % shard.topics.len()].clone()));
-            let start = shard.past.0.start(&Resume::Now, &subscription);
+            let start = Start { after: shard.past.0.head(), gap: None };
             let framing = if n % 3 == 0 { Framing::Close } else { Framing::Chunked };
             let subscribe = Subscribe { framing, ..Subscribe::to(subscription) };
             let opening = Opening {
                 socket: Sink { bytes: 0 },
                 subscribe: &subscribe,
                 slow: SlowPolicy::Disconnect,
-                start,
-                head: Offset::ZERO,
+                resumed: Resumed { start, head: Offset::ZERO, work: 0 },
                 response_head: b"HTTP/1.1 200 OK\r\n\r\n",
             };
             shard.registry.open(opening, &shard.past, 0, &mut Times::default());
@@ -122,7 +121,7 @@ impl Shard {
             })
             .collect();
         self.published += events;
-        self.past.0.append(drafts, Numbering::Own, 0, &mut Vec::new());
+        self.past.0.append(drafts, Numbering::Own, 0, &mut Evicted::default());
         let mut times = Times::default();
         let (registry, past) = (&mut self.registry, &self.past);
         let info = allocation_counter::measure(|| registry.pass(false, past, 1, &mut times));

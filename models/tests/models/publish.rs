@@ -39,7 +39,7 @@ fn model(enter: fn(&Bus<()>, &TopicHandle)) {
         let event = Draft::encode(topics, &Event::new("x"), bus.log.epoch()).unwrap();
         thread::spawn(move || publisher.accept(vec![event], Numbering::Own, 1));
         enter(&bus, &topic);
-        let (_, mut position) = bus.log.start(&Resume::Now, &subscription);
+        let mut position = bus.log.start(&Resume::Now, &subscription).head;
         while position < Offset::new(1) {
             waker.sleep();
             bus.inbox(0).awake();

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use sluicegate_models::hub::topic::{NameHash, Release, Topic, TopicHandle};
+use sluicegate_models::hub::topic::{Release, Topic, TopicHandle};
 
 /// Where the one topic has its number from.
 struct Unnumbered;
@@ -12,5 +12,5 @@ impl Release for Unnumbered {
 }
 
 pub(crate) fn topic() -> TopicHandle {
-    TopicHandle::new(Topic::parse("a").unwrap(), 0, &NameHash::default(), Arc::new(Unnumbered))
+    TopicHandle::new(Topic::parse("a").unwrap(), 0, Arc::new(Unnumbered))
 }

@@ -21,7 +21,7 @@ use sluicegate_models::hub::close::CloseReason;
 use sluicegate_models::hub::event::Event;
 use sluicegate_models::hub::frame::Draft;
 use sluicegate_models::hub::id::Epoch;
-use sluicegate_models::hub::log::{LogLimits, Numbering, Resume, Start};
+use sluicegate_models::hub::log::{LogLimits, Numbering, Resume, Resumed};
 use sluicegate_models::hub::offset::Offset;
 use sluicegate_models::hub::policy::Policies;
 use sluicegate_models::hub::registry::{Registry, StreamKey, Tally};
@@ -77,10 +77,10 @@ impl Host for World {
         &self.bus.log
     }
 
-    fn start(&self, resume: &Resume, subscription: &Subscription) -> (Start, Offset) {
-        let (start, head) = self.bus.log.start(resume, subscription);
-        self.starts_after.set(Some(head));
-        (start, head)
+    fn start(&self, resume: &Resume, subscription: &Subscription) -> Resumed {
+        let resumed = self.bus.log.start(resume, subscription);
+        self.starts_after.set(Some(resumed.head));
+        resumed
     }
 
     fn halfway(&self) -> Offset {

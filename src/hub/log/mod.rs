@@ -14,7 +14,7 @@
 //! Invariant: a ring's `by_topic` names exactly its offsets, and `by_id` those of the kept ring whose
 //! events have an id of their own.
 
-mod evicted;
+mod index;
 mod numbers;
 mod read;
 mod resume;
@@ -29,18 +29,21 @@ use crate::hub::fault::TooLarge;
 use crate::hub::frame::{Draft, Frame};
 use crate::hub::id::{Epoch, EventId};
 use crate::hub::offset::Offset;
+use crate::hub::topic::TopicHandle;
 
+pub use index::remembered_bytes;
 use numbers::EngineNumbers;
 pub use numbers::Numbering;
 pub use read::{Read, Window};
-pub use resume::{Resume, Start};
+pub use resume::{Resume, Resumed, Search, Start};
 use ring::Ring;
-
-#[cfg(test)]
-pub(super) use evicted::tests::table_for;
 
 /// How many events that are too old are evicted under one lock.
 pub const EVICTED_A_LOCK: usize = 256;
+
+/// The most events that one read looks at for patterns, and the most topics in a search for what was lost: how long it
+/// holds the log's lock is so bounded.
+const EXAMINED_MAX: usize = 256;
 
 /// How many of the newest events of either kind a log holds at most for those that follow it, beside
 /// what it keeps: shards take what was published since they last looked, however little is kept for
@@ -89,6 +92,13 @@ pub struct Placed {
     pub halfway: Offset,
 }
 
+/// What has left a log, for its caller to free outside its lock.
+#[derive(Default)]
+pub struct Evicted {
+    frames: Vec<Arc<Frame>>,
+    topics: Vec<TopicHandle>,
+}
+
 /// A namespace's log.
 pub struct Log {
     epoch: Epoch,
@@ -120,6 +130,13 @@ impl Log {
     /// The same, but with the newest events for those that follow it, as many as this if fewer are kept.
     pub fn with_live_events(self, live_events: usize) -> Log {
         Log { live_events, ..self }
+    }
+
+    /// With a fault of former times: what is evicted counts as evicted of all topics.
+    #[cfg(test)]
+    pub(crate) fn forgetting_topics(mut self) -> Log {
+        (self.kept.by_topic.forgets_topics, self.live_only.by_topic.forgets_topics) = (true, true);
+        self
     }
 
     /// The offset of the newest event.
@@ -157,7 +174,7 @@ impl Log {
         drafts: impl IntoIterator<Item = Draft>,
         mut numbers: Numbering,
         now_ns: u64,
-        evicted: &mut Vec<Arc<Frame>>,
+        evicted: &mut Evicted,
     ) -> Placed {
         let first = self.head.next();
         for draft in drafts {
@@ -186,9 +203,9 @@ impl Log {
 
     /// Evicts what is over the bounds, and of what is too old at `now_ns` at most `max` events. Says whether
     /// there may be more of that.
-    pub fn evict(&mut self, now_ns: u64, max: usize, evicted: &mut Vec<Arc<Frame>>) -> bool {
+    pub fn evict(&mut self, now_ns: u64, max: usize, evicted: &mut Evicted) -> bool {
         let mut left = max;
-        while let Some(frame) = self.kept.pop_over(&self.limits, (left > 0).then_some(now_ns)) {
+        while let Some(frame) = self.kept.pop_over(&self.limits, (left > 0).then_some(now_ns), &mut evicted.topics) {
             left = left.saturating_sub(1);
             if let Some(id) = frame.own_id() {
                 let offsets = self.by_id.get_mut(id).expect("the index names every own id of the ring");
@@ -202,7 +219,8 @@ impl Log {
             }
             self.kept.pass_on(frame);
         }
-        while let Some(frame) = self.live_only.pop_over(&self.limits, (left > 0).then_some(now_ns)) {
+        while let Some(frame) = self.live_only.pop_over(&self.limits, (left > 0).then_some(now_ns), &mut evicted.topics)
+        {
             left = left.saturating_sub(1);
             self.live_only.pass_on(frame);
         }
@@ -211,7 +229,7 @@ impl Log {
             let aged_ns = |left: usize| (left > 0).then_some(now_ns);
             while let Some(frame) = ring.pop_passed(&self.limits, self.live_events, aged_ns(passed_left)) {
                 passed_left = passed_left.saturating_sub(1);
-                evicted.push(frame);
+                evicted.frames.push(frame);
             }
             ring.find_halfway(&self.limits, self.live_events, now_ns, &mut halfway_left);
         }

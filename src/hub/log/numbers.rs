@@ -122,7 +122,7 @@ mod tests {
     use crate::hub::frame::Draft;
     use crate::hub::gap::GapReason;
     use crate::hub::id::Epoch;
-    use crate::hub::log::{LogLimits, Resume, Start};
+    use crate::hub::log::{Evicted, LogLimits, Resume, Start};
     use crate::hub::topic::{Subscription, Topic, Topics, handle, table};
 
     fn log(events: usize, after: Option<u64>) -> Log {
@@ -133,7 +133,7 @@ mod tests {
     fn append(log: &mut Log, first: u64, kept: &[bool]) {
         let draft =
             |keep: &bool| Draft::encode(Topics::one(handle("t")), &Event::new("x").keep(*keep), Epoch::new(1)).unwrap();
-        log.append(kept.iter().map(draft), Numbering::From(first), 0, &mut Vec::new());
+        log.append(kept.iter().map(draft), Numbering::From(first), 0, &mut Evicted::default());
     }
 
     fn start(log: &Log, number: u64) -> Start {

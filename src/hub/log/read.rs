@@ -6,10 +6,8 @@ use crate::hub::frame::{Frame, Framing};
 use crate::hub::offset::Offset;
 use crate::hub::topic::Subscription;
 
-use super::Log;
-
-/// The most events that one read looks at for patterns: how long it holds the log's lock is so bounded.
-pub(super) const EXAMINED_MAX: usize = 256;
+use super::index::Loss;
+use super::{EXAMINED_MAX, Log};
 
 /// What a stream that is not live wants from the log.
 #[derive(Clone, Copy, Debug)]
@@ -108,11 +106,18 @@ impl Log {
     pub fn candidates(&self, window: &Window<'_>, budget_bytes: usize, out: &mut Vec<Arc<Frame>>) -> Read {
         let &Window { subscription, after, through, opened_at } = window;
         let live_after = after.max(opened_at);
-        if self.kept.lost_after(after, subscription) || self.live_only.lost_after(live_after, subscription) {
-            return Read::Lost {
-                kept_through: self.kept.evicted_through,
-                live_through: self.live_only.evicted_through,
-            };
+        let mut through = through;
+        for loss in [self.kept.lost_after(after, subscription), self.live_only.lost_after(live_after, subscription)] {
+            match loss {
+                Loss::None => {}
+                Loss::NoneThrough(whole_through) => through = through.min(whole_through),
+                Loss::Some => {
+                    return Read::Lost {
+                        kept_through: self.kept.evicted_through,
+                        live_through: self.live_only.evicted_through,
+                    };
+                }
+            }
         }
         if !subscription.patterns().is_empty() {
             let frames = merge(self.kept.after(after), self.live_only.after(live_after));
@@ -137,6 +142,13 @@ impl Log {
 }
 
 impl Window<'_> {
+    /// What it costs at most to hold what a read has looked at against the patterns, in units of one pattern.
+    pub fn search_work(&self, read: Read) -> usize {
+        let through = if let Read::Through(through) = read { through } else { self.through };
+        // Events of the log, and for both kinds topics of what has left it, however far apart they are.
+        (through.since(self.after) as usize).min(3 * EXAMINED_MAX) * self.subscription.search_work()
+    }
+
     /// Leaves out what a search by patterns found beside what was wanted.
     pub fn choose(&self, frames: &mut Vec<Arc<Frame>>) {
         if !self.subscription.patterns().is_empty() {

@@ -1,12 +1,19 @@
 //! Resuming: where a new stream starts.
 
+use std::sync::Arc;
+
+use crate::hub::frame::Frame;
 use crate::hub::gap::GapReason;
 use crate::hub::id::Parsed;
 use crate::hub::offset::Offset;
 use crate::hub::topic::Subscription;
 
-use super::Log;
+use super::index::Loss;
 use super::numbers::Found;
+use super::{EXAMINED_MAX, Log};
+
+/// Of how many events that share an own id the log looks for one of the stream's: beyond that, the id is unknown.
+const SAME_ID_MAX: usize = 16 * 1024;
 
 /// Where a new stream wants to go on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,38 +38,116 @@ pub struct Start {
     pub gap: Option<GapReason>,
 }
 
-impl Log {
+/// What a search for where a stream starts came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Resumed {
+    /// Where it starts,
+    pub start: Start,
+    /// the log's head at that moment,
+    pub head: Offset,
+    /// and what the search has cost, in units of an event held against a pattern.
+    pub work: usize,
+}
+
+/// A search for where a stream starts. It goes in steps, each of which looks at a bounded part of the log: the log's
+/// lock is let go between them.
+pub struct Search<'a> {
+    resume: &'a Resume,
+    subscription: &'a Subscription,
+    /// Those with the id, in part, that have yet to be looked at.
+    pub(super) same: Vec<Arc<Frame>>,
+    /// All with the id were looked at up to here,
+    same_through: Offset,
+    /// and so many are left that may be.
+    same_left: usize,
+    /// Nothing of the subscription was evicted up to here.
+    whole_through: Offset,
+    work: usize,
+}
+
+impl<'a> Search<'a> {
     /// Where a stream with this subscription starts if it wants to go on from `resume`.
+    pub fn new(resume: &'a Resume, subscription: &'a Subscription) -> Search<'a> {
+        Search {
+            resume,
+            subscription,
+            same: Vec::new(),
+            same_through: Offset::ZERO,
+            same_left: SAME_ID_MAX,
+            whole_through: Offset::ZERO,
+            work: 0,
+        }
+    }
+
+    /// Looks at what the step has found, which needs no lock.
+    pub fn choose(&mut self) -> Option<Start> {
+        let same = std::mem::take(&mut self.same);
+        self.work += same.len() * self.subscription.event_work();
+        let own = same.iter().find(|frame| self.subscription.covers(frame.topics()));
+        own.map(|frame| Start { after: frame.offset(), gap: None })
+    }
+
+    /// What it has cost so far, in units of an event held against a pattern.
+    pub fn work(&self) -> usize {
+        self.work
+    }
+}
+
+impl Log {
+    /// Takes a step of a search. Where it does not say where the stream starts, [`Search::choose`] may.
+    pub fn search(&self, search: &mut Search<'_>) -> Option<Start> {
+        let oldest = self.kept.evicted_through;
+        let after = |after| Some(Start { after, gap: None });
+        let from_oldest = |reason| Some(Start { after: oldest, gap: Some(reason) });
+        let id = match search.resume {
+            Resume::Now => return after(self.head),
+            Resume::Earliest => return after(oldest),
+            Resume::Unknown => return from_oldest(GapReason::UnknownId),
+            Resume::After(id) => id,
+        };
+        // A publisher may pass on ids of another log, so its own ids come first. Where several kept events share one,
+        // the earliest counts that the stream may have had: rather twice than never.
+        if let Some(same) = self.by_id.get(&**id) {
+            let from = same.partition_point(|&offset| offset <= search.same_through);
+            let next = same.range(from..).take(EXAMINED_MAX.min(search.same_left));
+            search.same.extend(next.filter_map(|&offset| self.kept.get(offset)).cloned());
+            if let Some(last) = search.same.last() {
+                search.same_through = last.offset();
+                search.same_left -= search.same.len();
+                return None;
+            }
+            if from < same.len() {
+                return from_oldest(GapReason::UnknownId);
+            }
+        }
+        let number = match self.epoch.parse(id) {
+            Parsed::Here(number) => number,
+            Parsed::Foreign => return from_oldest(GapReason::ForeignEpoch),
+            Parsed::Other => return from_oldest(GapReason::UnknownId),
+        };
+        let (offset, is_whole) = match self.find(number) {
+            Found::Ahead => return from_oldest(GapReason::UnknownId),
+            Found::At(offset) => (offset, true),
+            Found::BeforeHole(offset) => (offset, false),
+        };
+        match self.kept.lost_after(offset.max(search.whole_through), search.subscription) {
+            Loss::Some => from_oldest(GapReason::Expired),
+            Loss::NoneThrough(through) => {
+                search.whole_through = through;
+                search.work += EXAMINED_MAX * search.subscription.event_work();
+                None
+            }
+            Loss::None => Some(Start { after: offset, gap: (!is_whole).then_some(GapReason::Lost) }),
+        }
+    }
+
+    /// Where a stream with this subscription starts if it wants to go on from `resume`.
+    #[cfg(test)]
     pub fn start(&self, resume: &Resume, subscription: &Subscription) -> Start {
-        let tail = self.kept.evicted_through;
-        let after = |after| Start { after, gap: None };
-        let from_tail = |reason| Start { after: tail, gap: Some(reason) };
-        match resume {
-            Resume::Now => after(self.head),
-            Resume::Earliest => after(tail),
-            Resume::Unknown => from_tail(GapReason::UnknownId),
-            Resume::After(id) => {
-                // A publisher may pass on ids of another log, so its own ids come first. Where
-                // several kept events share one, the earliest counts that the stream may have had:
-                // rather twice than never.
-                let same = self.by_id.get(&**id).into_iter().flatten();
-                let mut own = same
-                    .filter(|offset| self.kept.get(**offset).is_some_and(|frame| subscription.covers(frame.topics())));
-                if let Some(&offset) = own.next() {
-                    return after(offset);
-                }
-                match self.epoch.parse(id) {
-                    Parsed::Here(number) => match self.find(number) {
-                        Found::Ahead => from_tail(GapReason::UnknownId),
-                        Found::At(offset) | Found::BeforeHole(offset) if self.kept.lost_after(offset, subscription) => {
-                            from_tail(GapReason::Expired)
-                        }
-                        Found::At(offset) => after(offset),
-                        Found::BeforeHole(offset) => Start { after: offset, gap: Some(GapReason::Lost) },
-                    },
-                    Parsed::Foreign => from_tail(GapReason::ForeignEpoch),
-                    Parsed::Other => from_tail(GapReason::UnknownId),
-                }
+        let mut search = Search::new(resume, subscription);
+        loop {
+            if let Some(start) = self.search(&mut search).or_else(|| search.choose()) {
+                return start;
             }
         }
     }

@@ -1,49 +1,21 @@
-//! Frames of one kind, and the index by topic.
+//! Frames of one kind.
 
 use std::cmp::Reverse;
+use std::collections::VecDeque;
 use std::collections::binary_heap::{BinaryHeap, PeekMut};
-use std::collections::{VecDeque, vec_deque};
 use std::sync::Arc;
 
 use smallvec::SmallVec;
 
 use crate::hub::frame::Frame;
 use crate::hub::offset::Offset;
-use crate::hub::paged::Paged;
-use crate::hub::topic::Subscription;
+use crate::hub::topic::{Subscription, TopicHandle};
 
 use super::LogLimits;
-use super::evicted::Evicted;
+use super::index::{Index, Loss, remembered_bytes};
 
 /// For how long who follows the log is held what is no longer kept.
 pub(super) const LIVE_AGE_NS: u64 = 10_000_000_000;
-
-/// The offsets of one topic's events in a ring.
-pub(super) struct TopicIndex {
-    pub(super) offsets: VecDeque<Offset>,
-    pub(super) evicted_through: Offset,
-}
-
-impl TopicIndex {
-    /// Takes out the oldest offset; says whether none is left.
-    pub(super) fn evict(&mut self, offset: Offset) -> bool {
-        let oldest = self.offsets.pop_front();
-        debug_assert_eq!(oldest, Some(offset), "a topic's events leave in order");
-        self.evicted_through = offset;
-        // A topic that was busy once must not hold its memory for ever.
-        if self.offsets.capacity() > 64 && self.offsets.len() < self.offsets.capacity() / 4 {
-            self.offsets.shrink_to(self.offsets.len() * 2);
-        }
-        self.offsets.is_empty()
-    }
-
-    pub(super) fn after(&self, after: Offset) -> Offsets<'_> {
-        let from = self.offsets.partition_point(|&offset| offset <= after);
-        self.offsets.range(from..).copied()
-    }
-}
-
-type Offsets<'a> = std::iter::Copied<vec_deque::Iter<'a, Offset>>;
 
 /// What is newer than an offset.
 #[derive(Default)]
@@ -66,9 +38,7 @@ pub(super) struct Ring {
     pub(super) halfway: Offset,
     /// and so much is newer.
     newer: Newer,
-    pub(super) by_topic: Paged<TopicIndex>,
-    /// What it knows of topics that are not in `by_topic`.
-    pub(super) evicted: Evicted,
+    pub(super) by_topic: Index,
 }
 
 impl Ring {
@@ -82,22 +52,19 @@ impl Ring {
             gone_through: Offset::ZERO,
             halfway: Offset::ZERO,
             newer: Newer::default(),
-            by_topic: Paged::default(),
-            evicted: Evicted::new(limits.events),
+            by_topic: Index::new(remembered_bytes(limits.bytes)),
         }
     }
 
     /// All up to this offset counts as evicted, whatever its topics.
     pub(super) fn start_after(&mut self, offset: Offset) {
         self.evicted_through = offset;
-        self.evicted.fill(offset);
+        self.by_topic.start_after(offset);
     }
 
     pub(super) fn push(&mut self, frame: Arc<Frame>) {
         for topic in frame.topics().iter() {
-            let evicted = &self.evicted;
-            let new = || TopicIndex { offsets: VecDeque::new(), evicted_through: evicted.of_topic(topic) };
-            self.by_topic.get_or_insert_with(topic.number(), new).offsets.push_back(frame.offset());
+            self.by_topic.push(topic, frame.offset());
         }
         self.bytes += frame.cost_bytes();
         self.newer.events += 1;
@@ -105,8 +72,14 @@ impl Ring {
         self.slots.push_back((frame.offset(), frame));
     }
 
-    /// Takes out the oldest if the ring is over a bound of its size, or if it is too old now.
-    pub(super) fn pop_over(&mut self, limits: &LogLimits, now_ns: Option<u64>) -> Option<Arc<Frame>> {
+    /// Takes out the oldest if the ring is over a bound of its size, or if it is too old now. Topics that are forgotten
+    /// for it go to `forgotten`.
+    pub(super) fn pop_over(
+        &mut self,
+        limits: &LogLimits,
+        now_ns: Option<u64>,
+        forgotten: &mut Vec<TopicHandle>,
+    ) -> Option<Arc<Frame>> {
         let (_, oldest) = self.slots.front()?;
         let too_old = now_ns.is_some_and(|now_ns| now_ns.saturating_sub(oldest.published_ns()) > limits.age_ns);
         if self.slots.len() <= limits.events && self.bytes <= limits.bytes && !too_old {
@@ -116,11 +89,7 @@ impl Ring {
         self.bytes -= frame.cost_bytes();
         self.evicted_through = offset;
         for topic in frame.topics().iter() {
-            self.evicted.mark(topic, offset);
-            let index = self.by_topic.get_mut(topic.number());
-            if index.expect("the index has each topic of the ring").evict(offset) {
-                self.by_topic.remove(topic.number());
-            }
+            self.by_topic.evict(topic, offset, forgotten);
         }
         Some(frame)
     }
@@ -190,26 +159,15 @@ impl Ring {
         self.passed.range(from..).chain(self.after(after))
     }
 
-    /// Whether events of the subscription after this offset have been evicted. It never misses a
-    /// loss. It may say so where only others' events were: for a pattern, those of topics that begin
-    /// with the same literal segments; for a topic, of those that [`Evicted`] can't tell from it.
-    pub(super) fn lost_after(&self, after: Offset, subscription: &Subscription) -> bool {
-        if after >= self.evicted_through {
-            return false;
-        }
-        subscription.topics().iter().any(|topic| {
-            let index = self.by_topic.get(topic.number());
-            index.map_or_else(|| self.evicted.of_topic(topic), |index| index.evicted_through) > after
-        }) || subscription
-            .prefixes()
-            .iter()
-            .any(|prefix| prefix.map_or(self.evicted_through, |hash| self.evicted.of_hash(hash)) > after)
+    /// Whether events of the subscription after this offset have been evicted. It never misses one, and says so of
+    /// others' events only where more topics have left the ring than it remembers: see [`Index`].
+    pub(super) fn lost_after(&self, after: Offset, subscription: &Subscription) -> Loss {
+        if after >= self.evicted_through { Loss::None } else { self.by_topic.lost_after(after, subscription) }
     }
 
     /// The events after an offset on the topics that the subscription names.
     pub(super) fn named(&self, after: Offset, subscription: &Subscription) -> impl Iterator<Item = &Arc<Frame>> {
-        let indices = subscription.topics().iter().filter_map(|topic| self.by_topic.get(topic.number()));
-        let offsets = Union::of(indices.map(|index| index.after(after)));
+        let offsets = Union::of(subscription.topics().iter().filter_map(|topic| self.by_topic.after(topic, after)));
         offsets.map(|offset| self.get(offset).expect("the index names offsets of the ring"))
     }
 

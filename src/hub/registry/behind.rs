@@ -169,16 +169,14 @@ impl<S: Socket> Registry<S> {
         let Some(behind) = self.streams.at(serving.key.index()).behind() else { return STOP };
         let (cursor, conflates) = (behind.cursor, serving.slow == SlowPolicy::Conflate && behind.slow);
         let has_selection = !behind.selection.is_empty();
-        let Choice { read, conflated } = find(behind, conflates, goal, &self.bounds, frames, serving);
-        self.work += work::WRITE + work::FRAME * frames.len();
+        let Choice { read, conflated, work } = find(behind, conflates, goal, &self.bounds, frames, serving);
+        self.work += work::WRITE + work::FRAME * frames.len() + work;
         let mut through = match read {
             Read::Through(through) => through,
             Read::Lost { kept_through, live_through } => {
                 return self.go_on_after_loss(goal, kept_through, live_through, serving);
             }
         };
-        // A search by patterns looks at all there is.
-        self.work += through.since(cursor) as usize * serving.subscription.search_work();
         if conflates && !has_selection {
             if conflated {
                 // The client's cursor stays: should the stream break now, it resumes in full.
@@ -352,14 +350,15 @@ fn find<H: History, O>(
 ) -> Choice {
     let &Behind { cursor, opened_at, asked_through, selected_through, .. } = behind;
     let window = Window { subscription: &serving.subscription, after: cursor, through: goal, opened_at };
-    let read = if !behind.selection.is_empty() {
-        Read::Through(selected_through)
+    let (read, work) = if !behind.selection.is_empty() {
+        (Read::Through(selected_through), 0)
     } else if cursor >= goal {
-        Read::Through(cursor)
+        (Read::Through(cursor), 0)
     } else if conflates {
         return choose(serving.history, window, bounds, asked_through, frames);
     } else {
-        serving.history.read(&window, bounds.read_bytes, frames)
+        let read = serving.history.read(&window, bounds.read_bytes, frames);
+        (read, window.search_work(read))
     };
-    Choice { read, conflated: false }
+    Choice { read, conflated: false, work }
 }

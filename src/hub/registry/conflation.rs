@@ -17,6 +17,8 @@ pub(super) struct Choice {
     pub(super) read: Read,
     /// Whether any went.
     pub(super) conflated: bool,
+    /// What it took to search by patterns.
+    pub(super) work: usize,
 }
 
 /// Reads a window for conflation, which must know the newest of each key: all of it, or as much as a stream that is
@@ -28,28 +30,26 @@ pub(super) fn choose(
     asked_through: Offset,
     frames: &mut Vec<Arc<Frame>>,
 ) -> Choice {
-    let from = window.after;
+    let mut work = 0;
     let mut piece = Vec::new();
     let (mut bytes, mut conflated) = (0, false);
     let len = |frames: &[Arc<Frame>]| frames.iter().map(|frame| frame.wire(Framing::Chunked).len()).sum::<usize>();
     loop {
-        let through = match history.read(&window, bounds.read_bytes, &mut piece) {
-            Read::Through(through) => through,
-            lost => {
-                frames.clear();
-                return Choice { read: lost, conflated: false };
-            }
+        let read = history.read(&window, bounds.read_bytes, &mut piece);
+        work += window.search_work(read);
+        let Read::Through(through) = read else {
+            frames.clear();
+            return Choice { read, conflated: false, work };
         };
         bytes += len(&piece);
         frames.append(&mut piece);
-        let work = work::FRAME * frames.len() + through.since(from) as usize * window.subscription.search_work();
-        let is_over = through >= window.through || work >= bounds.work_a_turn;
+        let is_over = through >= window.through || work + work::FRAME * frames.len() >= bounds.work_a_turn;
         if is_over || bytes > bounds.selection_bytes {
             conflated |= conflate(frames, window.subscription, asked_through);
             bytes = len(frames);
         }
         if is_over || bytes > bounds.selection_bytes {
-            return Choice { read: Read::Through(through), conflated };
+            return Choice { read, conflated, work };
         }
         window.after = through;
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::hub::close::CloseReason;
 use crate::hub::frame::Chunk;
 use crate::hub::gap::{self, GapReason};
-use crate::hub::log::Resume;
+use crate::hub::log::{Resume, Resumed};
 use crate::hub::stream::{Behind, Remaining, STREAM_TIMERS, Socket, State, Stream, Then, Waits};
 
 use super::pins::Hold;
@@ -23,10 +23,11 @@ impl<S: Socket> Registry<S> {
         now_ms: u64,
         observer: &mut impl Observer,
     ) -> StreamKey {
-        let Opening { socket, subscribe, slow, start, head, response_head } = opening;
+        let Opening { socket, subscribe, slow, resumed, response_head } = opening;
+        let Resumed { start, head, work } = resumed;
         let framing = subscribe.framing;
         let named = subscribe.subscription.topics().len() + subscribe.subscription.patterns().len();
-        self.work += work::ROUTE * named;
+        self.work += work::ROUTE * named + work;
         let cohort = self.join(&subscribe.subscription, framing, slow);
         let behind = Behind { asked_through: head, ..*Behind::at(start.after, head, now_ms) };
         let key = self.streams.insert(Stream {

@@ -40,7 +40,7 @@ use crate::hub::frame::{Chunk, Frame, HEARTBEAT};
 use crate::hub::gap::GapReason;
 use crate::hub::heartbeats::Heartbeats;
 use crate::hub::id::EventId;
-use crate::hub::log::{Read, Start, Window};
+use crate::hub::log::{Read, Resumed, Window};
 use crate::hub::offset::Offset;
 use crate::hub::policy::{Policies, SlowPolicy};
 use crate::hub::routes::Routes;
@@ -92,9 +92,7 @@ pub struct Opening<'a, S> {
     /// What happens if it is too slow.
     pub slow: SlowPolicy,
     /// Where it starts in the log.
-    pub start: Start,
-    /// The log's head now.
-    pub head: Offset,
+    pub resumed: Resumed,
     /// What the response begins with, as it goes over the wire.
     pub response_head: &'a [u8],
 }

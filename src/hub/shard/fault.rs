@@ -11,11 +11,14 @@ pub(crate) enum Fault {
     DeafRest,
     /// The end of a stream makes a pass, in a rest too.
     EndsPass,
+    /// What has left the log counts as lost by all, whatever its topics: no fault of the shard, but of its log.
+    #[cfg(test)]
+    ForgetsTopics,
 }
 
 #[cfg(test)]
 impl Fault {
-    pub(crate) const ALL: [Fault; 3] = [Fault::LostWakeUp, Fault::DeafRest, Fault::EndsPass];
+    pub(crate) const ALL: [Fault; 4] = [Fault::LostWakeUp, Fault::DeafRest, Fault::EndsPass, Fault::ForgetsTopics];
 }
 
 impl<H: Host> Shard<H> {

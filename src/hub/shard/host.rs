@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::hub::close::CloseReason;
-use crate::hub::log::{Resume, Start};
+use crate::hub::log::{Resume, Resumed};
 use crate::hub::offset::Offset;
 use crate::hub::policy::Policies;
 use crate::hub::registry::{History, Registry, StreamKey, Tally};
@@ -96,8 +96,8 @@ pub trait Host {
 
     /// The log.
     fn history(&self) -> &Self::History;
-    /// Where in the log a stream starts, and the log's head at that moment.
-    fn start(&self, resume: &Resume, subscription: &Subscription) -> (Start, Offset);
+    /// Where in the log a stream starts.
+    fn start(&self, resume: &Resume, subscription: &Subscription) -> Resumed;
     /// The offset behind which whoever reads the log is in danger of being lapped.
     fn halfway(&self) -> Offset;
 

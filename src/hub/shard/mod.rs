@@ -234,11 +234,11 @@ impl<H: Host> Shard<H> {
             host.set_patterned(true);
             self.patterned = true;
         }
-        let (start, head) = host.start(&subscribe.resume, subscription);
+        let resumed = host.start(&subscribe.resume, subscription);
         self.head.clear();
         host.response_head(&subscribe, &mut self.head);
         let slow = self.settings.policies.for_subscription(subscription);
-        let opening = Opening { socket, subscribe: &subscribe, slow, start, head, response_head: &self.head };
+        let opening = Opening { socket, subscribe: &subscribe, slow, resumed, response_head: &self.head };
         let now_ms = now_ms(host);
         let key = self.registry.open(opening, host.history(), now_ms, &mut Delivered(host));
         let Some(socket) = self.registry.socket_mut(key) else { return };

@@ -3,7 +3,7 @@
 
 use std::cmp::Ordering;
 use std::fmt;
-use std::hash::{BuildHasher, Hash, Hasher, RandomState};
+use std::hash::{Hash, Hasher};
 use std::ops::Deref;
 use std::sync::{Arc, Weak};
 
@@ -12,17 +12,12 @@ use smallvec::{SmallVec, smallvec};
 use crate::hub::fault::EventError;
 
 use super::TOPICS_MAX;
-use super::name::{Pattern, Topic};
-
-/// How many segments of what topics begin with are told apart by a hash.
-const PREFIX_SEGMENTS_MAX: usize = 4;
+use super::name::Topic;
 
 /// Who gives topics their numbers. Equal topics have one number, as long as anything holds it.
 pub trait Numbers {
     /// The topic with its number.
     fn handle(&self, topic: &Topic) -> TopicHandle;
-    /// How it hashes names.
-    fn hash(&self) -> &NameHash;
 }
 
 /// Takes a number back.
@@ -45,8 +40,6 @@ pub struct TopicHandle {
 struct Entry {
     topic: Topic,
     number: u32,
-    /// Of the topic, and then of what it begins with.
-    hashes: SmallVec<[u64; 4]>,
     source: Arc<dyn Release>,
 }
 
@@ -58,9 +51,8 @@ impl Drop for Entry {
 
 impl TopicHandle {
     /// A handle. `number` goes back to `source` when the last clone is gone.
-    pub fn new(topic: Topic, number: u32, hash: &NameHash, source: Arc<dyn Release>) -> TopicHandle {
-        let hashes = hash.of_topic(&topic);
-        TopicHandle { number, entry: Arc::new(Entry { topic, number, hashes, source }) }
+    pub fn new(topic: Topic, number: u32, source: Arc<dyn Release>) -> TopicHandle {
+        TopicHandle { number, entry: Arc::new(Entry { topic, number, source }) }
     }
 
     /// Its number: small numbers are given first.
@@ -76,11 +68,6 @@ impl TopicHandle {
     /// The topic's text.
     pub fn as_str(&self) -> &str {
         self.entry.topic.as_str()
-    }
-
-    /// The hash of the topic, and those of what it begins with: of `a/b/c`, of `a/` and `a/b/`.
-    pub(in crate::hub) fn hashes(&self) -> &[u64] {
-        &self.entry.hashes
     }
 
     /// A reference that does not hold the number.
@@ -134,32 +121,6 @@ impl fmt::Debug for TopicHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(&self.entry.topic, f)
     }
-}
-
-/// How names are hashed. Clients choose them, so the key is random.
-#[derive(Clone, Default)]
-pub struct NameHash(RandomState);
-
-impl NameHash {
-    fn of_topic(&self, topic: &Topic) -> SmallVec<[u64; 4]> {
-        let text = topic.as_str();
-        let ends = text.bytes().enumerate().filter(|(_, byte)| *byte == b'/').map(|(at, _)| at + 1);
-        let prefixes = ends.take(PREFIX_SEGMENTS_MAX).map(|end| self.0.hash_one(Name::Prefix(&text[..end])));
-        std::iter::once(self.0.hash_one(Name::Topic(text))).chain(prefixes).collect()
-    }
-
-    /// The hash of what all topics of a pattern begin with; `None` if that may be anything.
-    pub(super) fn of_pattern(&self, pattern: &Pattern) -> Option<u64> {
-        let prefix = pattern.prefix(PREFIX_SEGMENTS_MAX);
-        (!prefix.is_empty()).then(|| self.0.hash_one(Name::Prefix(prefix)))
-    }
-}
-
-#[derive(Hash)]
-enum Name<'a> {
-    Topic(&'a str),
-    /// All topics that begin with this, which ends with `/`.
-    Prefix(&'a str),
 }
 
 /// The topics of an event: nearly always one.
@@ -219,8 +180,8 @@ pub(crate) mod tests {
     use crate::exchange::topics::TopicTable;
 
     thread_local! {
-        /// The table of all tests of a thread, which tells the topics that they name apart.
-        static TABLE: TopicTable = crate::hub::log::table_for(&["a", "b", "c", "c/x", "c/y", "d/e/f"]);
+        /// The table of all tests of a thread.
+        static TABLE: TopicTable = TopicTable::default();
     }
 
     pub(crate) fn handle(text: &str) -> TopicHandle {
@@ -240,19 +201,5 @@ pub(crate) mod tests {
             let twice = (0..distinct).chain(0..distinct).map(|n| handle(&format!("t{n}")));
             assert_eq!(Topics::new(twice).is_ok(), ok, "{distinct}");
         }
-    }
-
-    #[test]
-    fn hashes_tell_topics_from_what_they_begin_with() {
-        let hash = NameHash::default();
-        let of = |text: &str| hash.of_topic(&Topic::parse(text).unwrap());
-        let pattern = |text: &str| hash.of_pattern(&Pattern::parse(text).unwrap());
-        let long = of("a/b/c/d/e/f");
-        assert_eq!((of("a").len(), of("a/b").len(), long.len()), (1, 2, 1 + PREFIX_SEGMENTS_MAX));
-        assert_eq!((of("a/")[1], of("a/b")[1], Some(long[1])), (long[1], long[1], pattern("a/*")));
-        assert_ne!(of("a/")[0], of("a/")[1]);
-        assert_eq!((pattern("a/b/**"), pattern("a/b/*/d/e/*")), (Some(long[2]), Some(long[2])));
-        assert_eq!(pattern("a/b/c/d/x/*"), Some(long[4]), "no more are told apart");
-        assert_eq!((pattern("**"), pattern("*/b")), (None, None));
     }
 }

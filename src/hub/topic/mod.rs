@@ -4,7 +4,7 @@ mod handle;
 mod name;
 mod subscription;
 
-pub use handle::{NameHash, Numbers, Release, TopicHandle, Topics, WeakTopic};
+pub use handle::{Numbers, Release, TopicHandle, Topics, WeakTopic};
 pub use name::{Pattern, TOPIC_BYTES_MAX, Topic};
 pub use subscription::{PATTERN_SEGMENTS_MAX, Subscription};
 

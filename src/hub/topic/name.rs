@@ -102,13 +102,6 @@ impl Pattern {
         (!self.0.contains('*')).then(|| Topic(self.0.clone()))
     }
 
-    /// What all topics that it covers begin with, in whole segments and at most so many of them:
-    /// `a/b/` of `a/b/*`.
-    pub(super) fn prefix(&self, segments_max: usize) -> &str {
-        let literal = self.0.split_inclusive('/').take_while(|segment| !segment.starts_with('*'));
-        &self.0[..literal.take(segments_max).map(str::len).sum()]
-    }
-
     /// How many segments the topics have that it covers: at least so many, and whether more are possible.
     pub(in crate::hub) fn segments(&self) -> (usize, bool) {
         (self.0.split('/').count(), self.0.rsplit('/').next() == Some("**"))

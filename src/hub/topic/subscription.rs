@@ -19,8 +19,6 @@ pub const PATTERN_SEGMENTS_MAX: usize = 512;
 pub struct Subscription {
     topics: Box<[TopicHandle]>,
     patterns: Box<[Pattern]>,
-    /// For each pattern, the hash of what its topics begin with.
-    prefixes: Box<[Option<u64>]>,
 }
 
 impl Subscription {
@@ -58,19 +56,18 @@ impl Subscription {
         }
         Ok(Subscription {
             topics: topics.iter().map(|topic| numbers.handle(topic)).collect(),
-            prefixes: patterns.iter().map(|pattern| numbers.hash().of_pattern(pattern)).collect(),
             patterns: patterns.into(),
         })
     }
 
     /// A subscription to one topic.
     pub fn to(topic: TopicHandle) -> Subscription {
-        Subscription { topics: Box::new([topic]), patterns: Box::default(), prefixes: Box::default() }
+        Subscription { topics: Box::new([topic]), patterns: Box::default() }
     }
 
     /// A subscription to nothing: such a stream gets only what is sent to it alone.
     pub fn nothing() -> Subscription {
-        Subscription { topics: Box::default(), patterns: Box::default(), prefixes: Box::default() }
+        Subscription { topics: Box::default(), patterns: Box::default() }
     }
 
     /// The topics named exactly, sorted by their texts.
@@ -83,14 +80,14 @@ impl Subscription {
         &self.patterns
     }
 
-    /// For each pattern, the hash of what its topics begin with; `None` if that may be anything.
-    pub(in crate::hub) fn prefixes(&self) -> &[Option<u64>] {
-        &self.prefixes
-    }
-
     /// Whether an event with these topics belongs to the subscription.
     pub fn covers(&self, topics: &[TopicHandle]) -> bool {
         topics.iter().any(|topic| self.topics.contains(topic) || any_matches(&self.patterns, 0, topic.as_str()))
+    }
+
+    /// What it costs to hold an event against all of it, in units of one pattern.
+    pub fn event_work(&self) -> usize {
+        1 + self.topics.len() / 32 + self.search_work()
     }
 
     /// What it costs to hold an event against its patterns, in units of one pattern.

@@ -16,7 +16,7 @@ use crate::hub::frame::Framing;
 use crate::hub::gap;
 use crate::hub::id::Epoch;
 use crate::hub::log::Resume;
-use crate::hub::log::{Log, LogLimits, Numbering};
+use crate::hub::log::{Evicted, Log, LogLimits, Numbering};
 use crate::hub::stream::Sent;
 use crate::hub::topic::Subscription;
 use crate::hub::topic::{Pattern, Topic, Topics, handle, table};
@@ -155,7 +155,7 @@ impl OneShard {
     fn publish(&self, topics: &[&str], event: Event<'_>) {
         let topics = Topics::new(topics.iter().map(|topic| handle(topic))).unwrap();
         let draft = Draft::encode(topics, &event, epoch()).unwrap();
-        self.log.0.borrow_mut().append([draft], Numbering::Own, 0, &mut Vec::new());
+        self.log.0.borrow_mut().append([draft], Numbering::Own, 0, &mut Evicted::default());
     }
 
     /// Publishes these data to `a`, each of them in an event of its own.
@@ -169,12 +169,12 @@ impl OneShard {
     }
 
     /// Where the log says that it starts, and the head then.
-    fn ask(&self, asks: &Asks) -> (Start, Offset) {
+    fn ask(&self, asks: &Asks) -> Resumed {
         let log = self.log.0.borrow();
-        (log.start(&asks.resume, &subscription(asks)), log.head())
+        Resumed { start: log.start(&asks.resume, &subscription(asks)), head: log.head(), work: 0 }
     }
 
-    fn admit(&mut self, asks: Asks, (start, head): (Start, Offset)) -> Peer {
+    fn admit(&mut self, asks: Asks, resumed: Resumed) -> Peer {
         let wire = Rc::new(RefCell::new(Wire { room: asks.room, ..Wire::default() }));
         let subscribe = Subscribe {
             framing: asks.framing,
@@ -186,8 +186,7 @@ impl OneShard {
             socket: Mock { wire: wire.clone() },
             subscribe: &subscribe,
             slow: asks.slow,
-            start,
-            head,
+            resumed,
             response_head: asks.head.as_bytes(),
         };
         let key = self.registry.open(opening, &self.log, self.now_ms.get(), &mut self.counted);

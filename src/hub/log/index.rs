@@ -1,0 +1,267 @@
+//! Which of a ring's events are on which topic, and how far each topic's events have left the ring.
+//!
+//! That is known exactly of all topics that the ring has events of, and of those that it had events of last, in bounded
+//! memory. Any other topic, which nothing was evicted of for longer, may have lost what the one did that was forgotten last.
+
+use std::collections::vec_deque::{self, VecDeque};
+use std::collections::{BTreeSet, Bound};
+
+use crate::hub::offset::Offset;
+use crate::hub::paged::Paged;
+use crate::hub::topic::{Subscription, TopicHandle};
+
+use super::EXAMINED_MAX;
+
+/// The memory that a topic takes without its text: here, as a handle, and in the table of topics.
+const TOPIC_BYTES: usize = 256;
+
+/// What topics may take at least of which nothing is kept any more: some 4,000 of them.
+const REMEMBERED_BYTES_MIN: usize = 1 << 20;
+
+/// How much memory topics may take, for each kind of events, of which none is kept any more, where events may take so much.
+pub fn remembered_bytes(bytes: usize) -> usize {
+    (bytes / 4).max(REMEMBERED_BYTES_MIN)
+}
+
+/// The offsets of a ring's events by topic.
+pub(super) struct Index {
+    topics: Paged<Entry>,
+    /// The topics of which something was evicted, by the newest offset of that, with their numbers.
+    evicted: BTreeSet<(Offset, u32)>,
+    /// Of a topic that is not there, events may have been evicted up to here.
+    forgotten_through: Offset,
+    /// What topics take of which nothing is left,
+    remembered_bytes: usize,
+    /// at most.
+    remembered_bytes_max: usize,
+    /// A fault of former times: what is evicted counts as evicted of all topics.
+    #[cfg(test)]
+    pub(super) forgets_topics: bool,
+}
+
+struct Entry {
+    // It holds the number as long as the entry is there.
+    topic: TopicHandle,
+    offsets: VecDeque<Offset>,
+    evicted_through: Offset,
+}
+
+/// Whether events of a subscription have been evicted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Loss {
+    /// Some have.
+    Some,
+    /// None has.
+    None,
+    /// None has up to this offset; what is evicted beyond it has not been looked at.
+    NoneThrough(Offset),
+}
+
+/// What a topic takes of which nothing is left.
+fn bytes_of(topic: &TopicHandle) -> usize {
+    TOPIC_BYTES + topic.as_str().len()
+}
+
+impl Index {
+    /// An index that spends so much memory on topics of which nothing is left.
+    pub(super) fn new(remembered_bytes_max: usize) -> Index {
+        Index {
+            topics: Paged::default(),
+            evicted: BTreeSet::new(),
+            forgotten_through: Offset::ZERO,
+            remembered_bytes: 0,
+            remembered_bytes_max,
+            #[cfg(test)]
+            forgets_topics: false,
+        }
+    }
+
+    /// Events of any topic may have been evicted up to here.
+    pub(super) fn start_after(&mut self, offset: Offset) {
+        self.forgotten_through = offset;
+    }
+
+    /// Enters an event's offset, the newest so far.
+    pub(super) fn push(&mut self, topic: &TopicHandle, offset: Offset) {
+        if let Some(entry) = self.topics.get_mut(topic.number()) {
+            if entry.offsets.is_empty() {
+                self.remembered_bytes -= bytes_of(topic);
+            }
+            return entry.offsets.push_back(offset);
+        }
+        let evicted_through = self.forgotten_through;
+        let new = || Entry { topic: topic.clone(), offsets: VecDeque::from([offset]), evicted_through };
+        self.topics.get_or_insert_with(topic.number(), new);
+    }
+
+    /// Takes out a topic's oldest offset: that of the event that is evicted now. Topics that are forgotten for it go to
+    /// `forgotten`.
+    pub(super) fn evict(&mut self, topic: &TopicHandle, offset: Offset, forgotten: &mut Vec<TopicHandle>) {
+        let number = topic.number();
+        let entry = self.topics.get_mut(number).expect("the index has each topic of the ring");
+        let oldest = entry.offsets.pop_front();
+        debug_assert_eq!(oldest, Some(offset), "a topic's events leave in order");
+        self.evicted.remove(&(entry.evicted_through, number));
+        self.evicted.insert((offset, number));
+        entry.evicted_through = offset;
+        if entry.offsets.is_empty() {
+            entry.offsets = VecDeque::new();
+            self.remembered_bytes += bytes_of(topic);
+        } else if entry.offsets.capacity() > 64 && entry.offsets.len() < entry.offsets.capacity() / 4 {
+            // A topic that was busy once must not hold its memory for ever.
+            entry.offsets.shrink_to(entry.offsets.len() * 2);
+        }
+        // Each goes at most once for each time that it was entered.
+        while self.remembered_bytes > self.remembered_bytes_max {
+            let Some((offset, number)) = self.evicted.pop_first() else { return };
+            self.forgotten_through = offset;
+            if self.topics.get(number).is_some_and(|entry| entry.offsets.is_empty())
+                && let Some(entry) = self.topics.remove(number)
+            {
+                self.remembered_bytes -= bytes_of(&entry.topic);
+                forgotten.push(entry.topic);
+            }
+        }
+    }
+
+    /// The offsets of a topic's events after this one.
+    pub(super) fn after(&self, topic: &TopicHandle, after: Offset) -> Option<Offsets<'_>> {
+        let offsets = &self.topics.get(topic.number())?.offsets;
+        let from = offsets.partition_point(|&offset| offset <= after);
+        Some(offsets.range(from..).copied())
+    }
+
+    /// Whether events of the subscription after this offset have been evicted. For one with patterns it looks at a
+    /// bounded number of topics.
+    pub(super) fn lost_after(&self, after: Offset, subscription: &Subscription) -> Loss {
+        #[cfg(test)]
+        if self.forgets_topics {
+            let newest = self.evicted.last().map_or(self.forgotten_through, |&(offset, _)| offset);
+            return if after < newest { Loss::Some } else { Loss::None };
+        }
+        let evicted_through = |topic: &TopicHandle| {
+            self.topics.get(topic.number()).map_or(self.forgotten_through, |entry| entry.evicted_through)
+        };
+        if subscription.topics().iter().any(|topic| evicted_through(topic) > after) {
+            return Loss::Some;
+        }
+        if subscription.patterns().is_empty() {
+            return Loss::None;
+        }
+        if after < self.forgotten_through {
+            return Loss::Some;
+        }
+        let newer = self.evicted.range((Bound::Excluded((after, u32::MAX)), Bound::Unbounded));
+        let mut last = after;
+        for (examined, &(offset, number)) in newer.enumerate() {
+            // The topics of one event together.
+            if examined >= EXAMINED_MAX && offset > last {
+                return Loss::NoneThrough(last);
+            }
+            last = offset;
+            let entry = self.topics.get(number).expect("a topic is there as long as it is named here");
+            if subscription.covers(std::slice::from_ref(&entry.topic)) {
+                return Loss::Some;
+            }
+        }
+        Loss::None
+    }
+
+    /// How many events there are of a topic.
+    #[cfg(test)]
+    pub(super) fn events(&self, topic: &TopicHandle) -> usize {
+        self.topics.get(topic.number()).map_or(0, |entry| entry.offsets.len())
+    }
+
+    /// How many topics there are, and of how many nothing is left.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> (usize, usize) {
+        let entries = (0..u32::from(u16::MAX)).filter_map(|number| self.topics.get(number));
+        (self.topics.len(), entries.filter(|entry| entry.offsets.is_empty()).count())
+    }
+}
+
+type Offsets<'a> = std::iter::Copied<vec_deque::Iter<'a, Offset>>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exchange::topics::TopicTable;
+    use crate::hub::topic::Pattern;
+
+    /// An event of each topic in turn, of which no more than this many are left.
+    fn turns(index: &mut Index, topics: &[TopicHandle], events: usize, kept: usize) -> Vec<TopicHandle> {
+        let mut forgotten = Vec::new();
+        let offset = |at: usize| Offset::new(at as u64 + 1);
+        for at in 0..events {
+            index.push(&topics[at % topics.len()], offset(at));
+            if let Some(at) = at.checked_sub(kept) {
+                index.evict(&topics[at % topics.len()], offset(at), &mut forgotten);
+            }
+        }
+        forgotten
+    }
+
+    #[test]
+    fn topics_of_which_nothing_is_left_are_remembered_in_bounded_memory_the_newest() {
+        let table = TopicTable::default();
+        let topics: Vec<_> = (0..9).map(|n| table.named(&format!("{n}")).unwrap()).collect();
+        let mut index = Index::new(3 * (TOPIC_BYTES + 1));
+        let forgotten = turns(&mut index, &topics, 9, 1);
+        assert_eq!((forgotten, index.len()), (topics[..5].to_vec(), (4, 3)));
+        let lost = |topic: &TopicHandle, after| {
+            index.lost_after(Offset::new(after), &Subscription::to(topic.clone())) == Loss::Some
+        };
+        // 6, 7 and 8 are known exactly, and so is what is still there.
+        for (at, topic) in topics.iter().enumerate().take(8).skip(5) {
+            assert!(lost(topic, at as u64) && !lost(topic, at as u64 + 1), "{at}");
+        }
+        // Of all others no more is known than that it may be what was forgotten last.
+        let never = table.named("never").unwrap();
+        for topic in [&topics[0], &topics[4], &never] {
+            assert!(lost(topic, 4) && !lost(topic, 5), "{topic:?}");
+        }
+        let pattern = |text: &str| Subscription::new(vec![], vec![Pattern::parse(text).unwrap()], &table).unwrap();
+        assert_eq!(index.lost_after(Offset::new(4), &pattern("x/*")), Loss::Some);
+        assert_eq!(index.lost_after(Offset::new(5), &pattern("x/*")), Loss::None);
+    }
+
+    #[test]
+    fn a_topic_of_which_nothing_is_left_takes_no_more_than_is_counted() {
+        const TOPICS: usize = 10_000;
+        let mut index = Index::new(usize::MAX);
+        let info = allocation_counter::measure(|| {
+            let table = TopicTable::default();
+            let topics: Vec<_> = (0..TOPICS).map(|n| table.named(&format!("a/topic/{n}")).unwrap()).collect();
+            turns(&mut index, &topics, TOPICS + 1, 1);
+        });
+        assert_eq!(index.len().1, TOPICS - 1);
+        let (bytes, counted) = (info.bytes_current as usize, index.remembered_bytes);
+        assert!(bytes <= counted && counted <= 2 * bytes, "{bytes} bytes, {counted} are counted");
+    }
+
+    #[test]
+    fn a_topic_that_comes_back_takes_nothing_from_those_that_are_remembered() {
+        let table = TopicTable::default();
+        let topics: Vec<_> = (0..4).map(|n| table.named(&format!("{n}")).unwrap()).collect();
+        let mut index = Index::new(3 * (TOPIC_BYTES + 1));
+        assert_eq!(turns(&mut index, &topics, 1000, 1), []);
+        assert_eq!((index.len(), index.remembered_bytes), ((4, 3), 3 * (TOPIC_BYTES + 1)));
+    }
+
+    #[test]
+    fn a_search_for_a_loss_of_patterns_goes_in_parts_and_ends_between_two_events() {
+        let table = TopicTable::default();
+        let part = EXAMINED_MAX;
+        let topics: Vec<_> = (0..3 * part).map(|n| table.named(&format!("t/{n}")).unwrap()).collect();
+        let mut index = Index::new(1 << 20);
+        turns(&mut index, &topics, 3 * part + 1, 1);
+        let mine = |text: &str| Subscription::new(vec![], vec![Pattern::parse(text).unwrap()], &table).unwrap();
+        let part = part as u64;
+        let lost = |after: u64, text: &str| index.lost_after(Offset::new(after), &mine(text));
+        assert_eq!(lost(0, "u/*"), Loss::NoneThrough(Offset::new(part)));
+        assert_eq!(lost(part, "u/*"), Loss::NoneThrough(Offset::new(2 * part)));
+        assert_eq!(lost(2 * part, "u/*"), Loss::None);
+        assert_eq!((lost(0, "*/0"), lost(1, "*/0")), (Loss::Some, Loss::NoneThrough(Offset::new(part + 1))));
+    }
+}
