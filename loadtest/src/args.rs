@@ -44,6 +44,8 @@ pub(crate) enum Scenario {
     Ticks(Run<TicksArgs>),
     /// Batches as fast as they are taken, nobody subscribed: events a second
     Publish(Run<PublishArgs>),
+    /// The gateway with its events in memory and on disk, in turn: what the second costs, and how soon it starts again
+    Durability(Run<DurabilityArgs>),
     /// Floor and server in turn, in the same minutes, and the ratios between them
     Ratios(Run<RatiosArgs>),
     /// How CPU a delivery grows from few streams to many, floor and server
@@ -84,6 +86,9 @@ pub(crate) struct ServerArgs {
     /// mercure-1-local, centrifugo) or a file.toml
     #[arg(long, value_name = "NAME|FILE", default_value = "sluicegate")]
     pub(crate) profile: String,
+    /// Where our gateway keeps its events; its files are in a temporary folder
+    #[arg(long, value_enum, default_value_t, conflicts_with = "url")]
+    pub(crate) engine: Engine,
     /// Program to start instead of the profile's
     #[arg(long, value_name = "PATH", conflicts_with = "url")]
     pub(crate) server: Option<PathBuf>,
@@ -99,6 +104,16 @@ pub(crate) struct ServerArgs {
     /// Its process, for CPU and memory (with all that it has started); without it those figures are left out
     #[arg(long, requires = "url")]
     pub(crate) pid: Option<u32>,
+}
+
+/// Where our gateway keeps its events.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Engine {
+    /// In memory
+    #[default]
+    Memory,
+    /// In files, which are synced before a publisher is answered
+    Disk,
 }
 
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -313,13 +328,37 @@ pub(crate) struct TicksArgs {
 pub(crate) struct PublishArgs {
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=64))]
     pub(crate) connections: u32,
+    /// Events in a request; a single one is published as such
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(crate) batch: u32,
+    /// Requests a second [default: as fast as they are answered, two under way on each connection, or one of an event]
+    #[arg(long, value_parser = rate)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) rate: Option<f64>,
     #[arg(long, default_value_t = 5, value_parser = seconds())]
     pub(crate) seconds: u32,
     #[arg(long, default_value_t = 100, value_parser = size)]
     #[serde(rename = "size_bytes")]
     pub(crate) size: usize,
+}
+
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct DurabilityArgs {
+    /// Streams that events go to
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) streams: u32,
+    /// Connections that publish
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub(crate) connections: u32,
+    /// Events that are there when it starts again
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    pub(crate) events: u32,
+    /// Seconds measured in each run
+    #[arg(long, default_value_t = 5, value_parser = seconds())]
+    pub(crate) seconds: u32,
+    /// Memory and disk in turn, so many times; medians are reported
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=20))]
+    pub(crate) rounds: u32,
 }
 
 #[derive(Clone, Debug, clap::Args)]

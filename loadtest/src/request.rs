@@ -24,6 +24,30 @@ pub(crate) fn connect(server: SocketAddr) -> Result<TcpStream> {
         .map_err(|error: std::io::Error| format!("cannot connect to {server} to publish: {}", streams::plain(&error)))
 }
 
+/// A connection for requests that are answered one after another.
+pub(crate) struct Connection {
+    to_server: TcpStream,
+    replies: BufReader<TcpStream>,
+}
+
+impl Connection {
+    pub(crate) fn open(server: SocketAddr) -> Result<Self> {
+        let to_server = connect(server)?;
+        let from_server = to_server.try_clone().map_err(|error| format!("publisher: {error}"))?;
+        Ok(Self { to_server, replies: BufReader::with_capacity(64 * 1024, from_server) })
+    }
+
+    pub(crate) fn send(&mut self, request: &[u8]) -> Result<()> {
+        let sent = self.to_server.write_all(request);
+        sent.map_err(|error| format!("a publish failed: {}", streams::plain(&error)))
+    }
+
+    /// Reads the reply to what was sent first and not yet replied to; an error unless it is a 2xx.
+    pub(crate) fn reply(&mut self) -> Result<()> {
+        read_reply(&mut self.replies)
+    }
+}
+
 /// Asks for a page; an error unless the answer is a 2xx.
 pub(crate) fn get(server: SocketAddr, path: &str) -> Result<()> {
     let mut connection = connect(server)?;

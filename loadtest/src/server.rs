@@ -13,7 +13,7 @@ use std::{
 
 use crate::{
     Result,
-    args::{Launch, ServerArgs},
+    args::{Engine, Launch, ServerArgs},
     process::{Process, Processes},
     profile::{Profile, Start, fill},
     record::Contender,
@@ -49,7 +49,21 @@ impl Target {
             }
             None => Source::Start { program: args.server.clone(), extra: args.server_arg.clone() },
         };
-        Ok(Self { profile, source })
+        Self { profile, source }.with_engine(args.engine)
+    }
+
+    /// The same, but with its events in another place than memory, if that is asked for. It has a name of its own.
+    pub(crate) fn with_engine(&self, engine: Engine) -> Result<Self> {
+        let arguments = match engine {
+            Engine::Memory => return Ok(self.clone()),
+            Engine::Disk => ["--engine", "disk", "--disk-dir", "{dir}/events"],
+        };
+        if self.name() != "sluicegate" {
+            return Err(format!("--engine is for our gateway, and this is {}", self.name()));
+        }
+        let mut this = self.with_arguments(&arguments.map(str::to_owned))?;
+        this.profile.name.push_str("-disk");
+        Ok(this)
     }
 
     /// A built-in server, started as its profile says.
@@ -149,7 +163,7 @@ impl Target {
             .arg("launch")
             .arg(&program)
             .args(start.arguments.iter().map(|argument| fill(argument, &values)))
-            .args(extra)
+            .args(extra.iter().map(|argument| fill(argument, &values)))
             .stdin(Stdio::piped())
             .stdout(sink)
             .stderr(errors)

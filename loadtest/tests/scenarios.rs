@@ -261,7 +261,9 @@ fn honest_gateways_pass() {
         &["  20 events/s held", "| highest rate held, 5 streams | "],
     );
     passes("connect --streams 50", &["connect: 50 streams"]);
-    passes("publish --seconds 1 --batch 10", &["events/s"]);
+    passes("publish --seconds 1 --batch 10", &["in batches of 10, on 2 connections", "answered      p50 "]);
+    passes("publish --seconds 1 --batch 1 --connections 3", &["one by one, on 3 connections"]);
+    passes("publish --seconds 1 --batch 1 --connections 10 --rate 20", &["one by one, on 10 connections"]);
     passes("idle --streams 20 --seconds 1", &["bytes", "heartbeats"]);
     passes(
         "ratios --streams 20 --rate 20 --rates 20 --rounds 1 --seconds 1 --warmup 0",
@@ -348,6 +350,8 @@ fn bad_starts_are_named() {
     check(&["fanout", "--url", "http://192.0.2.1:80"], "loopback only");
     check(&["fanout", "--server", "/nowhere/sluicegate"], "there is no server at /nowhere/sluicegate");
     check(&["ab", "--old", "/nowhere/sluicegate"], "there is no server at /nowhere/sluicegate");
+    check(&["fanout", "--profile", "floor", "--engine", "disk"], "--engine is for our gateway, and this is floor");
+    check(&["durability", "--url", &format!("http://{dead}")], "leave --url out");
     check(&["ends", "--profile", "floor"], "floor ends no stream after a time");
     check(&["fanout", "--server", env!("CARGO_BIN_EXE_loadtest")], "the server ended at once");
     check(

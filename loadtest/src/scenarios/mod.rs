@@ -6,6 +6,7 @@ mod attack;
 mod book;
 mod compare;
 mod connect;
+mod durability;
 mod ends;
 mod fanout;
 mod idle;
@@ -47,6 +48,7 @@ pub(crate) fn run(args: Args) -> Result<bool> {
         Scenario::Idle(args) => alone("idle", &args, idle::measure),
         Scenario::Ticks(args) => alone("ticks", &args, ticks::measure),
         Scenario::Publish(args) => alone("publish", &args, publish::measure),
+        Scenario::Durability(args) => with_book(&args, durability::run),
         Scenario::Ratios(args) => with_book(&args, |ratios, target, book| {
             book.set_columns(target);
             ratios::fill(ratios, target, book)
