@@ -28,7 +28,8 @@ fn publish_until_refused(control: SocketAddr) -> u32 {
             503 => return number,
             other => panic!("{other}: {}", response.body),
         }
-        thread::sleep(Duration::from_millis(1));
+        // Not more than the readers, which share the machine, take at once.
+        thread::sleep(Duration::from_millis(10));
     }
     unreachable!("there are more numbers than time")
 }
@@ -37,7 +38,10 @@ fn publish_until_refused(control: SocketAddr) -> u32 {
 fn sigterm_under_load_loses_nothing_and_sends_all_home_kindly() {
     const READERS: usize = 200;
     let _machine = machine();
-    let mut server = Server::start("schedule = []\n[drain]\ndelay = \"1s\"\ndeadline = \"2s\"\nretry = \"4s\"");
+    // Long enough that it is noticed in time on a machine that has other things to do.
+    const DELAY: Duration = Duration::from_secs(4);
+    let mut server =
+        Server::start("schedule = []\nshards = 1\n[drain]\ndelay = \"4s\"\ndeadline = \"4s\"\nretry = \"4s\"");
     let (public, control) = (server.public(), server.control());
     let (accepted, ends) = block_on(async {
         let mut readers = Vec::new();
@@ -64,23 +68,25 @@ fn sigterm_under_load_loses_nothing_and_sends_all_home_kindly() {
         let signalled = Instant::now();
         // It is not ready at once, yet serves on: who asks, and who comes late.
         while ready_status(control) == 200 {
-            assert!(signalled.elapsed() < Duration::from_millis(900), "it is still ready");
+            assert!(signalled.elapsed() < DELAY, "it is still ready");
         }
         let mut late = Ask::target("/events/t?last_event_id=earliest").open(public).await;
-        assert!(signalled.elapsed() < Duration::from_secs(1), "this machine is too slow to tell");
+        let late = tokio::spawn(async move {
+            while late.next().await.is_some() {}
+            late.end()
+        });
         // Then it takes nobody any more.
         let mut refused = None;
         while refused.is_none() {
             let attempt = tokio::task::spawn_blocking(move || TcpStream::connect(public)).await.expect("an attempt");
             refused = attempt.err().map(|_| signalled.elapsed());
-            assert!(signalled.elapsed() < Duration::from_secs(5), "it still accepts");
+            assert!(signalled.elapsed() < DELAY + SOON, "it still accepts");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         let refused = refused.expect("a time");
-        assert!((900..2500).contains(&refused.as_millis()), "refused after {refused:?}, and the delay is 1 s");
+        assert!(refused > DELAY - Duration::from_millis(100), "refused after {refused:?}, and the delay is {DELAY:?}");
         let accepted = publisher.await.expect("the publisher");
-        while late.next().await.is_some() {}
-        assert_eq!(late.end(), Some(End::Proper));
+        assert_eq!(late.await.expect("a reader"), Some(End::Proper));
         let mut ends = Vec::new();
         for reader in readers {
             let (count, ended, retry_ms) = reader.await.expect("a reader");
@@ -99,10 +105,13 @@ fn sigterm_under_load_loses_nothing_and_sends_all_home_kindly() {
     let mut times: Vec<_> = ends.iter().map(|(_, after, _)| after.as_millis()).collect();
     times.sort_unstable();
     eprintln!("{accepted} events; ends from {} to {} ms after the signal", times[0], times[READERS - 1]);
-    assert!(times[0] >= 950, "none ends within the delay: {times:?}");
-    // They are ended from 1,000 to 2,500 ms: three quarters of the deadline after the delay.
-    assert!(times[READERS / 4] < 1_900 && times[READERS * 3 / 4] > 1_600, "ends are spread: {times:?}");
-    assert!(times[READERS - 1] < 4_500, "{times:?}");
+    // They are ended evenly over three quarters of the deadline after the delay: at most two in each step of 20 ms. On a
+    // busy machine each may come later, but none earlier; and one that came after the deadline would have been cut.
+    for (ended, after_ms) in times.iter().enumerate() {
+        let due_ms = DELAY.as_millis() + 20 * (ended as u128 / 2);
+        assert!(after_ms + 100 >= due_ms, "end {ended} is due after {due_ms} ms: {times:?}");
+    }
+    assert!(times[READERS - 1] < (DELAY + SOON).as_millis(), "{times:?}");
     let mut retries: Vec<_> = ends.iter().map(|(_, _, ms)| ms).collect();
     retries.sort_unstable();
     retries.dedup();
