@@ -12,7 +12,7 @@ use super::state::State;
 ///
 /// # Errors
 /// Why the stream is shed.
-pub fn admit(state: &State, asked: Subscribe) -> Result<Subscribe, Shed> {
+pub fn admit(state: &State, mut asked: Subscribe) -> Result<Subscribe, Shed> {
     if state.closing.load(Ordering::Relaxed) {
         return Err(Shed::Draining);
     }
@@ -24,6 +24,6 @@ pub fn admit(state: &State, asked: Subscribe) -> Result<Subscribe, Shed> {
         let part = config.stream.max_age_jitter.get() * fastrand::f64();
         (age.mul_f64(1.0 - part), CloseReason::Rotated)
     });
-    let lasts = [asked.lasts, rotated].into_iter().flatten().min_by_key(|(time, _)| *time);
-    Ok(Subscribe { lasts, ..asked })
+    asked.lasts = [asked.lasts, rotated].into_iter().flatten().min_by_key(|(time, _)| *time);
+    Ok(asked)
 }

@@ -16,51 +16,62 @@ const PRIVATE_DOMAINS: [&str; 4] = ["localhost", "local", "internal", "svc"];
 ///
 /// # Errors
 /// 400 if it is missing, there more than once, or malformed.
-pub fn read(parts: &Parts) -> Result<Option<&str>, Problem> {
+pub fn read(parts: &Parts) -> Result<Option<&[u8]>, Problem> {
     let mut hosts = parts.headers.get_all(header::HOST).iter();
     let refuse = |detail| Err(Problem::new(Refusal::BadHead, detail).about("host"));
     match (hosts.next(), hosts.next()) {
         (None, _) if parts.version < Version::HTTP_11 => Ok(None),
         (None, _) => refuse("an HTTP/1.1 request names a host"),
         (Some(_), Some(_)) => refuse("a request names one host"),
-        (Some(host), None) => match host.to_str().ok().and_then(parse) {
+        (Some(host), None) => match parse(host.as_bytes()) {
             Some(host) => Ok(Some(host)),
             None => refuse("isn't a host and a port"),
         },
     }
 }
 
+/// Whether a byte may stand in a registered name as it is: RFC 3986, section 3.2.2.
+const IN_NAMES: [bool; 256] = {
+    let (mut allowed, marks) = ([false; 256], b"-._~!$&'()*+,;=");
+    let mut byte = 0;
+    while byte < 256 {
+        allowed[byte] = (byte as u8).is_ascii_alphanumeric();
+        byte += 1;
+    }
+    let mut at = 0;
+    while at < marks.len() {
+        allowed[marks[at] as usize] = true;
+        at += 1;
+    }
+    allowed
+};
+
 /// `uri-host [ ":" port ]`, RFC 9110, section 7.2.
-fn parse(text: &str) -> Option<&str> {
-    let (host, rest) = match text.strip_prefix('[') {
+fn parse(text: &[u8]) -> Option<&[u8]> {
+    let (host, rest) = match text.strip_prefix(b"[") {
         Some(literal) => {
-            let (address, rest) = literal.split_once(']')?;
-            address.parse::<Ipv6Addr>().ok()?;
+            let end = literal.iter().position(|byte| *byte == b']')?;
+            let (address, rest) = (&literal[..end], &literal[end + 1..]);
+            std::str::from_utf8(address).ok()?.parse::<Ipv6Addr>().ok()?;
             (address, rest)
         }
-        None => {
-            let end = text.find(':').unwrap_or(text.len());
-            let (name, rest) = text.split_at(end);
-            is_reg_name(name).then_some((name, rest))?
-        }
+        None => text.split_at(reg_name(text)?),
     };
-    let port = if rest.is_empty() { "" } else { rest.strip_prefix(':')? };
-    port.bytes().all(|byte| byte.is_ascii_digit()).then_some(host)
+    let port = if rest.is_empty() { rest } else { rest.strip_prefix(b":")? };
+    port.iter().all(u8::is_ascii_digit).then_some(host)
 }
 
-/// RFC 3986, section 3.2.2.
-fn is_reg_name(name: &str) -> bool {
-    let mut bytes = name.bytes();
-    while let Some(byte) = bytes.next() {
-        let fits = match byte {
-            b'%' => [bytes.next(), bytes.next()].iter().all(|digit| digit.is_some_and(|d| d.is_ascii_hexdigit())),
-            byte => byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=".contains(&byte),
-        };
-        if !fits {
-            return false;
+/// How long the registered name is that this begins with. What follows it is a port or nothing.
+fn reg_name(text: &[u8]) -> Option<usize> {
+    let mut end = 0;
+    loop {
+        end += text[end..].iter().take_while(|byte| IN_NAMES[usize::from(**byte)]).count();
+        match text[end..] {
+            [] | [b':', ..] => return Some(end),
+            [b'%', one, other, ..] if one.is_ascii_hexdigit() && other.is_ascii_hexdigit() => end += 3,
+            _ => return None,
         }
     }
-    true
 }
 
 /// Refuses what a page in the operator's browser could ask. Browsers say where they come from;
@@ -69,7 +80,7 @@ fn is_reg_name(name: &str) -> bool {
 ///
 /// # Errors
 /// 403.
-pub fn refuse_pages(headers: &HeaderMap, host: Option<&str>) -> Result<(), Problem> {
+pub fn refuse_pages(headers: &HeaderMap, host: Option<&[u8]>) -> Result<(), Problem> {
     let fetched = headers.get("sec-fetch-site").is_some_and(|site| site != "none");
     if fetched || headers.contains_key(header::ORIGIN) {
         return Err(
@@ -84,7 +95,8 @@ pub fn refuse_pages(headers: &HeaderMap, host: Option<&str>) -> Result<(), Probl
     Ok(())
 }
 
-fn may_be_a_page(host: &str) -> bool {
+fn may_be_a_page(host: &[u8]) -> bool {
+    let Ok(host) = std::str::from_utf8(host) else { return true };
     let Some((_, last)) = host.rsplit_once('.') else { return false };
     let is_private = PRIVATE_DOMAINS.iter().any(|domain| last.eq_ignore_ascii_case(domain));
     !is_private && host.parse::<IpAddr>().is_err()
@@ -101,7 +113,7 @@ mod tests {
     fn check(value: &str, expected: Option<&str>) {
         let host = HeaderValue::from_bytes(value.as_bytes()).unwrap();
         let parts = Request::get("/").header("host", host).body(()).unwrap().into_parts().0;
-        assert_eq!(read(&parts).ok().flatten(), expected, "{value}");
+        assert_eq!(read(&parts).ok().flatten(), expected.map(str::as_bytes), "{value}");
     }
 
     #[test]
@@ -137,7 +149,7 @@ mod tests {
 
     #[test]
     fn a_name_that_may_be_a_page_is_refused() {
-        let refused = |host| refuse_pages(&HeaderMap::new(), host).is_err();
+        let refused = |host: Option<&str>| refuse_pages(&HeaderMap::new(), host.map(str::as_bytes)).is_err();
         for host in [
             "127.0.0.1",
             "::1",

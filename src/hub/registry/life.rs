@@ -14,6 +14,9 @@ use super::{Effect, History, Observer, Opening, Registry, StreamKey, work};
 /// How many bytes a client may send after its request before it is cut off.
 pub const STRAY_BYTES_MAX: u32 = 64 * 1024;
 
+/// As long as most marks are.
+const MARK_BYTES: usize = 64;
+
 impl<S: Socket> Registry<S> {
     /// Opens a stream: writes its response head, and what it missed.
     pub fn open(
@@ -29,7 +32,8 @@ impl<S: Socket> Registry<S> {
         let named = subscribe.subscription.topics().len() + subscribe.subscription.patterns().len();
         self.work += work::ROUTE * named + work;
         let cohort = self.join(&subscribe.subscription, framing, slow);
-        let behind = Behind { asked_through: head, ..*Behind::at(start.after, head, now_ms) };
+        let mut behind = Behind::at(start.after, head, now_ms);
+        behind.asked_through = head;
         let key = self.streams.insert(Stream {
             socket,
             cohort,
@@ -39,14 +43,15 @@ impl<S: Socket> Registry<S> {
             remaining: Remaining::new(subscribe.max_events),
             stray_bytes: 0,
             timers: [None; STREAM_TIMERS],
-            state: State::Behind(Box::new(behind)),
+            state: State::Behind(behind),
         });
         let due_in_ms = self.heartbeats.interval_ms();
         self.streams.at(key.index()).heartbeat = Some(self.heartbeats.insert(key.index(), due_in_ms));
         self.behind += 1;
         self.tally.opened += 1;
 
-        let mut prelude = response_head.to_vec();
+        let mut prelude = Vec::with_capacity(response_head.len() + MARK_BYTES);
+        prelude.extend_from_slice(response_head);
         if let Some(reason) = start.gap {
             let asked_for = if let Resume::After(id) = &subscribe.resume { Some(&**id) } else { None };
             // What an engine has lost may stand anywhere before the head.
@@ -54,7 +59,7 @@ impl<S: Socket> Registry<S> {
             let gap = gap::gap(asked_for, history.id(to), reason, Some(history.id(start.after)));
             prelude.extend_from_slice(gap.wire(framing));
             self.tally.gaps[reason as usize] += 1;
-        } else if self.marks_at_start(subscribe, history.id(start.after)) {
+        } else if self.marks_at_start(subscribe, || history.id(start.after)) {
             prelude.extend_from_slice(self.cursor_marks.at(start.after, history).wire(framing));
         }
         self.serve(key, prelude, history, now_ms, observer);

@@ -56,8 +56,8 @@ impl<S: Socket> Registry<S> {
     }
 
     /// Whether a stream that starts after the offset with this id, and has no gap, begins with a mark.
-    pub(super) fn marks_at_start(&self, subscribe: &Subscribe, id: EventId) -> bool {
-        let has_it = matches!(&subscribe.resume, Resume::After(asked) if **asked == *id.as_str());
+    pub(super) fn marks_at_start(&self, subscribe: &Subscribe, id: impl FnOnce() -> EventId) -> bool {
+        let has_it = matches!(&subscribe.resume, Resume::After(asked) if **asked == *id().as_str());
         self.cursor_marks.are_on && !has_it && has_topics(&subscribe.subscription)
     }
 
