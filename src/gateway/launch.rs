@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::time::{Duration, SystemTime};
 
 use rustix::event::{EventfdFlags, eventfd};
+use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
 use crate::engine::Engine;
@@ -146,7 +147,6 @@ impl Builder {
                 head_bytes: config.limits.head_bytes.as_usize(),
                 head_deadline: config.limits.head_deadline.get(),
                 idle: config.limits.idle.get(),
-                any_reader: allows.streams && config.cors.origins.is_empty(),
             });
             let slots = Slots::new(listener, connections as usize, metrics.clone(), clock);
             Endpoint { listener, allows, slots, limits, closing: Closing::default() }
@@ -160,7 +160,8 @@ impl Builder {
         ] {
             let Some((_, socket)) = socket else { continue };
             private.push(endpoint.closing.clone());
-            private_acceptors.push((name.to_owned(), Acceptor::new(endpoint, vec![socket], state.clone())?));
+            private_acceptors
+                .push((name.to_owned(), Acceptor::<TcpListener>::new(endpoint, vec![socket], state.clone())?));
         }
 
         // Should a thread be refused, what runs by then is stopped as the gateway is dropped.
@@ -201,7 +202,10 @@ impl Builder {
         gateway.addresses = addresses;
         let mut all_acceptors = Vec::new();
         for (index, sockets) in listeners.into_iter().enumerate() {
-            all_acceptors.push((format!("acceptor-{index}"), Acceptor::new(public.clone(), sockets, state.clone())?));
+            all_acceptors.push((
+                format!("acceptor-{index}"),
+                Acceptor::<TcpListener>::new(public.clone(), sockets, state.clone())?,
+            ));
         }
         all_acceptors.append(&mut private_acceptors);
         for (index, shard) in all_shards.into_iter().enumerate() {

@@ -3,32 +3,31 @@
 
 use std::cell::RefCell;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
 use tokio::task::{JoinSet, LocalSet};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::hub::frame::Framing;
+use crate::hub::stream::Socket;
 use crate::hub::subscribe::Subscribe;
 use crate::hub::topic::Subscription;
 use crate::ops::metrics::{Listener, Shed};
 
-use super::answer::answer;
+use super::accept::accept_loop;
+use super::answer::{answer, refusal};
 use super::command::Command;
-use super::connection::{self, ConnectionLimits, HandedOff, RequestBody, Transport};
+use super::connection::{self, ConnectionLimits, HandedOff, RequestBody};
 use super::context::{Context, Protocol};
-use super::listener::{self, accept_loop};
 use super::route::Allows;
 use super::slots::{Slot, Slots};
 use super::state::State;
-use super::wire::Wire;
+use super::transport::{Listen, Transport};
 use super::{negotiation, streams};
 
 /// How long requests that are under way when connections end may still take. It bounds what clients
@@ -69,22 +68,28 @@ impl Closing {
 }
 
 /// An acceptor that is about to start: what the system may refuse, it has granted.
-pub struct Acceptor {
+pub struct Acceptor<L> {
     runtime: Runtime,
-    sockets: Vec<tokio::net::TcpListener>,
+    /// With the addresses that they listen on.
+    sockets: Vec<(L, SocketAddr)>,
     endpoint: Endpoint,
     state: Arc<State>,
 }
 
-impl Acceptor {
+impl<L: Listen + 'static> Acceptor<L> {
     /// An acceptor of an endpoint, from these sockets.
     ///
     /// # Errors
     /// If the runtime can't be made, or a socket not be registered with it.
-    pub fn new(endpoint: Endpoint, sockets: Vec<TcpListener>, state: Arc<State>) -> io::Result<Acceptor> {
+    pub fn new(endpoint: Endpoint, sockets: Vec<L::Bound>, state: Arc<State>) -> io::Result<Acceptor<L>> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let context = runtime.enter();
-        let sockets = sockets.into_iter().map(listener::register).collect::<io::Result<_>>()?;
+        let register = |bound| {
+            let socket = L::register(bound)?;
+            let address = socket.address()?;
+            Ok((socket, address))
+        };
+        let sockets = sockets.into_iter().map(register).collect::<io::Result<_>>()?;
         drop(context);
         Ok(Acceptor { runtime, sockets, endpoint, state })
     }
@@ -101,11 +106,13 @@ impl Acceptor {
         let shared = Rc::new(Serving { endpoint, state, subscription: LastSubscription::default() });
         local.block_on(&runtime, async {
             let mut loops = JoinSet::new();
-            for socket in sockets {
+            for (socket, local) in sockets {
                 let (serving, tasks) = (shared.clone(), tasks.clone());
-                let on_socket = move |socket, peer, slot| {
-                    let serving = serving.clone();
-                    tasks.spawn_local(async move { serving.connection(socket, peer, slot).await });
+                let on_socket = move |transport, peer, slot| {
+                    let Endpoint { listener, allows, .. } = serving.endpoint;
+                    let context = Context { listener, allows, local, peer, protocol: Protocol::Http1 };
+                    // A framing such as TLS is laid around the transport in there.
+                    tasks.spawn_local(serving.clone().serve(transport, context, slot));
                 };
                 let (slots, errors) = (shared.endpoint.slots.clone(), shared.clone());
                 let on_error = move |_: &io::Error| errors.state.metrics.accept_error();
@@ -137,51 +144,33 @@ struct Serving {
 }
 
 impl Serving {
-    async fn connection(&self, socket: TcpStream, peer: SocketAddr, slot: Slot) {
-        // A client that has gone meanwhile has no address any more.
-        let Ok(local) = socket.local_addr() else { return };
-        let Endpoint { listener, allows, .. } = self.endpoint;
-        let accepted_ns = self.state.clock.now_ns();
-        let context = Context { listener, allows, local, peer, protocol: Protocol::Http1, accepted_ns };
-        // A framing such as TLS is laid around the socket here.
-        self.serve(socket, context, slot).await;
-    }
-
-    async fn serve(&self, stream: impl Transport<Raw = std::net::TcpStream>, context: Context, slot: Slot) {
+    async fn serve(self: Rc<Self>, transport: impl Transport, context: Context, slot: Slot) {
         let Endpoint { limits, closing, .. } = &self.endpoint;
-        let stop = closing.accepting.clone();
         let handler = async |parts, body: &mut RequestBody| answer(&self.state, &context, parts, body).await;
-        let refused = |refusal| self.state.metrics.request_rejected(refusal);
-        let handed_off = tokio::select! {
-            biased;
-            () = slot.evicted() => None,
-            handed_off = connection::serve(stream, limits, &slot, stop, handler, refused) => handed_off,
-        };
-        if let Some(handed_off) = handed_off {
-            self.open(handed_off, slot).await;
+        let refuse = |problem| refusal(&self.state, &context, problem);
+        if let Some(handed_off) = connection::serve(transport, limits, &slot, &closing.accepting, handler, refuse).await
+        {
+            self.open(handed_off, slot);
         }
     }
 
     /// Gives a stream to the least loaded shard.
-    async fn open(&self, handed_off: HandedOff<std::net::TcpStream, Subscribe>, slot: Slot) {
-        let HandedOff { raw: socket, with: mut subscribe, read_ahead: _ } = handed_off;
+    fn open(&self, handed_off: HandedOff<Subscribe>, slot: Slot) {
+        let HandedOff { wire: socket, with: mut subscribe, read_ahead: _ } = handed_off;
         let inbox = self.state.bus.inbox(self.state.bus.least_loaded());
         inbox.stream_comes();
         drop(slot);
         subscribe.subscription = self.subscription.share(subscribe.subscription);
-        let socket = Wire(socket);
-        if let Err(Command::Open { socket: Wire(socket), .. }) = inbox.push(Command::Open { socket, subscribe }) {
+        if let Err(Command::Open { mut socket, .. }) = inbox.push(Command::Open { socket, subscribe }) {
             // The shard can't keep up with new streams: this one is sent away for a while.
             inbox.stream_gone();
             self.state.metrics.stream_shed(Shed::InboxFull);
             let mut answer = negotiation::stream_head(Framing::Close, &httpdate::fmt_http_date(SystemTime::now()));
             answer.extend_from_slice(negotiation::beginning(None).wire(Framing::Close));
             answer.extend_from_slice(streams::come_back(&self.state).as_bytes());
-            if let Ok(mut socket) = TcpStream::from_std(socket) {
-                // Should it fail, the client is gone or finds the connection closed.
-                let _ = socket.write_all(&answer).await;
-                let _ = socket.shutdown().await;
-            }
+            // A socket that is new takes it whole. If it does not, the client is gone or finds the connection closed.
+            socket.send(&answer);
+            socket.close_properly(&mut [0; 1024]);
         }
     }
 }
@@ -203,15 +192,18 @@ impl LastSubscription {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read, Write};
+    use std::os::unix::net;
     use std::panic::{AssertUnwindSafe, catch_unwind};
 
+    use tokio::net::{TcpListener, UnixListener};
     use tracing::span;
 
     use super::*;
     use crate::net::listener::{SocketOptions, bind};
     use crate::net::state::tests::state;
 
-    /// Panics at the first thing that it is told.
+    /// Panics at the first event.
     struct Panics;
 
     impl tracing::Subscriber for Panics {
@@ -228,12 +220,58 @@ mod tests {
         fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
 
         fn event(&self, event: &tracing::Event<'_>) {
-            panic!("told of {}", event.metadata().name());
+            panic!("logged {}", event.metadata().name());
         }
 
         fn enter(&self, _: &span::Id) {}
 
         fn exit(&self, _: &span::Id) {}
+    }
+
+    /// The public listener's.
+    fn endpoint(slots: Arc<Slots>) -> Endpoint {
+        let second = Duration::from_secs(1);
+        let limits = Arc::new(ConnectionLimits { head_bytes: 8192, head_deadline: second, idle: second });
+        Endpoint { listener: Listener::Public, allows: Allows::PUBLIC, slots, limits, closing: Closing::default() }
+    }
+
+    /// What a listener is of is a matter of [`Listen`] and [`Transport`] alone.
+    #[test]
+    fn sockets_of_another_kind_are_served_alike() {
+        let (state, mail) = state(1, 1);
+        let state = Arc::new(state);
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("socket");
+        let slots = Slots::new(Listener::Public, 8, state.metrics.clone(), state.clock);
+        let endpoint = endpoint(slots);
+        let closing = endpoint.closing.clone();
+        let bound = net::UnixListener::bind(&path).unwrap();
+        let acceptor = Acceptor::<UnixListener>::new(endpoint, vec![bound], state).unwrap();
+        let runs = std::thread::spawn(move || acceptor.run());
+        let client = || {
+            let client = net::UnixStream::connect(&path).unwrap();
+            client.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+            client
+        };
+
+        let mut asks = client();
+        asks.write_all(b"GET / HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        asks.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("\r\n\r\nok"), "{answer}");
+
+        let mut subscriber = client();
+        subscriber.write_all(b"GET /events/a HTTP/1.1\r\nhost: h\r\n\r\n").unwrap();
+        let opened = mail[0].recv_timeout(Duration::from_secs(20)).unwrap();
+        let Command::Open { mut socket, subscribe } = opened else { panic!("another message") };
+        assert_eq!(subscribe.subscription.topics()[0].as_str(), "a");
+        assert_eq!(socket.send(b"a stream"), crate::hub::stream::Sent::Wrote(8));
+        drop(socket);
+        let mut stream = String::new();
+        subscriber.read_to_string(&mut stream).unwrap();
+        assert_eq!(stream, "a stream");
+        closing.cancel();
+        runs.join().unwrap();
     }
 
     /// It does not go on with a listener that nobody accepts from: its thread ends the process.
@@ -243,27 +281,19 @@ mod tests {
         let state = Arc::new(state);
         // The warning that all slots are taken is given in the midst of accepting.
         let slots = Slots::new(Listener::Public, 1, state.metrics.clone(), state.clock);
-        let second = Duration::from_secs(1);
-        let limits = ConnectionLimits { head_bytes: 8192, head_deadline: second, idle: second, any_reader: false };
-        let closing = Closing::default();
-        let endpoint = Endpoint {
-            listener: Listener::Public,
-            allows: Allows::PUBLIC,
-            slots,
-            limits: Arc::new(limits),
-            closing: closing.clone(),
-        };
+        let endpoint = endpoint(slots);
+        let closing = endpoint.closing.clone();
         let socket = bind(SocketAddr::from(([127, 0, 0, 1], 0)), &SocketOptions::default()).unwrap();
         let address = socket.local_addr().unwrap();
         let _clients = [(); 2].map(|()| std::net::TcpStream::connect(address).unwrap());
-        let acceptor = Acceptor::new(endpoint, vec![socket], state).unwrap();
+        let acceptor = Acceptor::<TcpListener>::new(endpoint, vec![socket], state).unwrap();
         let rescue = std::thread::spawn(move || {
             std::thread::sleep(Duration::from_secs(20));
             closing.cancel();
         });
         let ran = tracing::subscriber::with_default(Panics, || catch_unwind(AssertUnwindSafe(|| acceptor.run())));
         let panic = ran.expect_err("it goes on without its listener");
-        assert!(panic.downcast_ref::<String>().is_some_and(|said| said.starts_with("told of event")), "another panic");
+        assert!(panic.downcast_ref::<String>().is_some_and(|said| said.starts_with("logged event")), "another panic");
         drop(rescue);
     }
 }

@@ -15,7 +15,7 @@ use crate::ops::metrics::CONTENT_TYPE;
 use super::connection::{Answer, RequestBody};
 use super::context::Context;
 use super::cors::Reader;
-use super::handler::Handled;
+use super::handler::{Handled, Handler};
 use super::problem::{Problem, Refusal};
 use super::reply::Request;
 use super::response::{self, TEXT};
@@ -27,26 +27,19 @@ use super::{admin, host, negotiation, publishing, streams};
 pub async fn answer(state: &State, context: &Context, parts: Parts, body: &mut RequestBody) -> Answer<Subscribe> {
     let publishes = route::publishes(context.allows, &parts.method, parts.uri.path());
     let reader = Reader::of(&state.config.load().cors, &parts.headers);
-    let answered = decide(state, context, parts, body).await;
-    let refused = |problem: Problem| {
-        let reason = problem.reason();
-        if publishes {
-            state.metrics.publish_rejected(reason);
-        } else {
-            state.metrics.request_rejected(reason);
-        }
-        let Context { listener, local, peer, protocol, accepted_ns, .. } = context;
-        let age_ms = state.clock.now_ns().saturating_sub(*accepted_ns) / 1_000_000;
-        let (listener, reason) = (listener.as_ref(), reason.as_ref());
-        tracing::debug!(listener, %local, %peer, ?protocol, age_ms, reason, "request refused");
-        problem.into_response()
+    // What few requests come to has a box of its own: else all would be moved along with room for it.
+    let answered = match (check_host(context, &parts), &state.handler) {
+        (Err(problem), _) => Err(problem),
+        (Ok(()), Some(handler)) if context.allows.streams => Box::pin(ask(state, context, handler, parts, body)).await,
+        (Ok(()), _) => follow(state, context, &parts, body).await,
     };
     let mut response = match answered {
-        Ok(Answer::HandOff(subscribe)) => {
-            return Answer::HandOff(Subscribe { head_fields: reader.head_fields(subscribe.head_fields), ..subscribe });
+        Ok(Answer::HandOff(mut subscribe)) => {
+            subscribe.head_fields = reader.head_fields(subscribe.head_fields);
+            return Answer::HandOff(subscribe);
         }
         Ok(Answer::Respond(response)) => response,
-        Err(problem) => refused(problem),
+        Err(problem) => refuse(state, context, publishes, problem),
     };
     if !context.allows.streams {
         response.headers_mut().remove(header::ACCESS_CONTROL_ALLOW_ORIGIN);
@@ -60,25 +53,45 @@ pub async fn answer(state: &State, context: &Context, parts: Parts, body: &mut R
     Answer::Respond(response)
 }
 
-async fn decide(
+/// The whole answer to a request that was not understood, and so has no fields to go by.
+pub fn refusal(state: &State, context: &Context, problem: Problem) -> Vec<u8> {
+    state.metrics.request_rejected(problem.reason());
+    let any_reader = context.allows.streams && state.config.load().cors.origins.is_empty();
+    problem.into_bytes(any_reader)
+}
+
+fn refuse(state: &State, context: &Context, publishes: bool, problem: Problem) -> Response<Full<Bytes>> {
+    let reason = problem.reason();
+    if publishes {
+        state.metrics.publish_rejected(reason);
+    } else {
+        state.metrics.request_rejected(reason);
+    }
+    let Context { listener, local, peer, protocol, .. } = context;
+    let (listener, reason) = (listener.as_ref(), reason.as_ref());
+    tracing::debug!(listener, %local, %peer, ?protocol, reason, "request refused");
+    problem.into_response()
+}
+
+/// Has a library user's handler decide.
+async fn ask(
     state: &State,
     context: &Context,
+    handler: &Handler,
     parts: Parts,
     body: &mut RequestBody,
 ) -> Result<Answer<Subscribe>, Problem> {
-    let host = host::read(&parts)?;
-    if !context.allows.pages {
-        host::refuse_pages(&parts.headers, host)?;
-    }
-    let Some(handler) = state.handler.as_ref().filter(|_| context.allows.streams) else {
-        return follow(state, context, &parts, body).await;
-    };
     let request = Request::new(parts, context.peer);
     match handler.answer(&request, &state.topics).await? {
         Handled::Routes => follow(state, context, request.parts(), body).await,
         Handled::Respond(response) => Ok(Answer::Respond(response)),
         Handled::Stream(asked) => Ok(streams::open(state, asked)),
     }
+}
+
+fn check_host(context: &Context, parts: &Parts) -> Result<(), Problem> {
+    let host = host::read(parts)?;
+    if context.allows.pages { Ok(()) } else { host::refuse_pages(&parts.headers, host) }
 }
 
 /// Answers as the gateway does by itself.
@@ -95,13 +108,16 @@ async fn follow(
     let response = match route::route(context.allows, &parts.method, path)? {
         Route::Root => return streams::root(state, parts),
         Route::Stream(topic) => return streams::stream(state, parts, negotiation::path_topic(topic)?),
-        Route::Publish(topic) => publishing::publish(state, parts, body, negotiation::path_topic(topic)?).await?,
+        Route::Publish(topic) => {
+            let topic = negotiation::path_topic(topic)?;
+            Box::pin(publishing::publish(state, parts, body, topic)).await?
+        }
         Route::Options(methods) => negotiation::preflight(methods),
         Route::Health => response::ok("ok\n", TEXT),
         Route::Ready => ready(state)?,
         Route::Metrics => response::ok(state.metrics.render(), CONTENT_TYPE),
-        Route::AdminStreams => admin::streams(state, parts).await?,
-        Route::AdminTopics => admin::topics(state, parts).await?,
+        Route::AdminStreams => Box::pin(admin::streams(state, parts)).await?,
+        Route::AdminTopics => Box::pin(admin::topics(state, parts)).await?,
     };
     Ok(Answer::Respond(response))
 }

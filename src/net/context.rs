@@ -13,14 +13,12 @@ pub struct Context {
     pub listener: Listener,
     /// What requests to it may be for.
     pub allows: Allows,
-    /// The address that the client connected to.
+    /// Where the listener listens.
     pub local: SocketAddr,
     /// The client's address.
     pub peer: SocketAddr,
     /// How the connection is framed.
     pub protocol: Protocol,
-    /// When it was accepted, in nanoseconds by the gateway's clock.
-    pub accepted_ns: u64,
 }
 
 /// How requests and streams are framed on a connection.

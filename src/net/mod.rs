@@ -11,7 +11,9 @@ pub mod ticker;
 pub mod wire;
 pub mod shard;
 // Connections.
+pub mod transport;
 pub mod listener;
+pub mod accept;
 pub mod slots;
 pub mod connection;
 // Requests, from their context to their answer.

@@ -57,8 +57,7 @@ impl Question {
             behind: look.behind,
             standing: look.standing,
             subscription: look.subscription.clone(),
-            // A client that has gone meanwhile has none.
-            peer: look.socket.0.peer_addr().ok(),
+            peer: look.socket.peer(),
         });
         let seen = seen.collect();
         // Before the answer: who has it may ask again at once.

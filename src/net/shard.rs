@@ -219,13 +219,14 @@ impl Host for Shard {
     fn response_head(&self, subscribe: &Subscribe, into: &mut Vec<u8>) {
         let mut heads = self.heads.borrow_mut();
         let (head, beginning) = heads.get(subscribe.framing, || self.parts.live.load().stream.retry.get());
-        match (&subscribe.head_fields, memchr::memmem::find(head, cors::ANY.as_bytes())) {
-            (Some(fields), Some(at)) => {
+        let fields = subscribe.head_fields.as_deref();
+        match fields.and_then(|fields| Some((fields, memchr::memmem::find(head, cors::ANY.as_bytes())?))) {
+            Some((fields, at)) => {
                 into.extend_from_slice(&head[..at]);
                 into.extend_from_slice(fields.as_bytes());
                 into.extend_from_slice(&head[at + cors::ANY.len()..]);
             }
-            _ => into.extend_from_slice(head),
+            None => into.extend_from_slice(head),
         }
         into.extend_from_slice(beginning);
     }
@@ -234,7 +235,7 @@ impl Host for Shard {
         // Edge-triggered and for good: no further epoll_ctl while the stream lives. The kernel
         // reports `OUT` only after a send found the socket full.
         let interest = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
-        if let Err(error) = epoll::add(&self.epoll, &socket.0, EventData::new_u64(key.to_u64()), interest) {
+        if let Err(error) = epoll::add(&self.epoll, &*socket, EventData::new_u64(key.to_u64()), interest) {
             tracing::error!(shard = self.index, %error, "a stream can't be watched");
             return false;
         }

@@ -4,6 +4,7 @@
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -27,26 +28,26 @@ pub struct Slots {
 #[derive(Debug, Default)]
 struct Table {
     taken: usize,
-    /// Those whose connection is told to go and is still there.
+    /// Those that are to close for another and have not yet.
     leaving: usize,
     /// Connections that wait for their client, longest first.
-    resting: BTreeMap<u64, Resting>,
+    idle: BTreeMap<u64, Idle>,
     next: u64,
-    /// It has been said that all are taken, and more than half have been ever since.
-    is_told: bool,
+    /// A warning has said that all are taken, and more than half have been ever since.
+    has_warned: bool,
 }
 
 /// A connection that waits for its client.
 #[derive(Debug)]
-struct Resting {
+struct Idle {
     since_ms: u64,
-    /// How it is told to go.
-    evicted: Arc<Notify>,
+    /// Wakes its task, which then finds itself gone from the table.
+    waker: Waker,
 }
 
 /// What came of asking for a slot.
 enum Asked {
-    Taken(u64),
+    Taken,
     /// If the longest idle may be closed only later, says after what time.
     Full {
         is_first: bool,
@@ -67,13 +68,16 @@ impl Slots {
     /// Waits for a slot. If all are taken, the connection that has waited for its client for longest is
     /// closed; where each is at work, one has to end first.
     pub async fn take(self: &Arc<Slots>) -> Slot {
-        let evicted = Arc::new(Notify::new());
         let mut waited = false;
         loop {
-            match self.ask(&evicted) {
-                Asked::Taken(resting) => {
+            match self.ask() {
+                Asked::Taken => {
+                    if waited {
+                        // Whoever else waits may find another slot, or has to have one cleared.
+                        self.freed.notify_one();
+                    }
                     let counted = self.metrics.connection(self.listener);
-                    return Slot { slots: self.clone(), resting: Cell::new(Some(resting)), evicted, _counted: counted };
+                    return Slot { slots: self.clone(), idle: Cell::new(None), _counted: counted };
                 }
                 Asked::Full { is_first, again_in_ms } => {
                     if is_first {
@@ -94,38 +98,30 @@ impl Slots {
         }
     }
 
-    fn ask(&self, evicted: &Arc<Notify>) -> Asked {
-        let now_ms = self.clock.now_ms();
+    fn ask(&self) -> Asked {
         let mut table = self.table.lock();
         if table.taken < self.max {
             table.taken += 1;
-            let resting = table.rest(now_ms, evicted.clone());
-            // Whoever else waits may find another slot, or has to have one cleared.
-            self.freed.notify_one();
-            return Asked::Taken(resting);
+            return Asked::Taken;
         }
-        let mut again_in_ms = None;
+        let (mut again_in_ms, mut evicted) = (None, None);
         if table.leaving == 0
-            && let Some(longest) = table.resting.first_entry()
+            && let Some(longest) = table.idle.first_entry()
         {
-            let idle_ms = now_ms.saturating_sub(longest.get().since_ms);
+            let idle_ms = self.clock.now_ms().saturating_sub(longest.get().since_ms);
             if idle_ms >= IDLE_MS_MIN {
-                longest.remove().evicted.notify_one();
+                evicted = Some(longest.remove().waker);
                 table.leaving += 1;
             } else {
                 again_in_ms = Some(IDLE_MS_MIN - idle_ms);
             }
         }
-        Asked::Full { is_first: !std::mem::replace(&mut table.is_told, true), again_in_ms }
-    }
-}
-
-impl Table {
-    fn rest(&mut self, since_ms: u64, evicted: Arc<Notify>) -> u64 {
-        let at = self.next;
-        self.next += 1;
-        self.resting.insert(at, Resting { since_ms, evicted });
-        at
+        let is_first = !std::mem::replace(&mut table.has_warned, true);
+        drop(table);
+        if let Some(waker) = evicted {
+            waker.wake();
+        }
+        Asked::Full { is_first, again_in_ms }
     }
 }
 
@@ -134,55 +130,65 @@ impl Table {
 #[derive(Debug)]
 pub struct Slot {
     slots: Arc<Slots>,
-    /// Where it is among those that wait for their client, unless it is at work.
-    resting: Cell<Option<u64>>,
-    evicted: Arc<Notify>,
+    /// Where it is among the idle, since it has waited for its client. One whose request is there at once never is.
+    idle: Cell<Option<u64>>,
     _counted: ConnectionGuard,
 }
 
 impl Slot {
-    /// A request has come. `false` if the connection has just been told to go.
+    /// A request has come. `false` if the connection is to close for another.
     #[must_use]
     pub fn begin(&self) -> bool {
-        let Some(resting) = self.resting.get() else { return true };
-        let stays = self.slots.table.lock().resting.remove(&resting).is_some();
+        let Some(at) = self.idle.get() else { return true };
+        let stays = self.slots.table.lock().idle.remove(&at).is_some();
         if stays {
-            self.resting.set(None);
+            self.idle.set(None);
         }
         stays
     }
 
-    /// The request is answered: the connection waits for its client.
-    pub fn rest(&self) {
-        let now_ms = self.slots.clock.now_ms();
+    /// The connection waits for its client. Ready when it is to close for another.
+    pub fn poll_idle(&self, cx: &Context<'_>) -> Poll<()> {
         let mut table = self.slots.table.lock();
-        self.resting.set(Some(table.rest(now_ms, self.evicted.clone())));
+        if let Some(at) = self.idle.get() {
+            let Some(idle) = table.idle.get_mut(&at) else { return Poll::Ready(()) };
+            idle.waker.clone_from(cx.waker());
+            return Poll::Pending;
+        }
+        let (at, since_ms) = (table.next, self.slots.clock.now_ms());
+        table.next += 1;
+        table.idle.insert(at, Idle { since_ms, waker: cx.waker().clone() });
+        self.idle.set(Some(at));
         if table.taken >= self.slots.max {
             // It may be closed for whoever waits.
             self.slots.freed.notify_one();
         }
+        Poll::Pending
     }
 
-    /// Is over when the connection is to be closed for another.
+    /// The connection waits for its client. Is over when it is to close for another.
     pub async fn evicted(&self) {
-        self.evicted.notified().await;
+        std::future::poll_fn(|cx| self.poll_idle(cx)).await;
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
         let mut table = self.slots.table.lock();
+        let was_full = table.taken >= self.slots.max;
         table.taken -= 1;
-        if let Some(resting) = self.resting.take()
-            && table.resting.remove(&resting).is_none()
+        if let Some(at) = self.idle.take()
+            && table.idle.remove(&at).is_none()
         {
             table.leaving -= 1;
         }
         if table.taken <= self.slots.max / 2 {
-            table.is_told = false;
+            table.has_warned = false;
         }
         drop(table);
-        self.slots.freed.notify_one();
+        if was_full {
+            self.slots.freed.notify_one();
+        }
     }
 }
 
@@ -223,11 +229,9 @@ mod tests {
         waits
     }
 
-    #[track_caller]
+    /// Has it wait for its client, and says whether it is to close for another.
     fn is_evicted(slot: &Slot) -> bool {
-        use std::task::{Context, Poll, Waker};
-        let evicted = std::pin::pin!(slot.evicted());
-        evicted.poll(&mut Context::from_waker(Waker::noop())) == Poll::Ready(())
+        slot.poll_idle(&Context::from_waker(Waker::noop())).is_ready()
     }
 
     fn local(test: impl Future<Output = ()>) {
@@ -240,15 +244,15 @@ mod tests {
         local(async {
             let slots = slots(3);
             let (worker, first, second) = (taken(&slots).await, taken(&slots).await, taken(&slots).await);
+            assert!([&worker, &first, &second].iter().all(|slot| !is_evicted(slot)));
             assert!(worker.begin());
             // It was at work in between, and so has waited for less long than the second.
-            assert!(first.begin());
-            first.rest();
+            assert!(first.begin() && !is_evicted(&first));
             idle().await;
             let newcomer = waits(&slots).await;
-            assert!(is_evicted(&second) && !is_evicted(&first) && !is_evicted(&worker));
-            // Told to go, it begins nothing new.
-            assert!(!second.begin());
+            assert!(is_evicted(&second) && !is_evicted(&first) && worker.begin());
+            // It begins nothing new.
+            assert!(!second.begin() && is_evicted(&second));
             // One at a time: that one makes room.
             let next = waits(&slots).await;
             assert!(!is_evicted(&first));
@@ -270,6 +274,7 @@ mod tests {
         local(async {
             let slots = slots(1);
             let first = taken(&slots).await;
+            assert!(!is_evicted(&first));
             let newcomer = waits(&slots).await;
             assert!(!is_evicted(&first) && first.begin());
             drop(first);
@@ -283,14 +288,12 @@ mod tests {
     }
 
     #[test]
-    fn where_all_are_at_work_a_newcomer_waits_until_one_rests() {
+    fn where_all_are_at_work_a_newcomer_waits_until_one_is_idle() {
         local(async {
             let slots = slots(2);
             let (one, other) = (taken(&slots).await, taken(&slots).await);
             assert!(one.begin() && other.begin());
             let newcomer = waits(&slots).await;
-            assert!(!is_evicted(&one) && !is_evicted(&other));
-            one.rest();
             timeout(SOON, one.evicted()).await.expect("it makes room");
             drop(one);
             let newcomer = timeout(SOON, newcomer).await.unwrap().unwrap();

@@ -1,17 +1,30 @@
 //! A stream's socket: plain `send(2)`, without waiting and without signals.
 
-use std::net::{Shutdown, TcpStream};
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendFlags, recv, send};
+use rustix::net::{RecvFlags, SendFlags, Shutdown, getpeername, recv, send, shutdown};
 use socket2::SockRef;
 
 use crate::hub::stream::{Sent, Socket};
 
-/// A raw TCP socket. Dropping it closes it, which also takes it out of its shard's epoll set.
+/// A raw, non-blocking socket. Dropping it closes it, which also takes it out of its shard's epoll set.
 #[derive(Debug)]
-pub struct Wire(pub TcpStream);
+pub struct Wire(OwnedFd);
+
+impl From<OwnedFd> for Wire {
+    fn from(socket: OwnedFd) -> Wire {
+        Wire(socket)
+    }
+}
+
+impl AsFd for Wire {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
 
 impl Socket for Wire {
     fn send(&mut self, bytes: &[u8]) -> Sent {
@@ -30,6 +43,11 @@ impl Socket for Wire {
 }
 
 impl Wire {
+    /// The client's address. One that has gone has none any more.
+    pub fn peer(&self) -> Option<SocketAddr> {
+        getpeername(&self.0).ok()??.try_into().ok()
+    }
+
     /// Reads and drops what the client sent, up to `max` bytes. `None` if the connection has failed.
     pub fn discard(&self, scratch: &mut [u8], max: usize) -> Option<usize> {
         let mut dropped = 0;
@@ -56,7 +74,7 @@ impl Wire {
     /// closed with unread input resets the connection and may destroy what it has just sent.
     pub fn close_properly(self, scratch: &mut [u8]) {
         // Either fails only if the peer has gone first.
-        let _ = self.0.shutdown(Shutdown::Write);
+        let _ = shutdown(&self.0, Shutdown::Write);
         let _ = self.discard(scratch, scratch.len());
     }
 }

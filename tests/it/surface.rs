@@ -389,10 +389,21 @@ fn named_origins_may_read_with_their_cookies_and_no_others() {
         check(Some(origin), false);
     }
     check(None, false);
-    // It changes while the gateway runs.
+    // It changes while the gateway runs; so it does for requests that can't be read.
+    let unread = |server: &Server| {
+        let mut client = server.connect();
+        client.send("GET / HTTP/1.1\r\nno colon\r\n\r\n");
+        let head = client.head();
+        assert_eq!(head.status, 400);
+        head.field("access-control-allow-origin").map(str::to_owned)
+    };
+    assert_eq!(unread(&server), None);
     assert_eq!(server.reload("")["applied"], "cors.origins");
     let head = server.open("/events/a", &["origin: https://b.example"]).0;
     assert_eq!(fields(&head, &names), [Some("*"), None, None]);
+    assert_eq!(unread(&server).as_deref(), Some("*"));
+    server.reload("[cors]\norigins = [\"https://a.example\"]\n");
+    assert_eq!(unread(&server), None);
 }
 
 // ===== what RFC 9110 and 9112 ask =====

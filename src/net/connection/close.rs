@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::Transport;
+use crate::net::transport::Transport;
 
 /// How long, and for how many bytes, a closing connection still takes what the client sends.
 const LINGER: (Duration, usize) = (Duration::from_secs(2), 16 * 1024 * 1024);

@@ -9,9 +9,10 @@ use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::net::problem::{Problem, Refusal};
+use crate::net::transport::Transport;
 
 use super::course::Course;
-use super::{ConnectionLimits, Ended, Transport};
+use super::{ConnectionLimits, Ended};
 
 /// How an HTTP/2 client with prior knowledge starts.
 const H2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\n";
@@ -88,7 +89,7 @@ pub(super) fn hypers_own(bytes: &[u8]) -> Option<u16> {
     (head_only && memchr::memmem::find(bytes, b"\r\ncontent-type:").is_none()).then_some(status)
 }
 
-/// Why the request under way is refused, if it is and the client can be told.
+/// Why the request under way is refused, if it is and the client can have an answer.
 pub(super) fn refused<S>(ended: &Ended, io: &Io<'_, S>, unread: &[u8]) -> Option<Refusal> {
     if io.stuck {
         return None;
@@ -107,8 +108,8 @@ pub(super) fn refused<S>(ended: &Ended, io: &Io<'_, S>, unread: &[u8]) -> Option
     }
 }
 
-/// What the client is told.
-pub(super) fn explain(reason: Refusal, limits: &ConnectionLimits, ended: &Ended) -> Vec<u8> {
+/// The refusal in words.
+pub(super) fn explain(reason: Refusal, limits: &ConnectionLimits, ended: &Ended) -> Problem {
     let detail = match reason {
         Refusal::UriTooLong => "the request's target is too long".into(),
         Refusal::HeadTooLarge => {
@@ -123,7 +124,7 @@ pub(super) fn explain(reason: Refusal, limits: &ConnectionLimits, ended: &Ended)
             _ => "the request head can't be read".into(),
         },
     };
-    Problem::new(reason, detail).into_bytes(limits.any_reader)
+    Problem::new(reason, detail)
 }
 
 impl<S: Transport> AsyncRead for Io<'_, S> {

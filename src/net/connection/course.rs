@@ -47,6 +47,11 @@ impl Course {
         self.moved.set(true);
     }
 
+    /// The next step is the client's.
+    pub(super) fn is_idle(&self) -> bool {
+        self.waits.get() != Waits::Handler
+    }
+
     /// Bytes came from the client.
     pub(super) fn has_read(&self) {
         if self.waits.get() == Waits::Request {

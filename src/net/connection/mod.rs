@@ -14,8 +14,6 @@ mod corrections;
 mod course;
 #[cfg(test)]
 mod tests;
-/// What connections are made of.
-mod transport;
 
 use std::cell::Cell;
 use std::convert::Infallible;
@@ -34,11 +32,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::ops::limits::READ_AHEAD_BYTES;
 
-use super::problem::Refusal;
+use super::problem::Problem;
 use super::slots::Slot;
+use super::transport::Transport;
+use super::wire::Wire;
 
 pub use body::RequestBody;
-pub use transport::Transport;
 
 use corrections::Io;
 use course::{Course, Waits};
@@ -56,8 +55,6 @@ pub struct ConnectionLimits {
     pub head_deadline: Duration,
     /// How long a connection may wait for a request's first byte.
     pub idle: Duration,
-    /// Whether any web page may read why a request was not understood.
-    pub any_reader: bool,
 }
 
 /// What the handler decided.
@@ -71,9 +68,9 @@ pub enum Answer<T> {
 
 /// A connection that was given away, with nothing written for the request yet.
 #[derive(Debug)]
-pub struct HandedOff<R, T> {
-    /// What the transport gave.
-    pub raw: R,
+pub struct HandedOff<T> {
+    /// What streams are written to.
+    pub wire: Wire,
     /// What the handler gave along.
     pub with: T,
     /// Bytes that were read past the request and are gone: they are dropped on purpose, as the
@@ -87,16 +84,16 @@ pub struct HandedOff<R, T> {
 /// Serves requests until the connection ends (`None`) or one is handed off.
 ///
 /// A request's body is read only if the handler reads it. When `stop` is cancelled an idle
-/// connection closes and one in mid-request finishes it first. `on_refused` is told of the
-/// requests that no handler saw, for counting.
+/// connection closes and one in mid-request finishes it first. `refuse` makes the whole answer to a request
+/// that no handler saw.
 pub async fn serve<S, T, H>(
     stream: S,
     limits: &ConnectionLimits,
     slot: &Slot,
-    stop: CancellationToken,
+    stop: &CancellationToken,
     handler: H,
-    on_refused: impl FnOnce(Refusal),
-) -> Option<HandedOff<S::Raw, T>>
+    refuse: impl FnOnce(Problem) -> Vec<u8>,
+) -> Option<HandedOff<T>>
 where
     S: Transport,
     H: AsyncFn(Parts, &mut RequestBody) -> Answer<T>,
@@ -110,16 +107,17 @@ where
         let service = service_fn(|request| {
             let (agreed, course, handler) = (&agreed, &course, &handler);
             let begun = slot.begin();
-            course.wait_for(Waits::Handler);
+            if begun {
+                course.wait_for(Waits::Handler);
+            }
             async move {
                 if !begun {
-                    // The connection is about to be closed for another: nothing is done half.
+                    // The connection is to close for another: nothing is done half.
                     return std::future::pending().await;
                 }
                 let (parts, body) = http::Request::into_parts(request);
                 match handler(parts, &mut RequestBody::new(body)).await {
                     Answer::Respond(response) => {
-                        slot.rest();
                         course.wait_for(Waits::Request);
                         Ok::<_, Infallible>(response)
                     }
@@ -161,6 +159,9 @@ where
                         // pipelined request, and 1.12 forgets to once the socket has taken it all.
                         cx.waker().wake_by_ref();
                     }
+                    if course.is_idle() && slot.poll_idle(cx).is_ready() {
+                        return Poll::Ready((Ended::Evicted, None));
+                    }
                     deadline.as_mut().poll(cx).map(|()| (Ended::Deadline, None))
                 }
             }
@@ -175,8 +176,8 @@ where
                 // can't follow half an answer. hyper 1.12 polls no handler in that state.
                 return None;
             }
-            let raw = io.into_stream().into_raw().ok()?;
-            return Some(HandedOff { raw, with, read_ahead: read_ahead.len() });
+            let wire = io.into_stream().into_wire().ok()?;
+            return Some(HandedOff { wire, with, read_ahead: read_ahead.len() });
         }
         match io.reads_as_http_1_1(&read_ahead) {
             Some(again) => (stream, read) = (io.into_stream(), again),
@@ -185,15 +186,19 @@ where
     };
     let refused = corrections::refused(&ended, &io, &read_ahead);
     let last_words = match (refused, &ended) {
-        (Some(reason), ended) => {
-            on_refused(reason);
-            Some(corrections::explain(reason, limits, ended))
-        }
+        (_, Ended::Evicted) => return None,
+        (Some(reason), ended) => Some(refuse(corrections::explain(reason, limits, ended))),
         (None, Ended::Hyper(Ok(())) | Ended::Deadline) => None,
         // The client went away, or can't be written to.
         (None, Ended::Hyper(Err(_))) => return None,
     };
-    close::close(io.into_stream(), last_words).await;
+    // Boxed: no stream comes here, and its connection would be moved along with room for it.
+    let closing = Box::pin(close::close(io.into_stream(), last_words));
+    tokio::select! {
+        biased;
+        () = slot.evicted() => {}
+        () = closing => {}
+    }
     None
 }
 
@@ -203,4 +208,6 @@ enum Ended {
     Hyper(hyper::Result<()>),
     /// The client took too long.
     Deadline,
+    /// It is closed for another.
+    Evicted,
 }

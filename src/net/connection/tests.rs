@@ -12,20 +12,18 @@ use tokio::net::TcpStream;
 
 use super::corrections::hypers_own;
 use super::*;
+use crate::hub::stream::{Sent, Socket};
 use crate::net::clock::Clock;
+use crate::net::problem::Refusal;
 use crate::net::slots::Slots;
 use crate::ops::metrics::{Gauges, Listener, Metrics, ShardCells};
 
-const LIMITS: ConnectionLimits = ConnectionLimits {
-    head_bytes: 8192,
-    head_deadline: Duration::from_millis(300),
-    idle: Duration::from_millis(600),
-    any_reader: true,
-};
+const LIMITS: ConnectionLimits =
+    ConnectionLimits { head_bytes: 8192, head_deadline: Duration::from_millis(300), idle: Duration::from_millis(600) };
 
 /// What came of one connection.
 struct Outcome {
-    handed_off: Option<HandedOff<std::net::TcpStream, String>>,
+    handed_off: Option<HandedOff<String>>,
     refused: Option<Refusal>,
     seen: Vec<String>,
 }
@@ -63,7 +61,11 @@ where
         };
         let metrics = Arc::new(Metrics::new(ShardCells::for_shards(1), Gauges::default()));
         let slot = Slots::new(Listener::Public, 1, metrics, Clock::start()).take().await;
-        let serve = serve(inner, &limits, &slot, shutdown.clone(), handler, |reason| refused.set(Some(reason)));
+        let refuse = |problem: Problem| {
+            refused.set(Some(problem.reason()));
+            problem.into_bytes(true)
+        };
+        let serve = serve(inner, &limits, &slot, &shutdown, handler, refuse);
         let both = async { tokio::join!(serve, client(outer, shutdown.clone())) };
         let (handed_off, result) = tokio::time::timeout(Duration::from_secs(10), both).await.expect("hangs");
         (Outcome { handed_off, refused: refused.get(), seen: seen.into_inner() }, result)
@@ -116,16 +118,14 @@ fn check_handed_off(sent: &str, read_ahead: usize) {
         say(&mut socket, sent).await;
         socket.into_std().unwrap()
     });
-    let mut handed_off = outcome.handed_off.expect("handed off");
+    let handed_off = outcome.handed_off.expect("handed off");
     assert_eq!(handed_off.with, "/events/a");
     assert_eq!(handed_off.read_ahead, read_ahead);
-    assert_eq!(
-        io::Read::read(&mut handed_off.raw, &mut [0]).unwrap_err().kind(),
-        io::ErrorKind::WouldBlock,
-        "it is still non-blocking"
-    );
-    io::Write::write_all(&mut handed_off.raw, b"stream").unwrap();
-    drop(handed_off);
+    let fd = std::os::fd::AsFd::as_fd(&handed_off.wire);
+    assert!(rustix::fs::fcntl_getfl(fd).unwrap().contains(rustix::fs::OFlags::NONBLOCK));
+    let mut wire = handed_off.wire;
+    assert_eq!(wire.send(b"stream"), Sent::Wrote(6));
+    drop(wire);
     client.set_nonblocking(false).unwrap();
     let mut text = String::new();
     io::Read::read_to_string(&mut client, &mut text).unwrap();
