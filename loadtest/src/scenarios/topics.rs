@@ -29,6 +29,8 @@ pub(crate) struct Figures {
     pub(crate) latency: Quantiles,
     /// Microseconds a delivery, the publishing included.
     pub(crate) cpu_us: Option<f64>,
+    pub(crate) user_us: Option<f64>,
+    pub(crate) system_us: Option<f64>,
     pub(crate) client_cpu_us: Option<f64>,
     pub(crate) missing: u64,
 }
@@ -98,6 +100,8 @@ pub(crate) fn measure(args: &TopicsArgs, target: &Target) -> Result<Outcome<Figu
         deliveries_per_second: window.deliveries_per_second(),
         latency: Quantiles::of(&window.tally.latency),
         cpu_us: window.server.and_then(|cpu| window.micros(cpu.total())),
+        user_us: window.server.and_then(|cpu| window.micros(cpu.user)),
+        system_us: window.server.and_then(|cpu| window.micros(cpu.system)),
         client_cpu_us: window.micros(window.client.total()),
         missing: window.tally.faults.missing,
     };
