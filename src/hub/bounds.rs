@@ -27,7 +27,11 @@ pub struct Bounds {
     pub selection_bytes: usize,
     /// How much all streams that are behind may hold of what has left the log, in bytes.
     pub pinned_bytes: usize,
-    /// How many messages one turn takes,
+    /// After how many writes of a pass it is others' turn, unless the pass is late.
+    pub writes_a_turn: u64,
+    /// For how many streams one turn does what concerns all of them,
+    pub walked_a_turn: u32,
+    /// how many messages it takes,
     pub messages_a_turn: usize,
     /// how many streams that are behind it serves,
     pub served_a_turn: usize,
@@ -52,6 +56,8 @@ impl Bounds {
         reads_a_turn: 4,
         selection_bytes: 4 * 1024 * 1024,
         pinned_bytes: 64 * 1024 * 1024,
+        writes_a_turn: 2048,
+        walked_a_turn: 512,
         messages_a_turn: 1024,
         served_a_turn: 64,
         heartbeats_a_turn: 512,
@@ -60,6 +66,13 @@ impl Bounds {
 
     /// Bounds that a few streams and events meet.
     #[cfg(test)]
-    pub(crate) const SMALL: Bounds =
-        Bounds { cohort_streams: 2, piece_writes: 2, touched: 16, touched_left: 12, ..Bounds::SHIPPED };
+    pub(crate) const SMALL: Bounds = Bounds {
+        cohort_streams: 2,
+        piece_writes: 2,
+        writes_a_turn: 4,
+        walked_a_turn: 3,
+        touched: 16,
+        touched_left: 12,
+        ..Bounds::SHIPPED
+    };
 }

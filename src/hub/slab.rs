@@ -60,6 +60,11 @@ impl<T> Slab<T> {
         self.len == 0
     }
 
+    /// How many slots there are, free ones too.
+    pub fn slots(&self) -> u32 {
+        self.slots.len() as u32
+    }
+
     /// Puts a value into a free slot.
     pub fn insert(&mut self, value: T) -> SlabKey {
         self.generation = self.generation.wrapping_add(1);

@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
-use crate::hub::registry::Registry;
-use crate::hub::registry::look::{Order, Standing};
+use crate::hub::registry::look::{Look, Standing};
 use crate::hub::topic::Subscription;
 
 use super::wire::Wire;
@@ -27,10 +26,8 @@ impl Turns {
     }
 }
 
-/// What a shard is asked.
+/// Who asks a shard, and awaits the answer.
 pub struct Question {
-    pub(super) order: Order,
-    pub(super) limit: usize,
     pub(super) answer: mpsc::Sender<(usize, Vec<Seen>)>,
     /// Given back as the shard answers, or when it never will.
     pub(super) turn: OwnedSemaphorePermit,
@@ -48,9 +45,8 @@ pub(super) struct Seen {
 
 impl Question {
     /// Answers for a shard.
-    pub fn answer(self, shard: usize, registry: &Registry<Wire>, now_ms: u64) {
-        let Question { order, limit, answer, turn } = self;
-        let looks = registry.look(order, limit, now_ms);
+    pub fn answer<'a>(self, shard: usize, looks: impl Iterator<Item = Look<'a, Wire>>) {
+        let Question { answer, turn } = self;
         let seen = looks.map(|look| Seen {
             shard,
             stream: look.slot,

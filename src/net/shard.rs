@@ -25,6 +25,7 @@ use crate::hub::frame::{Chunk, Framing};
 use crate::hub::gap::GapReason;
 use crate::hub::log::{Resume, Resumed};
 use crate::hub::offset::Offset;
+use crate::hub::registry::look::Look;
 use crate::hub::registry::{Registry, StreamKey, Tally};
 use crate::hub::retry::spread;
 use crate::hub::shard::{Host, Ready, Settings, ShardTimer, Sleep};
@@ -295,8 +296,8 @@ impl Host for Shard {
         }
     }
 
-    fn answer(&self, question: Question, streams: &Registry<Wire>) {
-        question.answer(self.index, streams, self.parts.clock.now_ms());
+    fn answer<'a>(&self, question: Question, looks: impl Iterator<Item = Look<'a, Wire>>) {
+        question.answer(self.index, looks);
     }
 }
 

@@ -16,6 +16,7 @@ use crate::hub::frame::Draft;
 use crate::hub::id::Epoch;
 use crate::hub::log::LogLimits;
 use crate::hub::policy::Policies;
+use crate::hub::registry::look::Order;
 use crate::hub::shard::{Message, Settings, Shard, ShardTimer, Sleep};
 use crate::hub::subscribe::Subscribe;
 use crate::hub::topic::{Pattern, Subscription, Topic, Topics};
@@ -28,8 +29,7 @@ const PATTERNS: usize = 127;
 /// How many events wait for a pass.
 const EVENTS: usize = 100;
 
-/// One shard as it ships, the crowd, which has lasted as long as it may, and a live stream. No pass has been made since
-/// the events were published.
+/// One shard as it ships, the crowd, and a live stream.
 struct Crowd {
     shard: Shard<Around>,
     around: Around,
@@ -73,12 +73,15 @@ impl Crowd {
         crowd.live = crowd.open(&subscription);
         while crowd.shard.turn(&crowd.around) == Sleep::No {}
         crowd.take();
-        let live = crowd.table.named("live").unwrap();
-        for _ in 0..EVENTS {
-            let draft = Draft::encode(Topics::new([live.clone()]).unwrap(), &Event::new("x"), Epoch::new(1));
-            crowd.around.past.bus.publish(vec![draft.unwrap()], 0).unwrap();
-        }
         crowd
+    }
+
+    fn publish(&self, topic: &str, events: usize) {
+        let topic = self.table.named(topic).unwrap();
+        for _ in 0..events {
+            let draft = Draft::encode(Topics::new([topic.clone()]).unwrap(), &Event::new("x"), Epoch::new(1));
+            self.around.past.bus.publish(vec![draft.unwrap()], 0).unwrap();
+        }
     }
 
     fn open(&mut self, subscription: &Arc<Subscription>) -> Rc<RefCell<Wire>> {
@@ -91,7 +94,7 @@ impl Crowd {
         wire
     }
 
-    fn tell(&self, message: Message<Mock, ()>) {
+    fn tell(&self, message: Message<Mock, Order>) {
         if matches!(message, Message::Open { .. }) {
             self.around.past.bus.inbox(0).stream_comes();
         }
@@ -116,6 +119,7 @@ const ENDS_A_TURN: usize = Bounds::SHIPPED.work_a_turn / (EVENTS * PATTERNS.ilog
 #[test]
 fn streams_that_end_by_time_leave_a_turn_to_others() {
     let mut crowd = Crowd::new();
+    crowd.publish("live", EVENTS);
     let crowds: Vec<_> = crowd.around.notes.borrow().watched[..STREAMS].iter().map(|(_, key)| *key).collect();
     for key in crowds {
         crowd.tell(Message::Timer(ShardTimer::End(key, CloseReason::MaxSeconds)));
@@ -135,6 +139,7 @@ fn streams_that_end_by_time_leave_a_turn_to_others() {
 #[test]
 fn a_drain_without_a_deadline_leaves_a_turn_to_others() {
     let mut crowd = Crowd::new();
+    crowd.publish("live", EVENTS);
     crowd.tell(Message::Drain { window: Duration::ZERO, retry: Duration::from_secs(1) });
     let (mut turns, mut left) = (0, STREAMS + 1);
     while left > 0 {
@@ -151,4 +156,97 @@ fn a_drain_without_a_deadline_leaves_a_turn_to_others() {
         }
     }
     assert_eq!(crowd.take().matches("data: x").count(), EVENTS);
+}
+
+/// The live stream gets its events in the next turn, whatever else it is for.
+fn the_live_stream_waits_for_one_turn(crowd: &mut Crowd) -> Sleep {
+    crowd.publish("live", EVENTS);
+    let sleep = crowd.shard.turn(&crowd.around);
+    assert_eq!(crowd.take().matches("data: x").count(), EVENTS);
+    sleep
+}
+
+#[test]
+fn a_new_write_deadline_reaches_some_sockets_a_turn() {
+    let mut crowd = Crowd::new();
+    crowd.around.settings.borrow_mut().write_deadline = Duration::from_secs(7);
+    crowd.tell(Message::Timer(ShardTimer::Settings));
+    let most = Bounds::SHIPPED.walked_a_turn as usize;
+    let (mut reached, mut sleep) = (0, Sleep::No);
+    while sleep == Sleep::No {
+        sleep = the_live_stream_waits_for_one_turn(&mut crowd);
+        let now = std::mem::take(&mut crowd.around.notes.borrow_mut().deadlines);
+        assert!(now <= most, "{now} in one turn");
+        reached += now;
+    }
+    assert_eq!(reached, STREAMS + 1);
+    // What has not changed is not set again.
+    crowd.tell(Message::Timer(ShardTimer::Settings));
+    while crowd.shard.turn(&crowd.around) == Sleep::No {}
+    assert_eq!(crowd.around.notes.borrow().deadlines, 0);
+}
+
+#[test]
+fn a_question_is_answered_over_several_turns() {
+    let mut crowd = Crowd::new();
+    (0..2).for_each(|_| crowd.tell(Message::Ask { order: Order::Age, max: 3, question: Order::Age }));
+    let mut turns = 0;
+    let mut answered_in = Vec::new();
+    while the_live_stream_waits_for_one_turn(&mut crowd) == Sleep::No {
+        turns += 1;
+        if std::mem::take(&mut crowd.around.notes.borrow_mut().answers) > 0 {
+            answered_in.push(turns);
+        }
+    }
+    let each = (STREAMS + 1).div_ceil(Bounds::SHIPPED.walked_a_turn as usize);
+    assert_eq!(answered_in, [each]);
+    assert_eq!(crowd.around.notes.borrow().answers, 1, "the second, in the turn after which it sleeps");
+}
+
+#[test]
+fn a_crowd_that_is_lapped_falls_behind_some_streams_a_turn() {
+    let mut crowd = Crowd::new();
+    // The log has nothing for those that follow it beyond what is kept.
+    crowd.publish("else", 20_000);
+    let most = Bounds::SHIPPED.walked_a_turn as usize;
+    let mut behind = 0;
+    while behind < STREAMS + 1 {
+        assert_eq!(crowd.shard.turn(&crowd.around), Sleep::No);
+        let now = crowd.shard.streams().behind();
+        assert!(now > behind && now - behind <= most, "{now} after {behind}");
+        behind = now;
+    }
+    while crowd.shard.turn(&crowd.around) == Sleep::No {}
+    assert_eq!(crowd.shard.streams().behind(), 0);
+    assert_eq!(crowd.take(), "", "it lost nothing");
+    the_live_stream_waits_for_one_turn(&mut crowd);
+}
+
+#[test]
+fn a_pass_to_a_crowd_leaves_turns_to_others_and_takes_no_rest_between() {
+    let mut crowd = Crowd::new();
+    let topics = vec![Topic::parse("live").unwrap()];
+    let subscription = Arc::new(Subscription::new(topics, vec![], &crowd.table).unwrap());
+    let many = 5 * Bounds::SHIPPED.writes_a_turn as usize;
+    for _ in 0..many.div_ceil(1000) {
+        (0..1000).for_each(|_| drop(crowd.open(&subscription)));
+        while crowd.shard.turn(&crowd.around) == Sleep::No {}
+    }
+    crowd.publish("live", 1);
+    let writes = |crowd: &Crowd| crowd.around.notes.borrow().tally.writes;
+    let most = Bounds::SHIPPED.writes_a_turn + Bounds::SHIPPED.piece_writes + u64::from(Bounds::SHIPPED.cohort_streams);
+    let (mut before, mut turns) = (writes(&crowd), 0);
+    while crowd.shard.turn(&crowd.around) == Sleep::No {
+        let now = writes(&crowd);
+        assert!(now - before <= most, "{} writes in one turn", now - before);
+        assert!(!crowd.around.resting.get(), "it rests in the midst of single writes");
+        before = now;
+        turns += 1;
+        // Who comes meanwhile is served.
+        let new = crowd.open(&subscription);
+        crowd.shard.turn(&crowd.around);
+        assert!(!new.borrow().got.is_empty());
+        before = writes(&crowd);
+    }
+    assert!(turns >= 2, "{turns}");
 }

@@ -13,6 +13,7 @@ use crate::hub::frame::Frame;
 use crate::hub::id::EventId;
 use crate::hub::log::{Read, Resume, Resumed, Start, Window};
 use crate::hub::offset::Offset;
+use crate::hub::registry::look::{Look, Order};
 use crate::hub::registry::{History, Registry, StreamKey, Tally};
 use crate::hub::shard::{Host, Message, Settings, ShardTimer};
 use crate::hub::subscribe::Subscribe;
@@ -88,6 +89,9 @@ impl History for Past {
     }
 }
 
+/// How many streams are asked for.
+pub(super) const ASKED: usize = 3;
+
 /// What a shard did in a turn.
 #[derive(Default)]
 pub(super) struct Notes {
@@ -99,12 +103,16 @@ pub(super) struct Notes {
     pub(super) closed: Vec<(Mock, CloseReason)>,
     pub(super) tally: Tally,
     pub(super) observed: u64,
+    /// How many questions were answered,
+    pub(super) answers: usize,
+    /// and how many sockets had their write deadline changed.
+    pub(super) deadlines: usize,
 }
 
 pub(super) struct Around {
     pub(super) shard: usize,
     pub(super) past: Past,
-    pub(super) mail: Receiver<Message<Mock, ()>>,
+    pub(super) mail: Receiver<Message<Mock, Order>>,
     pub(super) clockwork: Rc<Clockwork>,
     pub(super) settings: Rc<RefCell<Settings>>,
     pub(super) resting: Cell<bool>,
@@ -118,14 +126,14 @@ impl Around {
         self.past.time.touch();
     }
 
-    fn inbox(&self) -> &crate::exchange::inbox::Inbox<Message<Mock, ()>> {
+    fn inbox(&self) -> &crate::exchange::inbox::Inbox<Message<Mock, Order>> {
         self.past.bus.inbox(self.shard)
     }
 }
 
 impl Host for Around {
     type Socket = Mock;
-    type Question = ();
+    type Question = Order;
     type History = Past;
 
     fn history(&self) -> &Past {
@@ -180,7 +188,7 @@ impl Host for Around {
         self.touch();
     }
 
-    fn message(&self) -> Option<Message<Mock, ()>> {
+    fn message(&self) -> Option<Message<Mock, Order>> {
         self.touch();
         let message = self.mail.try_recv().ok();
         if let Some(Message::Timer(ShardTimer::Rest)) = message {
@@ -241,7 +249,9 @@ impl Host for Around {
         true
     }
 
-    fn set_write_deadline(&self, _: &mut Mock, _: Duration) {}
+    fn set_write_deadline(&self, _: &mut Mock, _: Duration) {
+        self.notes.borrow_mut().deadlines += 1;
+    }
 
     fn discard(&self, socket: &mut Mock, max: usize) -> Option<usize> {
         let mut wire = socket.wire.borrow_mut();
@@ -274,11 +284,9 @@ impl Host for Around {
         sum.gaps.iter_mut().zip(tally.gaps).for_each(|(sum, one)| *sum += one);
     }
 
-    fn answer(&self, (): (), streams: &Registry<Mock>) {
-        use crate::hub::registry::look::Order;
-        for order in [Order::Lag, Order::Age, Order::Written] {
-            let looks: Vec<_> = streams.look(order, 3, self.past.time.now_ms()).map(|look| look.slot).collect();
-            assert_eq!(looks.len(), streams.len().min(3));
-        }
+    fn answer<'a>(&self, order: Order, looks: impl Iterator<Item = Look<'a, Mock>>) {
+        let ranks: Vec<_> = looks.map(|look| look.standing.rank(order)).collect();
+        assert!(ranks.len() <= ASKED && ranks.is_sorted_by(|one, next| one >= next), "{ranks:?}");
+        self.notes.borrow_mut().answers += 1;
     }
 }

@@ -10,12 +10,13 @@ use crate::hub::event::Event;
 use crate::hub::frame::Draft;
 use crate::hub::log::LogLimits;
 use crate::hub::offset::Offset;
+use crate::hub::registry::look::Order;
 use crate::hub::shard::Message;
 use crate::hub::topic::{TopicHandle, Topics};
 
 use super::kit::{Mock, Random, Time};
 
-pub(super) type SimBus = Bus<Message<Mock, ()>>;
+pub(super) type SimBus = Bus<Message<Mock, Order>>;
 
 pub(super) const TOPICS: [&str; 6] = ["a", "b", "c/x", "c/y", "d/e/f", "quiet"];
 

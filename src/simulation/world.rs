@@ -23,13 +23,14 @@ use crate::hub::id::Epoch;
 use crate::hub::log::{LIVE_EVENTS, Log, LogLimits, Resume};
 use crate::hub::offset::Offset;
 use crate::hub::policy::{Policies, SlowPolicy};
+use crate::hub::registry::look::Order;
 use crate::hub::registry::{StreamKey, Tally};
 use crate::hub::shard::{Fault, Message, Ready, Settings, Shard, ShardTimer, Sleep};
 use crate::hub::stream::Sent;
 use crate::hub::subscribe::{Subscribe, TimedEvent};
 use crate::hub::topic::{Pattern, Subscription, Topic};
 
-use super::host::{Around, Clockwork, Notes, Past};
+use super::host::{ASKED, Around, Clockwork, Notes, Past};
 use super::kit::{Mock, Random, Reader, Seen, Time, Wire};
 use super::press::{Press, SimBus};
 
@@ -127,6 +128,8 @@ pub(super) struct World {
     by_key: HashMap<(usize, StreamKey), usize>,
     /// How likely it is that a shard that can run does so at once, in percent: where it is low, shards are lapped.
     promptness: usize,
+    /// How many questions were put to the shards.
+    asked: usize,
     draining: bool,
     settling: bool,
     /// How long a turn took, at most: no time that a shard notes is truer.
@@ -164,6 +167,7 @@ impl World {
                 read_bytes: 300,
                 selection_bytes: 1000,
                 heartbeats_a_turn: 1,
+                walked_a_turn: 1,
                 work_a_turn: 300,
                 ..Bounds::SMALL
             },
@@ -241,6 +245,7 @@ impl World {
             subscriptions: subscriptions.into(),
             connections: Vec::new(),
             by_key: HashMap::new(),
+            asked: 0,
             draining: false,
             settling: false,
             turn_ms_max: 0,
@@ -264,7 +269,7 @@ impl World {
             72..86 => self.let_time_pass(),
             86..93 => self.disturb(),
             93..95 => self.change_settings(),
-            95..97 => drop(self.bus.inbox(shard).push(Message::Ask(()))),
+            95..97 => self.ask(shard),
             _ if self.random.chance(10) => self.keep_quiet(),
             _ => self.settle(),
         }
@@ -274,6 +279,12 @@ impl World {
                 self.run(shard);
             }
         }
+    }
+
+    fn ask(&mut self, shard: usize) {
+        let order = self.random.pick(&[Order::Lag, Order::Age, Order::Written]);
+        assert!(self.bus.inbox(shard).push(Message::Ask { order, max: ASKED, question: order }).is_ok());
+        self.asked += 1;
     }
 
     /// A shard takes a turn, if anything lets it run.
@@ -292,13 +303,13 @@ impl World {
             self.time.meanwhile(1 + self.random.below(40), move || press.publish());
         }
         let (rests_ended, rested) = (core.around.rests_ended.get(), core.around.resting.get());
-        let before = core.shard.streams().position();
+        let (before, was_amid_pass) = (core.shard.streams().position(), core.shard.is_amid_pass());
         let began_ms = self.time.now_ms();
         let sleep = core.shard.turn(&core.around);
         self.turn_ms_max = self.turn_ms_max.max(self.time.now_ms() + 1 - began_ms);
         if rested && core.around.rests_ended.get() == rests_ended {
             self.rested += 1;
-            if !core.around.was_endangered.get() {
+            if !core.around.was_endangered.get() && !was_amid_pass {
                 assert_eq!(core.shard.streams().position(), before, "{PASS_IN_REST}");
             }
         }
@@ -596,6 +607,8 @@ impl World {
         for core in &self.cores {
             assert_eq!(core.shard.streams().behind(), 0, "all have caught up");
         }
+        let answers = self.cores.iter().map(|core| core.around.notes.borrow().answers).sum::<usize>();
+        assert_eq!(answers, self.asked, "each question is answered once");
         if drains {
             assert_eq!(self.bus.streams(), 0, "a drain ends all");
         }

@@ -124,7 +124,9 @@ impl Shard {
         self.past.0.append(drafts, Numbering::Own, 0, &mut Evicted::default());
         let mut times = Times::default();
         let (registry, past) = (&mut self.registry, &self.past);
-        let info = allocation_counter::measure(|| registry.pass(false, past, 1, &mut times));
+        let info = allocation_counter::measure(|| {
+            registry.pass(false, past, 1, &mut times);
+        });
         assert_eq!(self.registry.take_tally().deliveries, times.0);
         (info.count_total, times.0)
     }

@@ -322,7 +322,7 @@ impl<S: Socket> Registry<S> {
             Then::Live => {}
         }
         // The pass that follows has live-only events of before it was opened: those aren't its own.
-        if behind.cursor.max(behind.opened_at) > position {
+        if behind.cursor.max(behind.opened_at) > position || self.pass.is_overrun() {
             behind.waits = Waits::Shard;
             return self.ahead.push(key);
         }

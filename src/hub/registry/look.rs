@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use crate::hub::slab::SlabKey;
 use crate::hub::stream::Socket;
 use crate::hub::top::Top;
 use crate::hub::topic::Subscription;
 
-use super::Registry;
+use super::{Registry, Walk};
 
 /// By what streams are put in order; the largest comes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,23 +57,44 @@ pub struct Look<'a, S> {
     pub socket: &'a S,
 }
 
+/// A look at all streams for the first in an order, a part of them a turn.
+pub struct Looking {
+    order: Order,
+    top: Top<((u64, u64), u64, Standing)>,
+    walk: Walk,
+}
+
+impl Looking {
+    /// A look for the first `max` streams.
+    pub fn new(order: Order, max: usize) -> Looking {
+        Looking { order, top: Top::new(max), walk: Walk::default() }
+    }
+}
+
 impl<S: Socket> Registry<S> {
-    /// The first `max` streams in this order.
-    pub fn look(&self, order: Order, max: usize, now_ms: u64) -> impl Iterator<Item = Look<'_, S>> {
-        let mut top = Top::new(max);
-        for (key, stream) in self.streams.iter() {
+    /// Looks at further streams; says whether that was all.
+    pub fn look_on(&self, looking: &mut Looking, now_ms: u64) -> bool {
+        let slots = self.walk_on(&mut looking.walk);
+        for key in slots.filter_map(|slot| self.stream_in(slot)) {
+            let Some(stream) = self.streams.get(key) else { continue };
             let standing = Standing {
                 lag: stream.behind().map_or(0, |behind| self.position.since(behind.cursor)),
                 written_ms: now_ms.saturating_sub(stream.written_ms()),
                 age_s: (now_ms / 1000).saturating_sub(stream.opened_s.into()),
             };
-            top.offer((standing.rank(order), key.index(), standing));
+            looking.top.offer((standing.rank(looking.order), key.to_u64(), standing));
         }
-        top.into_sorted().filter_map(|(_, slot, standing)| {
-            let stream = self.streams.get(self.streams.key_at(slot))?;
+        self.has_walked(&looking.walk)
+    }
+
+    /// What was seen, but for streams that have gone since.
+    pub fn looks(&self, looking: Looking) -> impl Iterator<Item = Look<'_, S>> {
+        looking.top.into_sorted().filter_map(|(_, key, standing)| {
+            let key = SlabKey::from_u64(key);
+            let stream = self.streams.get(key)?;
             let cohort = self.cohorts.get(self.cohorts.key_at(stream.cohort))?;
             let (behind, subscription) = (!stream.is_live(), &cohort.subscription);
-            Some(Look { slot, behind, standing, subscription, socket: &stream.socket })
+            Some(Look { slot: key.index(), behind, standing, subscription, socket: &stream.socket })
         })
     }
 }

@@ -9,6 +9,7 @@
 //! - `write`: every write, and what a short or failed one means
 //! - `time`: heartbeats, timed events and deadlines; `mark`: what stands in for a heartbeat
 //! - `pins`: what streams hold of events that have left the log; `look`: what an operator sees
+//! - `work`: what the steps of a turn cost; `walk`: what concerns all streams is done for some a turn
 //!
 //! Invariant: a live stream has been written everything of its subscription up to its cohort's
 //! `through` or the registry's `position`, whichever is later.
@@ -26,6 +27,7 @@ mod pass;
 mod pins;
 mod prefetch;
 mod time;
+mod walk;
 mod work;
 mod write;
 
@@ -57,6 +59,8 @@ use pass::Pass;
 use pins::Pins;
 
 pub use life::STRAY_BYTES_MAX;
+pub use pass::Passed;
+pub use walk::Walk;
 
 /// Names a stream of one registry.
 pub type StreamKey = SlabKey;

@@ -13,16 +13,16 @@ use crate::hub::close::CloseReason;
 use crate::hub::frame::{Frame, Framing};
 use crate::hub::offset::Offset;
 use crate::hub::routes::CohortIndex;
-use crate::hub::stream::{Behind, Socket, Unsent};
+use crate::hub::stream::{Behind, Socket, Unsent, Waits};
 
 use super::write::Written;
-use super::{History, Observer, Registry};
+use super::{History, Observer, Registry, Walk};
 
 /// After how many writes of a run the observer is called: seldom enough to cost nothing, often enough
 /// that the times it takes are true.
 const OBSERVED_WRITES: u64 = 16;
 
-/// A pass, perhaps a paused one. Its memory is kept, so that the next allocates nothing.
+/// A pass, perhaps one that is paused. Its memory is kept, so that the next allocates nothing.
 #[derive(Default)]
 pub(super) struct Pass {
     /// What it brings, in the log's order. Without any, there is no pass.
@@ -39,8 +39,23 @@ pub(super) struct Pass {
     through: Offset,
     /// and those it comes to last. Streams of a new cohort have that from the log.
     pub(super) frames_through: Offset,
+    /// It is others' turn, and the pass goes on in the next.
+    yields: bool,
+    /// Frames that live streams have not been given have left the log: up to which stream each is behind.
+    overrun: Option<Walk>,
     picked: Vec<u32>,
     leaving: Vec<(u32, Leave)>,
+}
+
+/// What became of a pass in one turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Passed {
+    /// It is over.
+    Over,
+    /// It is paused: a rest gains something here.
+    Paused,
+    /// It goes on in the next turn.
+    Yields,
 }
 
 /// What happens to a member of a cohort once the cohort has been walked.
@@ -50,55 +65,97 @@ enum Leave {
     Wait { cursor: Offset, unsent: Option<Unsent> },
 }
 
+impl Pass {
+    /// Whether no stream can become live now, since all are about to be behind.
+    pub(super) fn is_overrun(&self) -> bool {
+        self.overrun.is_some()
+    }
+}
+
 impl<S: Socket> Registry<S> {
-    /// Whether a pass is paused.
+    /// Whether a pass is paused, or goes on in the next turn.
     pub fn is_passing(&self) -> bool {
-        !self.pass.frames.is_empty()
+        !self.pass.frames.is_empty() || self.pass.overrun.is_some()
     }
 
     /// Writes what was published since the last pass to all live streams that subscribe to it. If it `may_pause`, it
     /// may end before that, and the next call goes on with it.
-    pub fn pass(&mut self, may_pause: bool, history: &impl History, now_ms: u64, observer: &mut impl Observer) {
-        let head = history.head();
-        let was_paused = self.is_passing();
+    pub fn pass(
+        &mut self,
+        may_pause: bool,
+        history: &impl History,
+        now_ms: u64,
+        observer: &mut impl Observer,
+    ) -> Passed {
+        let before = self.position;
         let mut pass = std::mem::take(&mut self.pass);
-        self.take_newer(&mut pass, history);
-        loop {
-            if pass.frames.is_empty() {
-                if self.position >= head {
-                    break;
-                }
-                match history.tail(self.position, self.bounds.frames_a_lock, &mut pass.frames) {
-                    Some(through) => (pass.through, pass.frames_through) = (through, through),
-                    None => {
-                        self.overrun(history.head(), now_ms);
-                        continue;
-                    }
-                }
-            }
-            if !self.go_on(&mut pass, may_pause, history, now_ms, observer) {
-                break;
-            }
-            self.position = pass.through;
-            pass.frames.clear();
-            pass.found = 0;
-            if was_paused && may_pause {
-                break;
-            }
-        }
+        let passed = self.pass_on(&mut pass, may_pause, history, now_ms, observer);
+        pass.yields = passed == Passed::Yields;
         self.pass = pass;
-        self.ready.extend(self.ahead.drain(..));
+        if self.position > before {
+            self.ready.extend(self.ahead.drain(..));
+        }
+        passed
     }
 
-    /// Writes what is left of a pass, or a piece of it if it `may_pause`; says whether it is over.
-    fn go_on(
+    fn pass_on(
         &mut self,
         pass: &mut Pass,
         may_pause: bool,
         history: &impl History,
         now_ms: u64,
         observer: &mut impl Observer,
-    ) -> bool {
+    ) -> Passed {
+        let (head, was_paused) = (history.head(), !pass.frames.is_empty() && !pass.yields);
+        let share = self.tally.writes + self.bounds.writes_a_turn;
+        self.take_newer(pass, history);
+        loop {
+            if let Some(walk) = &mut pass.overrun {
+                if !self.overrun(walk, now_ms) {
+                    return Passed::Yields;
+                }
+                pass.overrun = None;
+                self.position = history.head();
+                continue;
+            }
+            if pass.frames.is_empty() {
+                if self.position >= head {
+                    return Passed::Over;
+                }
+                if may_pause && self.tally.writes >= share {
+                    return Passed::Yields;
+                }
+                match history.tail(self.position, self.bounds.frames_a_lock, &mut pass.frames) {
+                    Some(through) => (pass.through, pass.frames_through) = (through, through),
+                    None => {
+                        pass.overrun = Some(Walk::default());
+                        continue;
+                    }
+                }
+            }
+            let passed = self.go_on(pass, share, may_pause, history, now_ms, observer);
+            if passed != Passed::Over {
+                return passed;
+            }
+            self.position = pass.through;
+            pass.frames.clear();
+            pass.found = 0;
+            if was_paused && may_pause {
+                return Passed::Over;
+            }
+        }
+    }
+
+    /// Writes what is left of a pass, or a piece of it if it `may_pause`, up to a share of the writes.
+    fn go_on(
+        &mut self,
+        pass: &mut Pass,
+        share: u64,
+        may_pause: bool,
+        history: &impl History,
+        now_ms: u64,
+        observer: &mut impl Observer,
+    ) -> Passed {
         let mut before = self.tally;
         loop {
             let Some(&(cohort, _)) = pass.touched.get(pass.next) else {
@@ -106,7 +163,7 @@ impl<S: Socket> Registry<S> {
                 pass.touched.shrink_to(self.bounds.touched);
                 (pass.next, pass.fetched) = (0, 0);
                 if pass.found == pass.frames.len() {
-                    return true;
+                    return Passed::Over;
                 }
                 self.find_touched(pass, 0, self.bounds.touched);
                 continue;
@@ -114,7 +171,10 @@ impl<S: Socket> Registry<S> {
             let writes = self.tally.writes - before.writes;
             if writes >= self.bounds.piece_writes {
                 if may_pause && self.tally.deliveries - before.deliveries > writes {
-                    return false;
+                    return Passed::Paused;
+                }
+                if may_pause && self.tally.writes >= share {
+                    return Passed::Yields;
                 }
                 before = self.tally;
                 self.take_newer(pass, history);
@@ -196,21 +256,22 @@ impl<S: Socket> Registry<S> {
         }
     }
 
-    /// Frames that live streams have not been given have left the log: each stream is now behind,
-    /// and finds out for itself whether it lost any. The shard goes on at `head`.
-    fn overrun(&mut self, head: Offset, now_ms: u64) {
-        for key in self.streams.keys().collect::<Vec<_>>() {
-            let stream = self.streams.at(key.index());
+    /// Frames that live streams have not been given have left the log: each stream is behind from now on, and finds
+    /// out for itself whether it lost any, when the shard has gone on at the head. Says whether all are behind.
+    fn overrun(&mut self, walk: &mut Walk, now_ms: u64) -> bool {
+        let slots = self.walk_on(walk);
+        for slot in slots {
+            let Some(key) = self.streams.key_of(slot) else { continue };
+            let stream = self.streams.at(slot);
             if stream.is_live() {
                 let cohort = stream.cohort;
                 let through = self.served_through(cohort);
-                let mut behind = Behind::at(through, through, now_ms);
-                behind.slow = true;
-                self.fall_behind(key.index(), behind);
-                self.ready.push_back(key);
+                let behind = Behind { slow: true, waits: Waits::Shard, ..*Behind::at(through, through, now_ms) };
+                self.fall_behind(slot, Box::new(behind));
+                self.ahead.push(key);
             }
         }
-        self.position = head;
+        self.has_walked(walk)
     }
 
     /// Gathers the picked frames into one run and writes it to each live member of the cohort.

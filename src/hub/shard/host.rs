@@ -6,6 +6,7 @@ use crate::hub::close::CloseReason;
 use crate::hub::log::{Resume, Resumed};
 use crate::hub::offset::Offset;
 use crate::hub::policy::Policies;
+use crate::hub::registry::look::{Look, Order};
 use crate::hub::registry::{History, Registry, StreamKey, Tally};
 use crate::hub::stream::Socket;
 use crate::hub::subscribe::Subscribe;
@@ -30,8 +31,15 @@ pub enum Message<S, Q> {
         /// The mean of the jittered `retry:`.
         retry: Duration,
     },
-    /// Answer a question about its streams.
-    Ask(Q),
+    /// Answer a question about its streams: which are the first `max` in an order.
+    Ask {
+        /// The order.
+        order: Order,
+        /// How many.
+        max: usize,
+        /// Who asks.
+        question: Q,
+    },
     /// Close what is left and end.
     Stop,
 }
@@ -151,6 +159,8 @@ pub trait Host {
     fn passed(&self, ns: u64);
     /// What has happened since the last call, and the streams as they are.
     fn count(&self, tally: &Tally, streams: &Registry<Self::Socket>);
-    /// Answers a question.
-    fn answer(&self, question: Self::Question, streams: &Registry<Self::Socket>);
+    /// Answers a question with the streams that were asked for.
+    fn answer<'a>(&self, question: Self::Question, looks: impl Iterator<Item = Look<'a, Self::Socket>>)
+    where
+        Self::Socket: 'a;
 }

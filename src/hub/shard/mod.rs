@@ -12,7 +12,7 @@ mod fault;
 mod host;
 mod pace;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use fastrand::Rng;
@@ -21,7 +21,8 @@ use crate::hub::bounds::Bounds;
 use crate::hub::close::CloseReason;
 use crate::hub::frame::Chunk;
 use crate::hub::heartbeats::SLOTS;
-use crate::hub::registry::{Effect, History, Observer, Opening, Registry, STRAY_BYTES_MAX, StreamKey};
+use crate::hub::registry::look::Looking;
+use crate::hub::registry::{Effect, History, Observer, Opening, Passed, Registry, STRAY_BYTES_MAX, StreamKey, Walk};
 use crate::hub::retry;
 use crate::hub::stream::StreamTimer;
 use crate::hub::subscribe::{Subscribe, TimedEvent};
@@ -30,7 +31,7 @@ use crate::hub::wheel::TimerKey;
 use drain::{DRAIN_STEP_MS, Drain};
 pub(crate) use fault::Fault;
 pub use host::{Host, Message, Ready, Settings, ShardTimer};
-use pace::{Pace, Passed};
+use pace::{Pace, Piece};
 
 /// A heartbeat so rare is none.
 const NEVER_MS: u64 = 365 * 86_400_000;
@@ -57,10 +58,16 @@ pub struct Shard<H: Host> {
     pace: Pace,
     /// When the pass that is paused began.
     pass_began_ns: Option<u64>,
+    /// What of it has been done since the last rest.
+    piece: Option<Piece>,
     /// The last pass left events to another: nobody wakes the shard for those again.
     passes_on: bool,
     timed: HashMap<StreamKey, TimedEvent>,
     drain: Option<Drain>,
+    /// The questions that are being answered.
+    asked: VecDeque<(H::Question, Looking)>,
+    /// The streams that do not have the write deadline of the settings yet.
+    deadlines: Option<Walk>,
     /// The directory has it among the shards with patterns.
     patterned: bool,
     head: Vec<u8>,
@@ -81,10 +88,13 @@ impl<H: Host> Shard<H> {
             heartbeat_due_ms: 0,
             pace: Pace::new(settings.rest_max, settings.interval_min),
             pass_began_ns: None,
+            piece: None,
             passes_on: false,
             settings,
             timed: HashMap::new(),
             drain: None,
+            asked: VecDeque::new(),
+            deadlines: None,
             patterned: false,
             head: Vec::new(),
             stopping: false,
@@ -101,6 +111,11 @@ impl<H: Host> Shard<H> {
     /// Its streams.
     pub fn streams(&self) -> &Registry<H::Socket> {
         &self.registry
+    }
+
+    /// Whether it goes on with a pass in its next turn.
+    pub fn is_amid_pass(&self) -> bool {
+        self.piece.is_some()
     }
 
     /// A stream's socket reports. It is acted on in the next turn at the latest, which must follow.
@@ -136,7 +151,9 @@ impl<H: Host> Shard<H> {
             self.message(host, message);
         }
         let endangered = host.take_endangered() && !self.has_fault(Fault::DeafRest);
-        if (endangered || !self.pace.rests()) && host.history().head() > self.registry.position() {
+        // One that was begun goes on, in a rest too.
+        let may_pass = endangered || !self.pace.rests() || self.is_amid_pass();
+        if may_pass && host.history().head() > self.registry.position() {
             self.pass(host);
         }
         if self.registry.has_ready() {
@@ -145,6 +162,8 @@ impl<H: Host> Shard<H> {
         if self.registry.has_due_heartbeats() {
             self.registry.send_heartbeats(host.history(), now_ms(host));
         }
+        self.set_deadlines(host);
+        self.answer(host);
         if self.stopping {
             for key in self.registry.keys().collect::<Vec<_>>() {
                 self.registry.close(key, CloseReason::Cut);
@@ -154,13 +173,15 @@ impl<H: Host> Shard<H> {
         self.carry_out(host);
         host.count(&self.registry.take_tally(), &self.registry);
         let passes_on = if self.has_fault(Fault::LostWakeUp) { self.registry.is_passing() } else { self.passes_on };
-        let passes_on = passes_on && !self.pace.rests();
+        let passes_on = passes_on && !self.pace.rests() || self.is_amid_pass();
         match () {
             () if self.stopping => Sleep::ForGood,
             () if self.registry.is_overpinned() => Sleep::No,
             () if passes_on
                 || self.registry.has_ready()
                 || self.registry.has_due_heartbeats()
+                || self.deadlines.is_some()
+                || !self.asked.is_empty()
                 || !host.is_inbox_empty() =>
             {
                 Sleep::No
@@ -181,7 +202,7 @@ impl<H: Host> Shard<H> {
                 self.drain = Some(Drain::new(left, ends_ms, retry.as_millis() as u64, random));
                 self.drain_step(host);
             }
-            Message::Ask(question) => host.answer(question, &self.registry),
+            Message::Ask { order, max, question } => self.asked.push_back((question, Looking::new(order, max))),
             Message::Stop => self.stopping = true,
         }
     }
@@ -291,10 +312,7 @@ impl<H: Host> Shard<H> {
         }
         self.registry.set_marks(self.settings.marks);
         if self.settings.write_deadline != before.write_deadline {
-            for key in self.registry.keys().collect::<Vec<_>>() {
-                let Some(socket) = self.registry.socket_mut(key) else { continue };
-                host.set_write_deadline(socket, self.settings.write_deadline);
-            }
+            self.deadlines = Some(Walk::default());
         }
         if self.settings.heartbeat != before.heartbeat {
             self.registry.set_heartbeat(heartbeat_ms(&self.settings));
@@ -302,6 +320,32 @@ impl<H: Host> Shard<H> {
             if self.heartbeats.is_none_or(|timer| host.cancel(timer)) {
                 self.arm_heartbeats(host, now_ms(host) + self.registry.heartbeat_step_ms());
             }
+        }
+    }
+
+    // ===== what concerns all streams: some of them a turn =====
+
+    /// Tells sockets the write deadline that has changed.
+    fn set_deadlines(&mut self, host: &H) {
+        let Some(walk) = &mut self.deadlines else { return };
+        let slots = self.registry.walk_on(walk);
+        if self.registry.has_walked(walk) {
+            self.deadlines = None;
+        }
+        for slot in slots {
+            if let Some(socket) = self.registry.stream_in(slot).and_then(|key| self.registry.socket_mut(key)) {
+                host.set_write_deadline(socket, self.settings.write_deadline);
+            }
+        }
+    }
+
+    /// Looks on for the oldest question.
+    fn answer(&mut self, host: &H) {
+        if let Some((_, looking)) = self.asked.front_mut()
+            && self.registry.look_on(looking, now_ms(host))
+            && let Some((question, looking)) = self.asked.pop_front()
+        {
+            host.answer(question, self.registry.looks(looking));
         }
     }
 
@@ -333,12 +377,12 @@ impl<H: Host> Shard<H> {
         let may_pause = self.registry.position() >= host.halfway();
         let head = host.history().head();
         let (before, cpu_before_ns) = (self.registry.tally(), host.cpu_ns());
-        self.registry.pass(may_pause, host.history(), started_ns / 1_000_000, &mut Delivered(host));
+        let passed = self.registry.pass(may_pause, host.history(), started_ns / 1_000_000, &mut Delivered(host));
         self.passes_on = self.registry.position() < head;
         host.set_position(self.registry.position());
         let now_ns = host.now_ns();
         let began_ns = self.pass_began_ns.take().unwrap_or(started_ns);
-        let is_over = !self.registry.is_passing();
+        let is_over = passed == Passed::Over;
         if is_over {
             host.passed(now_ns - began_ns);
         } else {
@@ -347,17 +391,17 @@ impl<H: Host> Shard<H> {
         let cpu_ns = host.cpu_ns() - cpu_before_ns;
         host.busy(cpu_ns);
         let after = self.registry.tally();
-        let passed = Passed {
-            began_ns,
-            started_ns,
-            ended_ns: now_ns,
-            cpu_ns,
-            deliveries: after.deliveries - before.deliveries,
-            writes: after.writes - before.writes,
-            is_over,
-        };
-        if !self.pace.rests()
-            && let Some(until_ms) = self.pace.passed(passed)
+        let mut piece = self.piece.take().unwrap_or(Piece { started_ns, ..Piece::default() });
+        piece.began_ns = began_ns;
+        piece.ended_ns = now_ns;
+        piece.cpu_ns += cpu_ns;
+        piece.deliveries += after.deliveries - before.deliveries;
+        piece.writes += after.writes - before.writes;
+        piece.is_over = is_over;
+        if passed == Passed::Yields {
+            self.piece = Some(piece);
+        } else if !self.pace.rests()
+            && let Some(until_ms) = self.pace.passed(piece)
         {
             host.listen(false);
             host.arm(until_ms, ShardTimer::Rest);

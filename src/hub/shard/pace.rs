@@ -34,9 +34,9 @@ pub(super) struct Pace {
     writes: f64,
 }
 
-/// What a pass, or a piece of one, was like.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Passed {
+/// A pass, or a piece of one: what it was like.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Piece {
     /// When the pass began,
     pub(super) began_ns: u64,
     /// and this piece of it.
@@ -70,23 +70,23 @@ impl Pace {
     }
 
     /// A pass has ended, or paused. If it is followed by a rest, says until when, in milliseconds.
-    pub(super) fn passed(&mut self, passed: Passed) -> Option<u64> {
+    pub(super) fn passed(&mut self, piece: Piece) -> Option<u64> {
         let fade = |sum: &mut f64, new: u64| *sum += new as f64 - *sum / PASSES_MEANT;
-        fade(&mut self.cpu_ns, passed.cpu_ns);
-        fade(&mut self.writes, passed.writes);
-        let events_a_write = passed.deliveries as f64 / passed.writes.max(1) as f64;
+        fade(&mut self.cpu_ns, piece.cpu_ns);
+        fade(&mut self.writes, piece.writes);
+        let events_a_write = piece.deliveries as f64 / piece.writes.max(1) as f64;
         let rest = (REST_FIRST + REST_EACH * (events_a_write - 1.0).max(0.0)).min(self.rest_max);
         let cpu_ns =
-            if passed.writes == 0 { passed.cpu_ns as f64 } else { self.cpu_ns / self.writes * passed.writes as f64 };
-        let length_ns = passed.ended_ns.saturating_sub(passed.started_ns);
+            if piece.writes == 0 { piece.cpu_ns as f64 } else { self.cpu_ns / self.writes * piece.writes as f64 };
+        let length_ns = piece.ended_ns.saturating_sub(piece.started_ns);
         let stretched_ns = (length_ns as f64 - cpu_ns).max(0.0);
         let least_ns = cpu_ns * rest.min(REST_FIRST);
         let mut rest_ns = ((cpu_ns * rest - stretched_ns).max(least_ns) as u64).min(REST_NS_MAX);
-        if passed.is_over {
-            rest_ns = rest_ns.max((passed.began_ns + self.interval_min_ns).saturating_sub(passed.ended_ns));
+        if piece.is_over {
+            rest_ns = rest_ns.max((piece.began_ns + self.interval_min_ns).saturating_sub(piece.ended_ns));
         }
         self.rests = rest_ns >= REST_NS_MIN;
-        self.rests.then(|| (passed.ended_ns + rest_ns).div_ceil(1_000_000))
+        self.rests.then(|| (piece.ended_ns + rest_ns).div_ceil(1_000_000))
     }
 }
 
@@ -95,10 +95,10 @@ mod tests {
     use super::*;
 
     /// A pass that began at 1 ms and took `pass_us`, all of it on the processor.
-    fn passed(pass_us: u64, events_a_write: u64) -> Passed {
+    fn passed(pass_us: u64, events_a_write: u64) -> Piece {
         let ended_ns = 1_000_000 + pass_us * 1000;
         let cpu_ns = pass_us * 1000;
-        Passed {
+        Piece {
             began_ns: 1_000_000,
             started_ns: 1_000_000,
             ended_ns,
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[track_caller]
-    fn check(rest_max: f64, interval_min_ms: u64, passed: Passed, expected_ms: Option<u64>) {
+    fn check(rest_max: f64, interval_min_ms: u64, passed: Piece, expected_ms: Option<u64>) {
         let mut pace = Pace::new(rest_max, Duration::from_millis(interval_min_ms));
         assert_eq!(pace.passed(passed), expected_ms);
         assert_eq!(pace.rests(), expected_ms.is_some());
@@ -129,8 +129,8 @@ mod tests {
 
     #[test]
     fn what_waiting_for_the_processor_took_is_taken_off_the_rest() {
-        check(2.0, 0, Passed { cpu_ns: 10_000_000, ..passed(12_000, 3) }, Some(21));
-        check(2.0, 0, Passed { cpu_ns: 10_000_000, ..passed(40_000, 3) }, Some(46));
+        check(2.0, 0, Piece { cpu_ns: 10_000_000, ..passed(12_000, 3) }, Some(21));
+        check(2.0, 0, Piece { cpu_ns: 10_000_000, ..passed(40_000, 3) }, Some(46));
     }
 
     #[test]
@@ -149,7 +149,7 @@ mod tests {
     #[test]
     fn the_interval_counts_from_the_first_piece_of_a_pass() {
         let mut pace = Pace::new(0.0, Duration::from_millis(100));
-        let piece = |began_ms: u64, started_ms: u64, is_over| Passed {
+        let piece = |began_ms: u64, started_ms: u64, is_over| Piece {
             began_ns: began_ms * 1_000_000,
             started_ns: started_ms * 1_000_000,
             ended_ns: (started_ms + 10) * 1_000_000,

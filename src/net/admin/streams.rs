@@ -29,9 +29,9 @@ pub(super) async fn streams(state: &State, query: &str) -> Result<Vec<u8>, Probl
     let (answer, mut answers) = mpsc::channel(state.bus.shards());
     for (shard, turn) in state.admin.shards.iter().enumerate() {
         let Ok(turn) = turn.clone().try_acquire_owned() else { continue };
-        let question = Question { order, limit, answer: answer.clone(), turn };
+        let question = Question { answer: answer.clone(), turn };
         // A shard whose inbox is full is silent.
-        let _ = state.bus.inbox(shard).push(Command::Ask(question));
+        let _ = state.bus.inbox(shard).push(Command::Ask { order, max: limit, question });
     }
     drop(answer);
     let mut shards_silent: Vec<_> = (0..state.bus.shards()).collect();

@@ -1,7 +1,7 @@
 //! What an operator sees.
 
 use super::*;
-use crate::hub::registry::look::{Order, Standing};
+use crate::hub::registry::look::{Looking, Order, Standing};
 
 #[test]
 fn the_slowest_are_found_in_any_order() {
@@ -19,8 +19,13 @@ fn the_slowest_are_found_in_any_order() {
     shard.now_ms.set(6_000);
     shard.takes(&slow, 1);
     let looks = |order, max| -> Vec<_> {
-        let looks = shard.registry.look(order, max, 6_000);
-        looks.map(|look| (look.slot, look.behind, look.standing)).collect()
+        let mut looking = Looking::new(order, max);
+        let mut turns = 1;
+        while !shard.registry.look_on(&mut looking, 6_000) {
+            turns += 1;
+        }
+        assert_eq!(turns, 2, "three streams a turn");
+        shard.registry.looks(looking).map(|look| (look.slot, look.behind, look.standing)).collect()
     };
     let standing = |lag, written_ms, age_s| Standing { lag, written_ms, age_s };
     let by_lag = looks(Order::Lag, 9);

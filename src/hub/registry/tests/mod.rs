@@ -194,7 +194,7 @@ impl OneShard {
     }
 
     fn pass(&mut self) {
-        self.registry.pass(false, &self.log, self.now_ms.get(), &mut self.counted);
+        while self.registry.pass(false, &self.log, self.now_ms.get(), &mut self.counted) == Passed::Yields {}
     }
 
     fn end(&mut self, key: StreamKey, reason: CloseReason, farewell: Option<&Arc<Chunk>>) {
