@@ -37,8 +37,8 @@ pub struct Bounds {
     pub served_a_turn: usize,
     /// and how many heartbeats it sends.
     pub heartbeats_a_turn: usize,
-    /// How much work a turn does for new streams and for those behind before it is others' turn: a unit is an event held
-    /// against a pattern, some 30 ns.
+    /// How much work a turn does for new streams and for those behind before it is others' turn: a unit is
+    /// some 30 ns.
     pub work_a_turn: usize,
 }
 

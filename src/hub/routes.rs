@@ -4,7 +4,8 @@
 //! follows the topic and not the number of patterns. To open or close a cohort costs as much among very
 //! many as among few.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, hash_map};
+use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
 use std::num::NonZeroU32;
 
 use smallvec::SmallVec;
@@ -71,7 +72,115 @@ struct Node {
 enum Children {
     /// Sorted by segment.
     Few(Vec<(Box<str>, Node)>),
-    Many(HashMap<Box<str>, Node>),
+    Many(Box<Hashed>),
+}
+
+/// Many nodes by their segment. What stands in the table is as small as can be, and it hashes no text again: as it
+/// grows, all of it is moved at once, and meanwhile a shard does nothing else.
+struct Hashed<B = RandomState> {
+    nodes: HashMap<u64, Box<Chained>, BuildHasherDefault<AsItIs>>,
+    len: usize,
+    hash: B,
+}
+
+/// A node, and others whose segments happen to hash alike.
+struct Chained {
+    segment: Box<str>,
+    node: Node,
+    next: Option<Box<Chained>>,
+}
+
+/// Takes a hash for its own.
+#[derive(Default)]
+struct AsItIs(u64);
+
+impl Hasher for AsItIs {
+    fn write(&mut self, _: &[u8]) {
+        unreachable!("a hash is a number");
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+impl<B: BuildHasher + Default> Hashed<B> {
+    fn new(nodes: impl Iterator<Item = (Box<str>, Node)>) -> Hashed<B> {
+        let mut hashed = Hashed { nodes: HashMap::default(), len: 0, hash: B::default() };
+        nodes.for_each(|(segment, node)| hashed.insert(segment, node));
+        hashed
+    }
+
+    fn insert(&mut self, segment: Box<str>, node: Node) {
+        self.len += 1;
+        let mut new = Box::new(Chained { segment, node, next: None });
+        match self.nodes.entry(self.hash.hash_one(&*new.segment)) {
+            hash_map::Entry::Vacant(entry) => drop(entry.insert(new)),
+            hash_map::Entry::Occupied(mut entry) => {
+                new.next = entry.get_mut().next.take();
+                entry.get_mut().next = Some(new);
+            }
+        }
+    }
+
+    fn get(&self, segment: &str) -> Option<&Node> {
+        let mut chained = self.nodes.get(&self.hash.hash_one(segment));
+        while let Some(one) = chained {
+            if *one.segment == *segment {
+                return Some(&one.node);
+            }
+            chained = one.next.as_ref();
+        }
+        None
+    }
+
+    fn get_mut(&mut self, segment: &str) -> Option<&mut Node> {
+        let mut chained = self.nodes.get_mut(&self.hash.hash_one(segment));
+        while let Some(one) = chained {
+            if *one.segment == *segment {
+                return Some(&mut one.node);
+            }
+            chained = one.next.as_mut();
+        }
+        None
+    }
+
+    fn remove(&mut self, segment: &str) {
+        let hash_map::Entry::Occupied(mut entry) = self.nodes.entry(self.hash.hash_one(segment)) else { return };
+        if *entry.get().segment == *segment {
+            match entry.get_mut().next.take() {
+                Some(next) => drop(entry.insert(next)),
+                None => drop(entry.remove()),
+            }
+            self.len -= 1;
+            return;
+        }
+        let mut before = entry.get_mut();
+        while let Some(one) = before.next.take() {
+            if *one.segment == *segment {
+                before.next = one.next;
+                self.len -= 1;
+                return;
+            }
+            before = before.next.insert(one);
+        }
+    }
+
+    fn drain(&mut self) -> impl Iterator<Item = (Box<str>, Node)> {
+        let firsts = std::mem::take(&mut self.nodes).into_values();
+        firsts.flat_map(|first| {
+            let mut next = Some(first);
+            std::iter::from_fn(move || {
+                let Chained { segment, node, next: after } = *next.take()?;
+                next = after;
+                Some((segment, node))
+            })
+        })
+    }
 }
 
 /// More children than that are hashed, until they are fewer than half as many again.
@@ -208,7 +317,7 @@ impl Children {
     fn is_empty(&self) -> bool {
         match self {
             Children::Few(sorted) => sorted.is_empty(),
-            Children::Many(hashed) => hashed.is_empty(),
+            Children::Many(hashed) => hashed.len == 0,
         }
     }
 
@@ -231,7 +340,7 @@ impl Children {
             && sorted.len() == SORTED_MAX
             && Self::find(sorted, segment).is_err()
         {
-            *self = Children::Many(sorted.drain(..).collect());
+            *self = Children::Many(Box::new(Hashed::new(sorted.drain(..))));
         }
         match self {
             Children::Few(sorted) => {
@@ -241,9 +350,8 @@ impl Children {
                 });
                 &mut sorted[at].1
             }
-            // Not `entry`, which would allocate for a segment that is there.
             Children::Many(hashed) => {
-                if !hashed.contains_key(segment) {
+                if hashed.get(segment).is_none() {
                     hashed.insert(segment.into(), Node::default());
                 }
                 hashed.get_mut(segment).expect("it has just been put in")
@@ -263,12 +371,12 @@ impl Children {
             }
             Children::Many(hashed) => {
                 hashed.remove(segment);
-                if hashed.len() < SORTED_MAX / 2 {
+                if hashed.len < SORTED_MAX / 2 {
                     let mut sorted: Vec<_> = hashed.drain().collect();
                     sorted.sort_by(|(one, _), (other, _)| one.cmp(other));
                     *self = Children::Few(sorted);
-                } else if hashed.len() < hashed.capacity() / 4 {
-                    hashed.shrink_to_fit();
+                } else if hashed.len < hashed.nodes.capacity() / 4 {
+                    hashed.nodes.shrink_to_fit();
                 }
             }
         }
@@ -464,6 +572,46 @@ mod tests {
         routes.remove(&other, 99, |_| {});
         routes.add(&all, 99);
         assert_eq!(found(&routes, "all"), (0..100).collect::<Vec<_>>());
+    }
+
+    /// Hashes all segments of a length alike.
+    #[derive(Default)]
+    struct ByLength(u64);
+
+    impl Hasher for ByLength {
+        fn write(&mut self, bytes: &[u8]) {
+            self.0 += bytes.len() as u64;
+        }
+
+        fn finish(&self) -> u64 {
+            self.0
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn nodes_whose_segments_hash_alike_are_told_apart(steps in prop::collection::vec((any::<bool>(), "[abc]{1,3}"), 0..200)) {
+            let mut hashed = Hashed::<BuildHasherDefault<ByLength>>::new(std::iter::empty());
+            let (mut there, mut current) = (std::collections::BTreeMap::new(), Generations::default());
+            for (cohort, (comes, segment)) in steps.into_iter().enumerate() {
+                match comes {
+                    true if !there.contains_key(&segment) => {
+                        hashed.insert((*segment).into(), Node::default());
+                        hashed.get_mut(&segment).unwrap().ends.add(current.begin(cohort as u32), &current);
+                        there.insert(segment, cohort as u32);
+                    }
+                    true => {}
+                    false => {
+                        hashed.remove(&segment);
+                        there.remove(&segment);
+                    }
+                }
+                prop_assert_eq!(hashed.len, there.len());
+                prop_assert!(there.iter().all(|(segment, cohort)| hashed.get(segment).is_some_and(|node| node.ends.list[0].cohort == *cohort)));
+            }
+            let drained: std::collections::BTreeMap<_, _> = hashed.drain().map(|(segment, node)| (String::from(segment), node.ends.list[0].cohort)).collect();
+            prop_assert_eq!(drained, there);
+        }
     }
 
     #[test]

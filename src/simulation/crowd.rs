@@ -14,7 +14,7 @@ use crate::hub::close::CloseReason;
 use crate::hub::event::Event;
 use crate::hub::frame::Draft;
 use crate::hub::id::Epoch;
-use crate::hub::log::LogLimits;
+use crate::hub::log::{LogLimits, Resume};
 use crate::hub::policy::Policies;
 use crate::hub::registry::look::Order;
 use crate::hub::shard::{Message, Settings, Shard, ShardTimer, Sleep};
@@ -40,6 +40,11 @@ struct Crowd {
 
 impl Crowd {
     fn new() -> Crowd {
+        Crowd::of("crowd")
+    }
+
+    /// A crowd whose patterns begin so.
+    fn of(beginning: &str) -> Crowd {
         let limits = LogLimits { events: 1000, bytes: 1 << 30, age_ns: u64::MAX };
         let settings = Settings {
             rest_max: 0.0,
@@ -65,7 +70,7 @@ impl Crowd {
         };
         let shard = Shard::new(&around, 1, Bounds::SHIPPED);
         let mut crowd = Crowd { shard, around, table: TopicTable::default(), live: Rc::default(), next: 0 };
-        let patterns = (0..PATTERNS).map(|at| Pattern::parse(&format!("crowd/{at}/*")).unwrap()).collect();
+        let patterns = (0..PATTERNS).map(|at| Pattern::parse(&format!("{beginning}/{at}/*")).unwrap()).collect();
         let subscription = Arc::new(Subscription::new(vec![], patterns, &crowd.table).unwrap());
         (0..STREAMS).for_each(|_| drop(crowd.open(&subscription)));
         let topics = vec![Topic::parse("live").unwrap()];
@@ -73,6 +78,7 @@ impl Crowd {
         crowd.live = crowd.open(&subscription);
         while crowd.shard.turn(&crowd.around) == Sleep::No {}
         crowd.take();
+        crowd.around.notes.borrow_mut().started.clear();
         crowd
     }
 
@@ -85,12 +91,16 @@ impl Crowd {
     }
 
     fn open(&mut self, subscription: &Arc<Subscription>) -> Rc<RefCell<Wire>> {
+        self.subscribe(Subscribe::to(subscription.clone()))
+    }
+
+    fn subscribe(&mut self, subscribe: Subscribe) -> Rc<RefCell<Wire>> {
         let wire = Rc::new(RefCell::new(Wire { room: usize::MAX, ..Wire::default() }));
         let time = self.around.past.time.clone();
         let socket = Mock { connection: self.next, wire: wire.clone(), time };
         self.around.notes.borrow_mut().coming.push_back(self.next);
         self.next += 1;
-        self.tell(Message::Open { socket, subscribe: Subscribe::to(subscription.clone()) });
+        self.tell(Message::Open { socket, subscribe });
         wire
     }
 
@@ -118,7 +128,7 @@ const ENDS_A_TURN: usize = Bounds::SHIPPED.work_a_turn / (EVENTS * PATTERNS.ilog
 
 #[test]
 fn streams_that_end_by_time_leave_a_turn_to_others() {
-    let mut crowd = Crowd::new();
+    let mut crowd = Crowd::of("*");
     crowd.publish("live", EVENTS);
     let crowds: Vec<_> = crowd.around.notes.borrow().watched[..STREAMS].iter().map(|(_, key)| *key).collect();
     for key in crowds {
@@ -138,7 +148,7 @@ fn streams_that_end_by_time_leave_a_turn_to_others() {
 
 #[test]
 fn a_drain_without_a_deadline_leaves_a_turn_to_others() {
-    let mut crowd = Crowd::new();
+    let mut crowd = Crowd::of("*");
     crowd.publish("live", EVENTS);
     crowd.tell(Message::Drain { window: Duration::ZERO, retry: Duration::from_secs(1) });
     let (mut turns, mut left) = (0, STREAMS + 1);
@@ -209,13 +219,14 @@ fn a_crowd_that_is_lapped_falls_behind_some_streams_a_turn() {
     // The log has nothing for those that follow it beyond what is kept.
     crowd.publish("else", 20_000);
     let most = Bounds::SHIPPED.walked_a_turn as usize;
-    let mut behind = 0;
-    while behind < STREAMS + 1 {
-        assert_eq!(crowd.shard.turn(&crowd.around), Sleep::No);
+    let (mut behind, mut turns) = (0, 1);
+    while crowd.shard.turn(&crowd.around) == Sleep::No && crowd.shard.is_amid_pass() {
         let now = crowd.shard.streams().behind();
         assert!(now > behind && now - behind <= most, "{now} after {behind}");
         behind = now;
+        turns += 1;
     }
+    assert_eq!(turns, (STREAMS + 1).div_ceil(most));
     while crowd.shard.turn(&crowd.around) == Sleep::No {}
     assert_eq!(crowd.shard.streams().behind(), 0);
     assert_eq!(crowd.take(), "", "it lost nothing");
@@ -240,7 +251,6 @@ fn a_pass_to_a_crowd_leaves_turns_to_others_and_takes_no_rest_between() {
         let now = writes(&crowd);
         assert!(now - before <= most, "{} writes in one turn", now - before);
         assert!(!crowd.around.resting.get(), "it rests in the midst of single writes");
-        before = now;
         turns += 1;
         // Who comes meanwhile is served.
         let new = crowd.open(&subscription);
@@ -249,4 +259,35 @@ fn a_pass_to_a_crowd_leaves_turns_to_others_and_takes_no_rest_between() {
         before = writes(&crowd);
     }
     assert!(turns >= 2, "{turns}");
+}
+
+#[test]
+fn streams_of_many_patterns_open_some_a_turn() {
+    const NEW: usize = 200;
+    let mut crowd = Crowd::new();
+    crowd.publish("history", 1000);
+    while crowd.shard.turn(&crowd.around) == Sleep::No {}
+    for n in 0..NEW {
+        let patterns = (0..PATTERNS).map(|at| Pattern::parse(&format!("new/{n}/{at}/*")).unwrap()).collect();
+        let subscription = Subscription::new(vec![], patterns, &crowd.table).unwrap();
+        let resume = Resume::Earliest;
+        crowd.subscribe(Subscribe { resume, ..Subscribe::to(Arc::new(subscription)) });
+    }
+    // By what it costs alone to enter the patterns of one, some 40 units each, and to write to it.
+    let most = Bounds::SHIPPED.work_a_turn / (40 * PATTERNS) + 1;
+    let (mut opened, mut turns) = (0, 0);
+    while opened < NEW {
+        the_live_stream_waits_for_one_turn(&mut crowd);
+        let now = std::mem::take(&mut crowd.around.notes.borrow_mut().started).len();
+        assert!((1..=most).contains(&now), "{now} opened in one turn");
+        opened += now;
+        turns += 1;
+    }
+    // What they missed is read in the turns that follow, a bounded part of it in each.
+    while the_live_stream_waits_for_one_turn(&mut crowd) == Sleep::No {
+        turns += 1;
+    }
+    let least = NEW * (1000 + 40 * PATTERNS) / Bounds::SHIPPED.work_a_turn;
+    assert!(turns >= least, "{turns} turns");
+    assert_eq!(crowd.shard.streams().behind(), 0);
 }

@@ -24,6 +24,7 @@ use sluicegate_models::hub::id::Epoch;
 use sluicegate_models::hub::log::{LogLimits, Numbering, Resume, Resumed};
 use sluicegate_models::hub::offset::Offset;
 use sluicegate_models::hub::policy::Policies;
+use sluicegate_models::hub::registry::look::{Look, Order};
 use sluicegate_models::hub::registry::{Registry, StreamKey, Tally};
 use sluicegate_models::hub::shard::{self, Host, Settings, Shard, ShardTimer, Sleep};
 use sluicegate_models::hub::stream::{Sent, Socket};
@@ -183,7 +184,7 @@ impl Host for World {
 
     fn count(&self, _: &Tally, _: &Registry<Self::Socket>) {}
 
-    fn answer(&self, (): (), _: &Registry<Wire>) {
+    fn answer<'a>(&self, (): (), _: impl Iterator<Item = Look<'a, Wire>>) {
         self.answered.set(self.answered.get() + 1);
     }
 }
@@ -236,7 +237,11 @@ fn run(events: u64, questions: u64, cpu_step_ns: u64) {
     let publisher = bus.clone();
     spawn(move || (0..events).for_each(|_| publish(&publisher)));
     if questions > 0 {
-        thread::spawn(move || (0..questions).for_each(|_| assert!(bus.inbox(0).push(Message::Ask(())).is_ok())));
+        thread::spawn(move || {
+            (0..questions).for_each(|_| {
+                assert!(bus.inbox(0).push(Message::Ask { order: Order::Lag, max: 1, question: () }).is_ok())
+            })
+        });
     }
     let has_all = |world: &World| {
         let owed = world.starts_after.get().map(|start| Offset::new(BEFORE + events).since(start));

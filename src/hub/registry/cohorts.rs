@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
 use smallvec::SmallVec;
@@ -21,9 +22,11 @@ pub(super) struct Cohort {
     slow: SlowPolicy,
     /// By which of the registry's policies `slow` was chosen.
     policed: u32,
-    members: u32,
-    /// Where it stands among those of its subscription that can take in another stream.
-    open_slot: Option<u32>,
+    pub(super) members: u32,
+    /// Of its subscription and framing.
+    hash: u64,
+    /// Where it stands among those with its hash that can take in another stream.
+    pub(super) open_slot: Option<u32>,
     /// The last frame that was found to touch it, by a count of frames.
     pub(super) mark: u64,
     /// Up to which offset its live members have been served, if that is further than the others.
@@ -33,14 +36,30 @@ pub(super) struct Cohort {
     pub(super) live: Vec<u32>,
 }
 
-/// The cohorts that can take in another stream.
+/// The cohorts that can take in another stream, by a hash of what they are for: those of one may share it with others'.
+/// A subscription is long, and would be hashed again whenever the table grows.
 #[derive(Default)]
-pub(super) struct OpenCohorts(HashMap<(Arc<Subscription>, Framing), SmallVec<[CohortIndex; 2]>>);
+pub(super) struct OpenCohorts {
+    lists: HashMap<u64, SmallVec<[CohortIndex; 2]>>,
+    hash: RandomState,
+}
+
+impl OpenCohorts {
+    #[cfg(test)]
+    pub(super) fn lists(&self) -> impl Iterator<Item = &[CohortIndex]> {
+        self.lists.values().map(|open| &open[..])
+    }
+}
 
 impl<S: Socket> Registry<S> {
     pub(super) fn join(&mut self, subscription: &Arc<Subscription>, framing: Framing, slow: SlowPolicy) -> CohortIndex {
-        let open = self.open_cohorts.0.entry((subscription.clone(), framing)).or_default();
-        let index = match open.last() {
+        let hash = self.open_cohorts.hash.hash_one((subscription, framing));
+        let open = self.open_cohorts.lists.entry(hash).or_default();
+        let is_its = |index: &&CohortIndex| {
+            let cohort = self.cohorts.get(self.cohorts.key_at(**index));
+            cohort.is_some_and(|cohort| cohort.framing == framing && cohort.subscription == *subscription)
+        };
+        let index = match open.iter().rev().find(is_its) {
             Some(&index) => index,
             None => {
                 let cohort = Cohort {
@@ -49,7 +68,8 @@ impl<S: Socket> Registry<S> {
                     slow,
                     policed: self.policed,
                     members: 0,
-                    open_slot: Some(0),
+                    hash,
+                    open_slot: Some(open.len() as u32),
                     mark: 0,
                     through: self.pass.frames_through,
                     named: Offset::ZERO,
@@ -64,8 +84,7 @@ impl<S: Socket> Registry<S> {
         let cohort = self.cohorts.at(index);
         cohort.members += 1;
         if cohort.members == self.bounds.cohort_streams {
-            cohort.open_slot = None;
-            open.pop();
+            self.close_cohort(hash, index);
         }
         index
     }
@@ -76,19 +95,25 @@ impl<S: Socket> Registry<S> {
         cohort.members -= 1;
         if cohort.members > 0 {
             if cohort.open_slot.is_none() {
-                let key = (cohort.subscription.clone(), cohort.framing);
-                let open = self.open_cohorts.0.entry(key).or_default();
+                let open = self.open_cohorts.lists.entry(cohort.hash).or_default();
                 cohort.open_slot = Some(open.len() as u32);
                 open.push(index);
             }
             return;
         }
+        let hash = cohort.hash;
+        self.close_cohort(hash, index);
         let Some(gone) = self.cohorts.remove(self.cohorts.key_at(index)) else { return };
         let effects = &mut self.effects;
         self.routes.remove(&gone.subscription, index, |topic| effects.push(Effect::Unrouted(topic.clone())));
-        if let Entry::Occupied(mut entry) = self.open_cohorts.0.entry((gone.subscription, gone.framing)) {
+    }
+
+    /// A cohort takes in no more streams.
+    fn close_cohort(&mut self, hash: u64, index: CohortIndex) {
+        let slot = self.cohorts.at(index).open_slot.take();
+        if let Entry::Occupied(mut entry) = self.open_cohorts.lists.entry(hash) {
             let open = entry.get_mut();
-            if let Some(slot) = gone.open_slot {
+            if let Some(slot) = slot {
                 open.swap_remove(slot as usize);
                 if let Some(&moved) = open.get(slot as usize) {
                     self.cohorts.at(moved).open_slot = Some(slot);
@@ -98,8 +123,8 @@ impl<S: Socket> Registry<S> {
                 entry.remove();
             }
         }
-        if self.open_cohorts.0.is_empty() {
-            self.open_cohorts = OpenCohorts::default();
+        if self.open_cohorts.lists.is_empty() {
+            self.open_cohorts.lists = HashMap::new();
         }
     }
 

@@ -85,14 +85,15 @@ impl Subscription {
         topics.iter().any(|topic| self.topics.contains(topic) || any_matches(&self.patterns, 0, topic.as_str()))
     }
 
-    /// What it costs to hold an event against all of it, in units of one pattern.
+    /// What it costs to hold an event against all of it, in units of a turn's work.
     pub fn event_work(&self) -> usize {
         1 + self.topics.len() / 32 + self.search_work()
     }
 
-    /// What it costs to hold an event against its patterns, in units of one pattern.
+    /// What it costs to hold an event against its patterns, in units of a turn's work.
     pub fn search_work(&self) -> usize {
-        self.patterns.len().checked_ilog2().map_or(0, |twofold| 1 + 2 * twofold as usize)
+        // A step of the search compares two segments, some 100 ns.
+        self.patterns.len().checked_ilog2().map_or(0, |twofold| 3 * (1 + 2 * twofold as usize))
     }
 }
 

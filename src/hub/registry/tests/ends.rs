@@ -47,7 +47,7 @@ fn an_end_is_work_like_any_other() {
     let patterns = &["x/*", "y/*", "z/*"];
     let peers = [(); 3].map(|()| shard.open(Asks { topics: &[], patterns, ..Asks::default() }));
     (0..100).for_each(|_| shard.say(&["another's"]));
-    shard.registry.bounds.work_a_turn = 1_000;
+    shard.registry.bounds.work_a_turn = 1_500;
     shard.registry.begin_turn();
     shard.end(peers[0].key, CloseReason::MaxSeconds, None);
     assert!(!shard.registry.is_spent() && shard.registry.work >= 300);

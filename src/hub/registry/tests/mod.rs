@@ -1,6 +1,7 @@
 //! The registry, by conversations with its streams.
 
 mod behind;
+mod cohorts;
 mod conflation;
 mod ends;
 mod look;
