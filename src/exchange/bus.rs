@@ -6,6 +6,7 @@ use smallvec::SmallVec;
 #[cfg(test)]
 use crate::hub::fault::TooLarge;
 use crate::hub::frame::Draft;
+use crate::hub::id::Epoch;
 use crate::hub::log::{Numbering, Placed};
 use crate::hub::offset::Offset;
 
@@ -102,6 +103,23 @@ impl<M> Bus<M> {
     pub fn publish(&self, drafts: Vec<Draft>, now_ns: u64) -> Result<Placed, TooLarge> {
         self.log.admit(&drafts)?;
         Ok(self.accept(drafts, Numbering::Own, now_ns))
+    }
+
+    /// The engine has lost its events up to this number: streams are told.
+    pub fn lose(&self, last: u64) {
+        self.log.lose(last);
+        self.notify_all();
+    }
+
+    /// The engine's events are others from now on, see [`LogCell::restart`]: streams are told.
+    pub fn restart(&self, epoch: Epoch, number: Option<u64>) {
+        self.log.restart(epoch, number);
+        self.notify_all();
+    }
+
+    fn notify_all(&self) {
+        let head = self.log.head();
+        self.inboxes.iter().for_each(|inbox| inbox.notify_of(head, head));
     }
 
     /// Gives the drafts, which the log has admitted, their offsets in the log, and wakes the shards that may have

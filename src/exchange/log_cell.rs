@@ -22,7 +22,8 @@ pub struct LogCell {
     log: Mutex<Log>,
     /// The log's head, so that a shard sees without the lock whether there is anything for it.
     head: AtomicU64,
-    epoch: Epoch,
+    /// The epoch's digits.
+    epoch: AtomicU64,
     /// Whether the log's own offsets are the numbers in ids.
     own_numbers: bool,
     /// What one call may bring: those that follow the log get it whole, however little is kept.
@@ -53,12 +54,14 @@ impl LogCell {
     fn filled(log: Log, epoch: Epoch, limits: LogLimits, live_events: usize) -> LogCell {
         let admits = LogLimits { events: limits.events.max(live_events), ..limits };
         let head = AtomicU64::new(log.head().get());
+        let epoch = AtomicU64::new(u64::from_ne_bytes(*epoch.digits()));
         LogCell { log: Mutex::new(log), head, epoch, own_numbers: false, admits }
     }
 
     /// The epoch, which encoding needs.
     pub fn epoch(&self) -> Epoch {
-        self.epoch
+        let digits = self.epoch.load(Ordering::Relaxed).to_ne_bytes();
+        Epoch::from_digits(digits).expect("Invariant: they are an epoch's")
     }
 
     /// The offset of the newest event.
@@ -68,7 +71,7 @@ impl LogCell {
 
     /// The id of an offset.
     pub fn id(&self, offset: Offset) -> EventId {
-        if self.own_numbers { self.epoch.id(offset.get()) } else { self.log.lock().id(offset) }
+        if self.own_numbers { self.epoch().id(offset.get()) } else { self.log.lock().id(offset) }
     }
 
     /// Whether the log has room for these drafts together.
@@ -94,7 +97,27 @@ impl LogCell {
 
     /// As [`Log::lose`].
     pub fn lose(&self, last: u64) {
-        self.log.lock().lose(last);
+        let mut log = self.log.lock();
+        log.lose(last);
+        self.head.store(log.head().get(), Ordering::SeqCst);
+    }
+
+    /// As [`Log::forget`].
+    pub fn forget(&self, through: u64) {
+        let mut evicted = Evicted::default();
+        self.log.lock().forget(through, &mut evicted);
+    }
+
+    /// As [`Log::restart`].
+    pub fn restart(&self, epoch: Epoch, number: Option<u64>) {
+        let mut evicted = Evicted::default();
+        {
+            let mut log = self.log.lock();
+            log.restart(epoch, number, &mut evicted);
+            self.epoch.store(u64::from_ne_bytes(*epoch.digits()), Ordering::Relaxed);
+            self.head.store(log.head().get(), Ordering::SeqCst);
+        }
+        drop(evicted);
     }
 
     /// Evicts a part of what is too old. Says who is in danger then, as [`Log::halfway`], and whether there may be more.

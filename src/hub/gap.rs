@@ -14,13 +14,13 @@ pub enum GapReason {
     UnknownId,
     /// Events after the id it wants to resume after have left the log.
     Expired,
-    /// The id it wants to resume after is from an earlier life of the log.
+    /// The id it had last is from an earlier life of the log, or of what the engine keeps.
     ForeignEpoch,
     /// Events that it still had to get left the log, and its policy is `skip` or `conflate`.
     Lagged,
     /// Its policy is `conflate`, and newer events of the same keys stood for those it missed.
     Conflated,
-    /// Events after the id it wants to resume after are damaged or missing on the engine's disk.
+    /// Events that come here are damaged or missing where the engine keeps them.
     Lost,
 }
 

@@ -205,24 +205,15 @@ impl Log {
     /// there may be more of that.
     pub fn evict(&mut self, now_ns: u64, max: usize, evicted: &mut Evicted) -> bool {
         let mut left = max;
-        while let Some(frame) = self.kept.pop_over(&self.limits, (left > 0).then_some(now_ns), &mut evicted.topics) {
+        while self.kept.is_over(&self.limits, (left > 0).then_some(now_ns)) {
             left = left.saturating_sub(1);
-            if let Some(id) = frame.own_id() {
-                let offsets = self.by_id.get_mut(id).expect("the index names every own id of the ring");
-                offsets.pop_front();
-                if offsets.is_empty() {
-                    self.by_id.remove(id);
-                }
-            }
-            if let Some(numbers) = &mut self.numbers {
-                numbers.evict(frame.number(), frame.offset());
-            }
-            self.kept.pass_on(frame);
+            self.evict_oldest(evicted);
         }
-        while let Some(frame) = self.live_only.pop_over(&self.limits, (left > 0).then_some(now_ns), &mut evicted.topics)
-        {
+        while self.live_only.is_over(&self.limits, (left > 0).then_some(now_ns)) {
             left = left.saturating_sub(1);
-            self.live_only.pass_on(frame);
+            if let Some(frame) = self.live_only.pop_oldest(&mut evicted.topics) {
+                self.live_only.pass_on(frame);
+            }
         }
         let (mut passed_left, mut halfway_left) = (max, max);
         for ring in [&mut self.kept, &mut self.live_only] {
@@ -234,5 +225,23 @@ impl Log {
             ring.find_halfway(&self.limits, self.live_events, now_ns, &mut halfway_left);
         }
         left == 0 || passed_left == 0 || halfway_left == 0
+    }
+
+    /// Evicts the oldest kept event.
+    fn evict_oldest(&mut self, evicted: &mut Evicted) {
+        let Some(frame) = self.kept.pop_oldest(&mut evicted.topics) else { return };
+        if let Some(id) = frame.own_id() {
+            let offsets = self.by_id.get_mut(id).expect("the index names every own id of the ring");
+            offsets.pop_front();
+            if offsets.is_empty() {
+                self.by_id.remove(id);
+            }
+        }
+        if let Some(numbers) = &mut self.numbers
+            && let Some(broken_at) = numbers.evict(frame.number(), frame.offset())
+        {
+            self.kept.lost_through = broken_at;
+        }
+        self.kept.pass_on(frame);
     }
 }

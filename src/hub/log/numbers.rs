@@ -1,9 +1,11 @@
 //! The numbers in ids. A log's own offsets say nothing to another process; where an engine keeps the
 //! events, ids hold the engine's numbers, which do.
 
+use crate::hub::gap::GapReason;
+use crate::hub::id::Epoch;
 use crate::hub::offset::Offset;
 
-use super::Log;
+use super::{Evicted, Log};
 
 /// Which numbers the kept events of a call have in their ids.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,17 +23,22 @@ pub(super) struct EngineNumbers {
     newest: u64,
     /// The number of the kept event that was evicted last.
     evicted: u64,
-    /// Events that the engine has lost, oldest first.
-    holes: Vec<Hole>,
+    /// Where events are missing, oldest first.
+    breaks: Vec<Break>,
 }
 
-#[derive(Debug)]
-struct Hole {
+/// A place in the log where events are missing that no stream before it may pass untold. It takes an offset, at
+/// which no event stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Break {
+    pub(super) at: Offset,
     /// The last number that is missing.
     last: u64,
-    /// The offset of the newest event before it.
-    before: Offset,
+    pub(super) reason: GapReason,
 }
+
+/// As many breaks are told apart. More are taken together: who is before them is told later, but is told.
+const BREAKS_MAX: usize = 1024;
 
 impl EngineNumbers {
     pub(super) fn push(&mut self, number: u64) {
@@ -39,10 +46,19 @@ impl EngineNumbers {
         self.newest = number;
     }
 
-    pub(super) fn evict(&mut self, number: u64, offset: Offset) {
+    /// The event with this number has been evicted. Says which break has gone with it, if one has.
+    pub(super) fn evict(&mut self, number: u64, offset: Offset) -> Option<Offset> {
         self.evicted = number;
-        let passed = self.holes.partition_point(|hole| hole.before < offset);
-        self.holes.drain(..passed);
+        let passed = self.breaks.partition_point(|broken| broken.at < offset);
+        self.breaks.drain(..passed).next_back().map(|broken| broken.at)
+    }
+
+    fn add(&mut self, broken: Break) {
+        self.newest = broken.last;
+        if self.breaks.len() == BREAKS_MAX {
+            self.breaks.remove(0);
+        }
+        self.breaks.push(broken);
     }
 }
 
@@ -53,8 +69,6 @@ pub(super) enum Found {
     Ahead,
     /// At this offset.
     At(Offset),
-    /// At this offset, and of what follows some is lost.
-    BeforeHole(Offset),
 }
 
 impl Log {
@@ -71,12 +85,39 @@ impl Log {
         self
     }
 
-    /// The engine has lost its events up to this number, after the newest that is here. Nobody reads the log yet.
+    /// The engine has lost its events up to this number, after the newest that is here: whoever reads on is told.
     pub fn lose(&mut self, last: u64) {
+        self.head = self.head.next();
+        let broken = Break { at: self.head, last, reason: GapReason::Lost };
         if let Some(numbers) = &mut self.numbers {
-            numbers.newest = last;
-            numbers.holes.push(Hole { last, before: self.head });
+            numbers.add(broken);
         }
+    }
+
+    /// The engine's events up to this number are gone: as if their retention had ended.
+    pub fn forget(&mut self, through: u64, evicted: &mut Evicted) {
+        while self.kept.slots.front().is_some_and(|(_, frame)| frame.number() <= through) {
+            self.evict_oldest(evicted);
+        }
+    }
+
+    /// The engine's events are others from now on, in an epoch of their own, and those up to this number are not to
+    /// come. Nothing is kept of what was before, and whoever reads on is told.
+    pub fn restart(&mut self, epoch: Epoch, number: Option<u64>, evicted: &mut Evicted) {
+        self.forget(u64::MAX, evicted);
+        evicted.frames.extend(std::iter::from_fn(|| self.kept.pop_oldest_passed()));
+        self.epoch = epoch;
+        self.head = self.head.next();
+        self.kept.start_after(self.head);
+        let last = number.unwrap_or(0);
+        let broken = Break { at: self.head, last, reason: GapReason::ForeignEpoch };
+        self.numbers = Some(EngineNumbers { newest: last, evicted: last, breaks: vec![broken] });
+    }
+
+    /// The first break after an offset.
+    pub(super) fn break_after(&self, after: Offset) -> Option<Break> {
+        let breaks = &self.numbers.as_ref()?.breaks;
+        breaks.get(breaks.partition_point(|broken| broken.at <= after)).copied()
     }
 
     /// The number of an offset: that of the newest kept event at it or before it, or the last that is lost there.
@@ -86,10 +127,9 @@ impl Log {
             Some(at) => self.kept.slots[at].1.number(),
             None => numbers.evicted,
         };
-        // Who stands there has come after the hole was known, and is owed nothing of it.
-        let holes = &numbers.holes;
-        let before = holes.partition_point(|hole| hole.before <= offset);
-        before.checked_sub(1).map_or(kept, |at| kept.max(holes[at].last))
+        let breaks = &numbers.breaks;
+        let before = breaks.partition_point(|broken| broken.at <= offset);
+        before.checked_sub(1).map_or(kept, |at| kept.max(breaks[at].last))
     }
 
     /// Where a number stands.
@@ -108,10 +148,9 @@ impl Log {
             // Of what stood there nothing is known but that it was before.
             None => Offset::ZERO,
         };
-        if numbers.holes.last().is_some_and(|hole| number < hole.last) {
-            return Found::BeforeHole(offset);
-        }
-        Found::At(offset)
+        let breaks = &numbers.breaks;
+        let told = breaks.partition_point(|broken| broken.last <= number);
+        Found::At(told.checked_sub(1).map_or(offset, |at| offset.max(breaks[at].at)))
     }
 }
 
@@ -122,7 +161,7 @@ mod tests {
     use crate::hub::frame::Draft;
     use crate::hub::gap::GapReason;
     use crate::hub::id::Epoch;
-    use crate::hub::log::{Evicted, LogLimits, Resume, Start};
+    use crate::hub::log::{Evicted, LogLimits, Read, Resume, Start, Window};
     use crate::hub::topic::{Subscription, Topic, Topics, handle, table};
 
     fn log(events: usize, after: Option<u64>) -> Log {
@@ -171,40 +210,107 @@ mod tests {
         assert_eq!((start(&log, 100), start(&log, 101)), (starts(2, None), starts(3, None)));
     }
 
+    /// What a stream from the start to the head reads, step by step: offsets, or where a break stands.
+    fn reads(log: &Log, after: u64) -> Vec<(u64, Option<GapReason>)> {
+        let topics = vec![Topic::parse("t").unwrap()];
+        let subscription = Subscription::new(topics, Vec::new(), &table()).unwrap();
+        let (mut after, through, mut steps) = (Offset::new(after), log.head(), Vec::new());
+        while after < through {
+            let window = Window { subscription: &subscription, after, through, opened_at: Offset::ZERO };
+            let mut frames = Vec::new();
+            after = match log.read(&window, usize::MAX, &mut frames) {
+                Read::Through(through) => {
+                    steps.extend(frames.iter().map(|frame| (frame.offset().get(), None)));
+                    through
+                }
+                Read::Broken { at, reason } => {
+                    steps.push((at.get(), Some(reason)));
+                    at
+                }
+                Read::Lost { .. } => panic!("{steps:?}"),
+            };
+        }
+        steps
+    }
+
     #[test]
     fn who_begins_after_a_hole_has_lost_nothing() {
         let mut log = log(3, None);
         append(&mut log, 100, &[true, true]);
         log.lose(199);
         log.lose(299);
-        // A mark at the head, and one before the hole.
-        assert_eq!([1, 2].map(|offset| log.number(Offset::new(offset))), [100, 299]);
-        assert_eq!(start(&log, 299), starts(2, None));
+        // A mark at the head, and before the holes.
+        assert_eq!([1, 2, 3, 4].map(|offset| log.number(Offset::new(offset))), [100, 101, 199, 299]);
+        assert_eq!([101, 199, 299].map(|number| start(&log, number)), [2, 3, 4].map(|after| starts(after, None)));
         append(&mut log, 300, &[false, true]);
-        assert_eq!([3, 4].map(|offset| log.number(Offset::new(offset))), [299, 300]);
-        assert_eq!(start(&log, 299), starts(2, None));
+        assert_eq!([5, 6].map(|offset| log.number(Offset::new(offset))), [299, 300]);
+        assert_eq!(start(&log, 299), starts(4, None));
         // The events around the hole leave the log, and it with them.
         append(&mut log, 301, &[true, true]);
-        assert_eq!((log.number(Offset::new(3)), start(&log, 299)), (299, starts(2, None)));
+        assert_eq!((log.number(Offset::new(5)), start(&log, 299)), (299, starts(4, None)));
         append(&mut log, 303, &[true]);
-        assert_eq!((log.number(Offset::new(4)), start(&log, 299)), (300, starts(4, Some(GapReason::Expired))));
-        assert_eq!(start(&log, 300), starts(4, None));
+        assert_eq!(start(&log, 299), starts(6, Some(GapReason::Expired)));
+        assert_eq!(start(&log, 300), starts(6, None));
     }
 
     #[test]
-    fn what_an_engine_lost_is_told_to_who_was_before_it() {
-        let mut log = log(3, None);
+    fn what_an_engine_lost_is_told_where_it_is_missing() {
+        let mut log = log(4, None);
+        let lost = Some(GapReason::Lost);
         append(&mut log, 100, &[true, true]);
+        assert!(log.tail(Offset::new(2), 9, &mut Vec::new()).is_some());
         log.lose(199);
-        assert_eq!(start(&log, 100), starts(1, Some(GapReason::Lost)));
-        assert_eq!(start(&log, 150), starts(2, Some(GapReason::Lost)));
-        assert_eq!(start(&log, 199), starts(2, None));
+        append(&mut log, 200, &[true]);
+        assert_eq!(reads(&log, 0), [(1, None), (2, None), (3, lost), (4, None)]);
+        // An id that was given to an event which is lost.
+        assert_eq!((start(&log, 100), start(&log, 150)), (starts(1, None), starts(2, None)));
+        assert_eq!((reads(&log, 2), reads(&log, 3)), (vec![(3, lost), (4, None)], vec![(4, None)]));
+        // A pass does not step over it.
+        let tail = |after| log.tail(Offset::new(after), 9, &mut Vec::new());
+        assert_eq!([tail(2), tail(3)], [None, Some(Offset::new(4))]);
+    }
+
+    #[test]
+    fn a_hole_that_leaves_the_log_is_expired_for_all_topics() {
+        let mut log = log(1, None);
+        append(&mut log, 100, &[true]);
+        log.lose(199);
         append(&mut log, 200, &[true, true]);
-        assert_eq!(start(&log, 101), starts(2, Some(GapReason::Lost)));
-        assert_eq!(start(&log, 200), starts(3, None));
-        append(&mut log, 300, &[true]);
-        assert_eq!(start(&log, 101), starts(2, Some(GapReason::Lost)), "it was evicted last");
-        append(&mut log, 301, &[true]);
-        assert_eq!(start(&log, 101), starts(3, Some(GapReason::Expired)));
+        let quiet = Subscription::new(vec![Topic::parse("quiet").unwrap()], Vec::new(), &table()).unwrap();
+        let resume = Resume::After(Epoch::new(1).id(100).as_str().into());
+        assert_eq!(log.start(&resume, &quiet), starts(3, Some(GapReason::Expired)));
+    }
+
+    #[test]
+    fn more_holes_than_are_told_apart_are_told_all_the_same() {
+        let mut log = log(4, None);
+        append(&mut log, 1, &[true]);
+        (0..2000).for_each(|n| log.lose(10 + n));
+        let steps = reads(&log, 1);
+        assert_eq!(steps.len(), BREAKS_MAX);
+        assert_eq!(steps.last(), Some(&(2001, Some(GapReason::Lost))));
+        assert_eq!(start(&log, 1), starts(1, None));
+    }
+
+    #[test]
+    fn another_epoch_is_told_to_whoever_was_before_it() {
+        let (mut log, mut evicted) = (log(4, None), Evicted::default());
+        append(&mut log, 100, &[true, true]);
+        log.restart(Epoch::new(2), Some(50), &mut evicted);
+        assert_eq!((evicted.frames.len(), log.events()), (2, 0));
+        assert_eq!(log.id(log.head()), Epoch::new(2).id(50));
+        append(&mut log, 60, &[true]);
+        let foreign = Some(GapReason::ForeignEpoch);
+        assert_eq!(reads(&log, 0), [(3, foreign), (4, None)]);
+        assert_eq!(reads(&log, 1), reads(&log, 0));
+        assert_eq!(log.tail(Offset::new(2), 9, &mut Vec::new()), None);
+        assert_eq!(start(&log, 100), starts(3, foreign));
+        let of_new = |number| Resume::After(Epoch::new(2).id(number).as_str().into());
+        let subscription = Subscription::new(vec![Topic::parse("t").unwrap()], Vec::new(), &table()).unwrap();
+        assert_eq!(log.start(&of_new(50), &subscription), starts(3, None));
+        assert_eq!(log.start(&of_new(60), &subscription), starts(4, None));
+        assert_eq!(log.start(&of_new(49), &subscription), starts(3, Some(GapReason::Expired)));
+        log.forget(60, &mut evicted);
+        assert_eq!((log.kept.slots.len(), log.start(&Resume::Earliest, &subscription)), (0, starts(4, None)));
     }
 }

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use crate::hub::frame::{Frame, Framing};
+use crate::hub::gap::GapReason;
 use crate::hub::offset::Offset;
 use crate::hub::topic::Subscription;
 
 use super::index::Loss;
+use super::numbers::Break;
 use super::{EXAMINED_MAX, Log};
 
 /// What a stream that is not live wants from the log.
@@ -34,13 +36,21 @@ pub enum Read {
         /// The newest live-only event that was evicted.
         live_through: Offset,
     },
+    /// Nothing of the window is left before this offset, where events are missing.
+    Broken {
+        /// Where to go on after.
+        at: Offset,
+        /// Why they are missing.
+        reason: GapReason,
+    },
 }
 
 impl Log {
     /// All frames after `after`, oldest first, at most `max` of them: what a shard's pass takes.
-    /// Says up to which offset that is, or `None` if some have left the log.
+    /// Says up to which offset that is, or `None` if some have left the log or are missing.
     pub fn tail(&self, after: Offset, max: usize, out: &mut Vec<Arc<Frame>>) -> Option<Offset> {
-        if after < self.kept.gone_through || after < self.live_only.gone_through {
+        let is_gone = after < self.kept.gone_through || after < self.live_only.gone_through;
+        if is_gone || self.break_after(after).is_some() {
             return None;
         }
         let frames = merge(self.kept.all_after(after), self.live_only.all_after(after));
@@ -107,6 +117,10 @@ impl Log {
         let &Window { subscription, after, through, opened_at } = window;
         let live_after = after.max(opened_at);
         let mut through = through;
+        let broken = self.break_after(after).filter(|broken| broken.at <= through);
+        if let Some(Break { at, reason: reason @ GapReason::ForeignEpoch, .. }) = broken {
+            return Read::Broken { at, reason };
+        }
         for loss in [self.kept.lost_after(after, subscription), self.live_only.lost_after(live_after, subscription)] {
             match loss {
                 Loss::None => {}
@@ -117,6 +131,12 @@ impl Log {
                         live_through: self.live_only.evicted_through,
                     };
                 }
+            }
+        }
+        if let Some(Break { at, reason, .. }) = broken {
+            through = through.min(at.prev());
+            if after == at.prev() {
+                return Read::Broken { at, reason };
             }
         }
         if !subscription.patterns().is_empty() {

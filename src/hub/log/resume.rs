@@ -125,10 +125,9 @@ impl Log {
             Parsed::Foreign => return from_oldest(GapReason::ForeignEpoch),
             Parsed::Other => return from_oldest(GapReason::UnknownId),
         };
-        let (offset, is_whole) = match self.find(number) {
+        let offset = match self.find(number) {
             Found::Ahead => return from_oldest(GapReason::UnknownId),
-            Found::At(offset) => (offset, true),
-            Found::BeforeHole(offset) => (offset, false),
+            Found::At(offset) => offset,
         };
         match self.kept.lost_after(offset.max(search.whole_through), search.subscription) {
             Loss::Some => from_oldest(GapReason::Expired),
@@ -137,7 +136,7 @@ impl Log {
                 search.work += EXAMINED_MAX * search.subscription.event_work();
                 None
             }
-            Loss::None => Some(Start { after: offset, gap: (!is_whole).then_some(GapReason::Lost) }),
+            Loss::None => after(offset),
         }
     }
 

@@ -30,6 +30,8 @@ pub(super) struct Ring {
     pub(super) slots: VecDeque<(Offset, Arc<Frame>)>,
     pub(super) bytes: usize,
     pub(super) evicted_through: Offset,
+    /// Events of any topic may be missing up to here, though no event stands there.
+    pub(super) lost_through: Offset,
     /// Those that were evicted last, for who follows the log.
     pub(super) passed: VecDeque<Arc<Frame>>,
     pub(super) passed_bytes: usize,
@@ -47,6 +49,7 @@ impl Ring {
             slots: VecDeque::new(),
             bytes: 0,
             evicted_through: Offset::ZERO,
+            lost_through: Offset::ZERO,
             passed: VecDeque::new(),
             passed_bytes: 0,
             gone_through: Offset::ZERO,
@@ -72,19 +75,15 @@ impl Ring {
         self.slots.push_back((frame.offset(), frame));
     }
 
-    /// Takes out the oldest if the ring is over a bound of its size, or if it is too old now. Topics that are forgotten
-    /// for it go to `forgotten`.
-    pub(super) fn pop_over(
-        &mut self,
-        limits: &LogLimits,
-        now_ns: Option<u64>,
-        forgotten: &mut Vec<TopicHandle>,
-    ) -> Option<Arc<Frame>> {
-        let (_, oldest) = self.slots.front()?;
+    /// Whether the ring is over a bound of its size, or its oldest is too old now.
+    pub(super) fn is_over(&self, limits: &LogLimits, now_ns: Option<u64>) -> bool {
+        let Some((_, oldest)) = self.slots.front() else { return false };
         let too_old = now_ns.is_some_and(|now_ns| now_ns.saturating_sub(oldest.published_ns()) > limits.age_ns);
-        if self.slots.len() <= limits.events && self.bytes <= limits.bytes && !too_old {
-            return None;
-        }
+        self.slots.len() > limits.events || self.bytes > limits.bytes || too_old
+    }
+
+    /// Takes out the oldest. Topics that are forgotten for it go to `forgotten`.
+    pub(super) fn pop_oldest(&mut self, forgotten: &mut Vec<TopicHandle>) -> Option<Arc<Frame>> {
         let (offset, frame) = self.slots.pop_front()?;
         self.bytes -= frame.cost_bytes();
         self.evicted_through = offset;
@@ -112,6 +111,11 @@ impl Ring {
         if events <= live_events && bytes <= limits.bytes && !too_old {
             return None;
         }
+        self.pop_oldest_passed()
+    }
+
+    /// Takes out the oldest of those that were evicted.
+    pub(super) fn pop_oldest_passed(&mut self) -> Option<Arc<Frame>> {
         let frame = self.passed.pop_front()?;
         self.passed_bytes -= frame.cost_bytes();
         self.gone_through = frame.offset();
@@ -162,7 +166,11 @@ impl Ring {
     /// Whether events of the subscription after this offset have been evicted. It never misses one, and says so of
     /// others' events only where more topics have left the ring than it remembers: see [`Index`].
     pub(super) fn lost_after(&self, after: Offset, subscription: &Subscription) -> Loss {
-        if after >= self.evicted_through { Loss::None } else { self.by_topic.lost_after(after, subscription) }
+        match after {
+            after if after >= self.evicted_through => Loss::None,
+            after if after < self.lost_through => Loss::Some,
+            after => self.by_topic.lost_after(after, subscription),
+        }
     }
 
     /// The events after an offset on the topics that the subscription names.

@@ -9,6 +9,7 @@ use crate::hub::bounds::Bounds;
 use crate::hub::close::CloseReason;
 use crate::hub::frame::{Frame, Framing};
 use crate::hub::gap::{self, GapReason};
+use crate::hub::id::EventId;
 use crate::hub::log::{Read, Window};
 use crate::hub::offset::Offset;
 use crate::hub::policy::SlowPolicy;
@@ -40,7 +41,9 @@ impl<H: History, O> Serving<'_, H, O> {
     /// Puts a gap before what is read.
     fn say_gap(&mut self, from: Offset, to: Offset, reason: GapReason, resumes_after: Option<Offset>) {
         let id = |offset| self.history.id(offset);
-        let gap = gap::gap(Some(id(from).as_str()), id(to), reason, resumes_after.map(id));
+        // Of another epoch's ids this one knows nothing.
+        let from = (reason != GapReason::ForeignEpoch).then(|| id(from));
+        let gap = gap::gap(from.as_ref().map(EventId::as_str), id(to), reason, resumes_after.map(id));
         self.prelude.extend_from_slice(gap.wire(self.framing));
     }
 }
@@ -175,6 +178,14 @@ impl<S: Socket> Registry<S> {
             Read::Through(through) => through,
             Read::Lost { kept_through, live_through } => {
                 return self.go_on_after_loss(goal, kept_through, live_through, serving);
+            }
+            Read::Broken { at, reason } => {
+                if let Some(behind) = self.streams.at(serving.key.index()).behind_mut() {
+                    behind.cursor = at;
+                }
+                serving.say_gap(cursor, at, reason, Some(at));
+                self.tally.gaps[reason as usize] += 1;
+                return GO_ON;
             }
         };
         if conflates && !has_selection {

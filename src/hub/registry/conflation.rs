@@ -30,6 +30,7 @@ pub(super) fn choose(
     asked_through: Offset,
     frames: &mut Vec<Arc<Frame>>,
 ) -> Choice {
+    let from = window.after;
     let mut work = 0;
     let mut piece = Vec::new();
     let (mut bytes, mut conflated) = (0, false);
@@ -38,6 +39,10 @@ pub(super) fn choose(
         let read = history.read(&window, bounds.read_bytes, &mut piece);
         work += window.search_work(read);
         let Read::Through(through) = read else {
+            if matches!(read, Read::Broken { .. }) && window.after > from {
+                conflated |= conflate(frames, window.subscription, asked_through);
+                return Choice { read: Read::Through(window.after), conflated, work };
+            }
             frames.clear();
             return Choice { read, conflated: false, work };
         };

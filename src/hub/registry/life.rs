@@ -54,9 +54,8 @@ impl<S: Socket> Registry<S> {
         prelude.extend_from_slice(response_head);
         if let Some(reason) = start.gap {
             let asked_for = if let Resume::After(id) = &subscribe.resume { Some(&**id) } else { None };
-            // What an engine has lost may stand anywhere before the head.
-            let to = if reason == GapReason::Lost { head } else { start.after };
-            let gap = gap::gap(asked_for, history.id(to), reason, Some(history.id(start.after)));
+            let to = history.id(start.after);
+            let gap = gap::gap(asked_for, to, reason, Some(to));
             prelude.extend_from_slice(gap.wire(framing));
             self.tally.gaps[reason as usize] += 1;
         } else if self.marks_at_start(subscribe, || history.id(start.after)) {

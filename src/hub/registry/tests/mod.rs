@@ -6,6 +6,7 @@ mod conflation;
 mod ends;
 mod look;
 mod marks;
+mod missing;
 mod passes;
 mod pins;
 mod time;
