@@ -99,8 +99,9 @@ pub use http;
 pub mod config {
     pub use crate::hub::policy::SlowPolicy;
     pub use crate::ops::config::{
-        Config, ConfigError, Cors, Directives, Disk, DiskSync, Drain, EngineKind, Health, History, Latency, Limits,
-        Listen, Log, LogFormat, Origin, Pass, PolicyRule, Stream,
+        Cluster, ClusterHistory, Config, ConfigError, Cors, Directives, Disk, DiskSync, Drain, EngineKind, Health,
+        History, Holes, Latency, Limits, Listen, Log, LogFormat, Namespace, Origin, Pass, PolicyRule, ServerUrl,
+        Storage, Stream,
     };
     pub use crate::ops::units::{Count, Ratio, Size, Time, TimeOrOff};
 }

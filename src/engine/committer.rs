@@ -268,6 +268,7 @@ mod tests {
             answers.lock().push(stored.map(|stored| stored.ids.next).map_err(|error| match error {
                 NotStored::Busy(_) => "busy",
                 NotStored::Refused(_) => "refused",
+                NotStored::TooLarge(_) => "too large",
                 NotStored::KeyReused => "reused",
                 NotStored::Unknown(_) => "unknown",
             }));

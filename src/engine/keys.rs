@@ -130,7 +130,11 @@ impl Keys {
     pub fn learn(&self, record: &Record<'_>, ids: Ids, at_ns: u64) {
         let Some(key) = record.head().idempotency_key else { return };
         let call = Call { fingerprint: self.fingerprint_of(record), course: Course::Done { ids, at_ns } };
-        self.window.lock().done(key.into(), call, at_ns);
+        let mut window = self.window.lock();
+        // One that is under way here ends with its own answer.
+        if !matches!(window.calls.get(key), Some(Call { course: Course::UnderWay(_), .. })) {
+            window.done(key.into(), call, at_ns);
+        }
     }
 }
 
@@ -343,5 +347,12 @@ mod tests {
         };
         assert_eq!(known(1_001), Some(ids(3)), "the older has left, and the newer stays");
         assert_eq!(known(1_501), None);
+        // The call whose record it is may still be under way here.
+        let Begun::First(ticket) = keys.begin(Key { text: "u", fingerprint }, 1_600, || panic!()) else { panic!() };
+        learn(Some("u"), "new", 4, 1_600);
+        ticket.finish(&Ok(ids(4)));
+        assert!(
+            matches!(keys.begin(Key { text: "u", fingerprint }, 1_700, || panic!()), Begun::Done(known) if known == ids(4))
+        );
     }
 }

@@ -107,7 +107,11 @@ impl Loading {
     }
 }
 
-fn drafts(record: &Record<'_>, epoch: Epoch, table: &TopicTable) -> Result<Vec<Draft>, EventError> {
+/// Encodes a record's events for the log.
+///
+/// # Errors
+/// A [`EventError`] if one could not be published now.
+pub(super) fn drafts(record: &Record<'_>, epoch: Epoch, table: &TopicTable) -> Result<Vec<Draft>, EventError> {
     let draft = |stored: super::record::Event<'_>| {
         let topics = stored.topics.iter().map(|topic| table.named(topic)).collect::<Result<Vec<_>, _>>()?;
         let event = Event {
@@ -116,7 +120,7 @@ fn drafts(record: &Record<'_>, epoch: Epoch, table: &TopicTable) -> Result<Vec<D
             id: stored.id.map(Cow::Borrowed),
             retry_ms: stored.retry_ms,
             key: stored.key.map(Cow::Borrowed),
-            live_only: false,
+            live_only: stored.live_only,
         };
         Draft::encode(Topics::new(topics)?, &event, epoch)
     };

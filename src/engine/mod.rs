@@ -5,8 +5,8 @@
 //! 2. **Whole.** A pack is there with all of its events or not at all.
 //! 3. **Durable as far as it says.** What was acknowledged is read by every later process, or a hole
 //!    stands in its place that is told to whoever wanted it.
-//! 4. **No number twice.** A number that anybody was told never names another event. The epoch is made
-//!    with the engine's store, and a new store has a new one.
+//! 4. **No number twice.** A number that anybody was told never names another event of its epoch. The epoch is made
+//!    with the engine's store; a new store, or one that is not what it was, has a new one.
 //! 5. **A failure says what is known**: [`NotStored::Refused`] is for good, [`NotStored::Unknown`] is not.
 //! 6. **It never waits for a reader**, and a publisher waits for it no longer than for the store.
 
@@ -18,6 +18,8 @@ pub mod disk;
 pub mod pack;
 pub mod committer;
 pub mod load;
+#[cfg(feature = "nats")]
+pub mod nats;
 
 use std::sync::Arc;
 
@@ -28,9 +30,12 @@ use crate::hub::id::{Epoch, EventId};
 use crate::hub::log::Numbering;
 use crate::hub::topic::Topics;
 
-use committer::Committer;
+use committer::{Committer, wall_ms};
 use keys::{Begun, Key, Keys};
-use record::Packed;
+#[cfg(feature = "nats")]
+use nats::Cluster;
+use pack::{Packs, pack};
+use record::EncodeError;
 use status::{Phase, Status};
 
 /// Where kept events live, and which publish calls are known by their keys.
@@ -44,6 +49,9 @@ enum Kind {
     Memory(Arc<Status>),
     /// In segment files, too.
     Disk(Committer),
+    /// In a stream of NATS servers, too, that other gateways share.
+    #[cfg(feature = "nats")]
+    Nats(Cluster),
 }
 
 /// Why a publish call was not taken.
@@ -55,6 +63,9 @@ pub enum NotStored {
     /// Nothing of it is stored.
     #[error("{0}")]
     Refused(Arc<str>),
+    /// Nothing of it is stored: it is larger than the engine takes.
+    #[error("{0}")]
+    TooLarge(Arc<str>),
     /// Nothing of it is stored: its idempotency key came with other events before.
     #[error("the idempotency key came with other events before")]
     KeyReused,
@@ -113,17 +124,46 @@ impl Engine {
         Engine { kind: Kind::Disk(committer), keys }
     }
 
+    /// The engine that shares them with other gateways.
+    #[cfg(feature = "nats")]
+    pub fn nats(cluster: Cluster, keys: Arc<Keys>) -> Engine {
+        Engine { kind: Kind::Nats(cluster), keys }
+    }
+
     /// What it is doing.
     pub fn status(&self) -> &Arc<Status> {
         match &self.kind {
             Kind::Memory(status) => status,
             Kind::Disk(committer) => committer.status(),
+            #[cfg(feature = "nats")]
+            Kind::Nats(cluster) => cluster.status(),
         }
     }
 
-    /// Whether kept events need a pack.
+    /// Whether events need packs.
     pub fn stores(&self) -> bool {
-        matches!(self.kind, Kind::Disk(_))
+        !matches!(self.kind, Kind::Memory(_))
+    }
+
+    /// Whether other gateways have the same events.
+    pub fn is_shared(&self) -> bool {
+        !matches!(self.kind, Kind::Memory(_) | Kind::Disk(_))
+    }
+
+    /// What it needs of a call's events.
+    ///
+    /// # Errors
+    /// An [`EncodeError`] that names the bound which they are over.
+    pub fn pack<'a>(
+        &self,
+        events: impl Iterator<Item = (&'a Topics, &'a Event<'a>)> + Clone,
+        key: Option<&str>,
+    ) -> Result<Packs, EncodeError> {
+        if !self.stores() {
+            return Ok(Packs::default());
+        }
+        let live_only = if self.is_shared() { pack::pack_live_only(events.clone(), wall_ms())? } else { None };
+        Ok(Packs { kept: pack(events, wall_ms(), key)?, live_only })
     }
 
     /// An idempotency key with what it came with. What is stored says nothing of live-only events, so that they are not
@@ -139,15 +179,16 @@ impl Engine {
         &self,
         bus: &Bus<M>,
         drafts: Vec<Draft>,
-        pack: Option<Packed>,
+        packs: Packs,
         key: Option<Key<'_>>,
         now_ns: u64,
         answer: impl FnOnce() -> Answer,
     ) -> Option<Result<Stored, NotStored>> {
         // What was published before is not known yet while it loads.
-        if matches!(&self.kind, Kind::Disk(committer) if committer.status().phase() != Phase::Ready) {
+        if self.stores() && self.status().phase() != Phase::Ready {
             return Some(Err(NotStored::Busy("the engine is not ready")));
         }
+        let text = key.map(|key| key.text);
         let (mut answer, mut ticket) = (Some(answer), None);
         let mut answer = || answer.take().expect("Invariant: it is asked for once")();
         if let Some(key) = key {
@@ -158,7 +199,8 @@ impl Engine {
                 Begun::Other => return Some(Err(NotStored::KeyReused)),
             }
         }
-        if let (Kind::Disk(committer), Some(pack)) = (&self.kind, pack) {
+        let waits = self.is_shared() || matches!((&self.kind, &packs.kept), (Kind::Disk(_), Some(_)));
+        if waits {
             let mut answer = answer();
             if let Some(ticket) = ticket {
                 answer = Box::new(move |stored| {
@@ -166,7 +208,12 @@ impl Engine {
                     answer(stored);
                 });
             }
-            committer.offer(drafts, pack, answer);
+            match (&self.kind, packs) {
+                (Kind::Disk(committer), Packs { kept: Some(pack), .. }) => committer.offer(drafts, pack, answer),
+                #[cfg(feature = "nats")]
+                (Kind::Nats(cluster), packs) => cluster.offer(packs, text, answer),
+                _ => unreachable!("Invariant: it waits for a store"),
+            }
             return None;
         }
         // In memory, or nothing of it is kept.
@@ -182,15 +229,21 @@ impl Engine {
 
     /// Returns when all that was offered has its answer.
     pub fn flush(&self) {
-        if let Kind::Disk(committer) = &self.kind {
-            committer.flush();
+        match &self.kind {
+            Kind::Memory(_) => {}
+            Kind::Disk(committer) => committer.flush(),
+            #[cfg(feature = "nats")]
+            Kind::Nats(cluster) => cluster.flush(),
         }
     }
 
     /// Takes nothing any more, and ends its thread.
     pub fn stop(&self) {
-        if let Kind::Disk(committer) = &self.kind {
-            committer.stop();
+        match &self.kind {
+            Kind::Memory(_) => {}
+            Kind::Disk(committer) => committer.stop(),
+            #[cfg(feature = "nats")]
+            Kind::Nats(cluster) => cluster.stop(),
         }
     }
 }

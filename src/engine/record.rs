@@ -68,6 +68,8 @@ pub struct Pack<'a, T> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Packed {
     bytes: Vec<u8>,
+    /// Where the events begin.
+    events_at: usize,
     events: usize,
     published_ms: u64,
 }
@@ -123,6 +125,7 @@ pub fn encode<S: Borrow<str> + PartialEq>(pack: &Pack<'_, &[S]>) -> Result<Packe
     if let Some(key) = pack.idempotency_key {
         put_text(&mut bytes, "idempotency key bytes", key, 1, IDEMPOTENCY_KEY_BYTES_MAX)?;
     }
+    let events_at = bytes.len();
     let mut topics_before: &[S] = &[];
     for event in pack.events {
         let same_topics = event.topics == topics_before;
@@ -158,7 +161,23 @@ pub fn encode<S: Borrow<str> + PartialEq>(pack: &Pack<'_, &[S]>) -> Result<Packe
         put_text(&mut bytes, "data bytes", event.data, 0, RECORD_BYTES_MAX)?;
     }
     within("record bytes", bytes.len(), 1, RECORD_BYTES_MAX)?;
-    Ok(Packed { bytes, events: pack.events.len(), published_ms: pack.published_ms })
+    Ok(Packed { bytes, events_at, events: pack.events.len(), published_ms: pack.published_ms })
+}
+
+/// Several packs as one, with the time of the first and no idempotency key: their events, in the order of the packs.
+/// There are at most [`EVENTS_MAX`].
+pub fn join(packs: &[Packed]) -> Packed {
+    let events = packs.iter().map(Packed::events).sum();
+    assert!((1..=EVENTS_MAX).contains(&events), "{events} events in a pack");
+    let published_ms = packs[0].published_ms;
+    let mut bytes = Vec::with_capacity(16 + packs.iter().map(|pack| pack.bytes.len()).sum::<usize>());
+    bytes.extend([VERSION, 0]);
+    put_varint(&mut bytes, published_ms);
+    put_varint(&mut bytes, events as u64);
+    let events_at = bytes.len();
+    // A pack's first event always names its topics.
+    packs.iter().for_each(|pack| bytes.extend_from_slice(&pack.bytes[pack.events_at..]));
+    Packed { bytes, events_at, events, published_ms }
 }
 
 fn put_varint(bytes: &mut Vec<u8>, mut value: u64) {

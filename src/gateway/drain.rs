@@ -72,7 +72,7 @@ impl Gateway {
         self.timers.stop();
         self.ticker.take().into_iter().for_each(join);
         self.state.engine.stop();
-        self.writer.take().into_iter().for_each(join);
+        self.engine_threads.drain(..).for_each(join);
     }
 }
 

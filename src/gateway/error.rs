@@ -27,7 +27,7 @@ pub enum StartError {
     #[error(transparent)]
     Descriptors(#[from] TooFewDescriptors),
     /// What the engine has stored can't be opened or read.
-    #[error("can't start the disk engine")]
+    #[error("can't start the engine")]
     Engine(#[source] Box<dyn Error + Send + Sync>),
     /// The system refused a thread, a descriptor or a signal handler.
     #[error("can't start")]

@@ -4,28 +4,18 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use rustix::event::{EventfdFlags, eventfd};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
 use crate::engine::Engine;
-use crate::engine::committer::{Committer, Surroundings, Syncs, wall_ms};
-use crate::engine::disk::io::Disk;
-use crate::engine::disk::recover::Report;
-use crate::engine::disk::retention::Limits;
-use crate::engine::disk::segment::Sync;
-use crate::engine::disk::store::{Options, SEGMENT_BYTES, Store};
 use crate::engine::keys::Keys;
-use crate::engine::load::Loading;
-use crate::engine::status::Phase;
 use crate::exchange::bus::Bus;
 use crate::exchange::inbox::Inbox;
-use crate::exchange::log_cell::LogCell;
 use crate::exchange::timers::Timers;
 use crate::exchange::topics::TopicTable;
-use crate::hub::id::Epoch;
 use crate::net::acceptor::{Acceptor, Closing, Endpoint};
 use crate::net::clock::Clock;
 use crate::net::command::{Command, Timer};
@@ -36,16 +26,15 @@ use crate::net::shard::{Parts, Shard};
 use crate::net::slots::Slots;
 use crate::net::state::State;
 use crate::net::ticker;
-use crate::ops::config::{Config, EngineKind};
 use crate::ops::descriptors::{self, Own, Plan};
 use crate::ops::limits::{CONTROL_CONNECTIONS_MAX, HEALTH_CONNECTIONS_MAX, PUBLISHERS_MAX};
 use crate::ops::memory::MemorySum;
 use crate::ops::metrics::{Bounds, Gauges, Listener, Metrics, ShardCells};
 use crate::ops::reload::LiveConfig;
-use crate::ops::threads::{end_process, spawn};
-use crate::ops::units::{MIB, TIME_MS_MAX};
+use crate::ops::threads::spawn;
 
 use super::builder::Builder;
+use super::engines::Opened;
 use super::error::StartError;
 use super::listen;
 use super::running::Gateway;
@@ -74,13 +63,10 @@ impl Builder {
         let (control_address, health_address) = (address_of(&control), address_of(&health));
 
         let seed = random_seed();
-        let stored = Stored::open(&config, seed)?;
-        let clock = if stored.is_some() { Clock::started_before(PAST) } else { Clock::start() };
+        let opened = Opened::open(&config, seed)?;
+        let clock = opened.clock();
         let (timers, topics) = (Arc::new(Timers::new(clock.now_ms())), TopicTable::default());
-        let (log, stored) = match stored {
-            None => (LogCell::new(Epoch::new(seed), config.history.log_limits()), None),
-            Some(Stored { store, loading, log }) => (log, Some((store, loading))),
-        };
+        let (log, opened) = opened.log(&config, seed);
         let (mut inboxes, mut shard_ends) = (Vec::new(), Vec::new());
         for _ in 0..shards {
             let wake = Arc::new(eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC).map_err(io::Error::from)?);
@@ -94,18 +80,7 @@ impl Builder {
         }
         let bus = Arc::new(Bus::new(log, inboxes, config.history.age.get().map(|age| age.as_millis() as u64)));
         let keys = Arc::new(Keys::new(config.history.key_limits()));
-        let (engine, writing) = match stored {
-            None => (Engine::memory(keys.clone()), None),
-            Some((store, loading)) => {
-                let bus = bus.clone();
-                let accept = Box::new(move |drafts, numbers| {
-                    bus.accept(drafts, numbers, clock.now_ns());
-                });
-                let surroundings = Surroundings { accept, now_ms: Box::new(move || clock.now_ms()) };
-                let (committer, writer) = Committer::new(store, config.disk.syncs(), surroundings);
-                (Engine::disk(committer, keys.clone()), Some((writer, loading)))
-            }
-        };
+        let (engine, filling) = opened.engine(&config, &bus, &keys, clock);
         let bounds = Bounds {
             streams: plan.streams,
             log_events: config.history.events.get(),
@@ -176,27 +151,16 @@ impl Builder {
             acceptors: Vec::new(),
             shards: Vec::new(),
             ticker: None,
-            writer: None,
+            engine_threads: Vec::new(),
             source,
         };
-        if let Some((writer, loading)) = writing {
+        if let Some(filling) = filling {
             // Whoever asks meanwhile learns that it loads. A client that is refused a connection comes
             // back by itself, so the public listener waits.
             for (name, acceptor) in private_acceptors.drain(..) {
                 gateway.acceptors.push(spawn(name, move || acceptor.run())?);
             }
-            let began_ms = clock.now_ms();
-            let loaded = loading.run(&bus.log, &topics, &keys, || clock.now_ns());
-            let loaded = loaded.map_err(|error| StartError::Engine(Box::new(error)))?;
-            let (events, took_ms) = (loaded.events, clock.now_ms() - began_ms);
-            tracing::info!(events, lost_packs = loaded.lost_packs, took_ms, "what was kept is loaded");
-            let of_writer = state.clone();
-            gateway.writer = Some(spawn("writer".to_owned(), move || {
-                if let Err(error) = writer.run() {
-                    of_writer.engine.status().set(Phase::Faulted);
-                    end_process(&error);
-                }
-            })?);
+            filling.run(&state, &keys, &mut gateway.engine_threads)?;
         }
         let (addresses, listeners) = listen::public(listen, acceptors, &config)?;
         gateway.addresses = addresses;
@@ -211,9 +175,7 @@ impl Builder {
         for (index, shard) in all_shards.into_iter().enumerate() {
             gateway.shards.push(spawn(format!("shard-{index}"), move || shard.run())?);
         }
-        if state.engine.status().phase() == Phase::Loading {
-            state.engine.status().set(Phase::Ready);
-        }
+        state.engine.status().loaded();
         gateway.ticker = Some(spawn("ticker".to_owned(), move || {
             ticker::run(&timers, &state);
         })?);
@@ -235,56 +197,6 @@ impl Builder {
         Ok(gateway)
     }
 }
-
-/// How far the clock of a gateway reaches back that starts with events from before: longer than any
-/// `history.age`.
-const PAST: Duration = Duration::from_millis(TIME_MS_MAX + 1);
-
-/// A store that was opened, and the log that it is to fill.
-struct Stored {
-    store: Store,
-    loading: Loading,
-    log: LogCell,
-}
-
-impl Stored {
-    /// Opens what the disk engine keeps, if that is the engine.
-    fn open(config: &Config, random: u64) -> Result<Option<Stored>, StartError> {
-        if config.engine == EngineKind::Memory {
-            return Ok(None);
-        }
-        let bytes = config.history.bytes.get();
-        let segment_bytes = (bytes / 8).clamp(SEGMENT_BYTES_MIN, SEGMENT_BYTES);
-        let limits = Limits {
-            events: config.history.events.get(),
-            // Whole segments go: so there is room for one that is not yet full, and for one that is to go.
-            bytes: bytes.saturating_add(2 * segment_bytes),
-            age_ms: config.history.age.get().map_or(u64::MAX, |age| age.as_millis() as u64),
-        };
-        let options = Options {
-            dir: config.disk.dir.clone(),
-            sync: if config.disk.syncs() == Syncs::Always { Sync::Always } else { Sync::Interval },
-            segment_bytes,
-            limits,
-            random,
-            holder: format!("process {}", std::process::id()),
-        };
-        let opened = Store::open(Arc::new(Disk), options, wall_ms());
-        let (store, report) = opened.map_err(|error| StartError::Engine(Box::new(error)))?;
-        let Report { segments, events, bytes, crashed, .. } = report;
-        let dir = config.disk.dir.display();
-        tracing::info!(%dir, epoch = %store.epoch(), segments, events, bytes, crashed, "the log on disk is open");
-        let cut = report.cut.iter().map(ToString::to_string);
-        for line in cut.chain(report.holes.iter().map(ToString::to_string)) {
-            tracing::warn!("{line}");
-        }
-        let (loading, log) = Loading::new(&store, config.history.log_limits());
-        Ok(Some(Stored { store, loading, log }))
-    }
-}
-
-/// The least size of a segment, so that a short history has no crowd of files.
-const SEGMENT_BYTES_MIN: u64 = MIB;
 
 fn gauges(
     bus: &Arc<Bus<Command>>,

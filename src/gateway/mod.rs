@@ -9,6 +9,7 @@ mod running;
 mod builder;
 mod launch;
 mod drain;
+mod engines;
 mod run;
 
 pub use builder::Builder;

@@ -35,7 +35,7 @@ pub enum PublishError {
         #[source]
         fault: EventError,
     },
-    /// The events do not fit into the log together, whatever else is in it.
+    /// The events do not fit into the log together, whatever else is in it, or are more than the engine takes.
     #[error("too large: {reason}")]
     #[non_exhaustive]
     TooLarge {
@@ -52,7 +52,7 @@ pub enum PublishError {
         /// Why.
         reason: Cow<'static, str>,
     },
-    /// It is unknown whether the engine has stored it, and the process is about to end.
+    /// It is unknown whether the engine has stored it.
     #[error("{reason}")]
     #[non_exhaustive]
     PerhapsStored {
@@ -203,6 +203,9 @@ impl From<NotPublished> for PublishError {
                 PublishError::TooLarge { reason: error.to_string().into() }
             }
             NotPublished::Closing => PublishError::Closing,
+            NotPublished::Engine(error @ NotStored::TooLarge(_)) => {
+                PublishError::TooLarge { reason: error.to_string().into() }
+            }
             NotPublished::Engine(error @ NotStored::Unknown(_)) => {
                 PublishError::PerhapsStored { reason: error.to_string().into() }
             }

@@ -30,8 +30,8 @@ pub struct Gateway {
     pub(super) acceptors: Vec<JoinHandle<()>>,
     pub(super) shards: Vec<JoinHandle<()>>,
     pub(super) ticker: Option<JoinHandle<()>>,
-    /// What stores events.
-    pub(super) writer: Option<JoinHandle<()>>,
+    /// What stores events, and brings them.
+    pub(super) engine_threads: Vec<JoinHandle<()>>,
     pub(super) source: Option<ReadConfig>,
 }
 

@@ -130,7 +130,9 @@ fn ready(state: &State) -> Result<Response<Full<Bytes>>, Problem> {
     let since = humantime::format_rfc3339_seconds(since);
     let engine = format!("engine {} since {since}", phase.as_ref());
     match phase {
-        Phase::Ready => Ok(response::ok(format!("ready\n{engine}\n"), TEXT)),
-        Phase::Loading | Phase::Faulted => Err(Problem::new(Refusal::NotStored, engine)),
+        Phase::Ready | Phase::Away => Ok(response::ok(format!("ready\n{engine}\n"), TEXT)),
+        Phase::Connecting | Phase::Loading | Phase::Stale | Phase::Reloading | Phase::Faulted => {
+            Err(Problem::new(Refusal::NotStored, engine))
+        }
     }
 }

@@ -127,6 +127,7 @@ fn not_published(error: NotPublished) -> Problem {
         NotPublished::Engine(error @ NotStored::Unknown(_)) => {
             later(Problem::new(Refusal::PerhapsStored, error.to_string()))
         }
+        NotPublished::Engine(error @ NotStored::TooLarge(_)) => Problem::new(Refusal::BatchTooLarge, error.to_string()),
         NotPublished::Engine(error @ NotStored::KeyReused) => {
             Problem::new(Refusal::KeyReused, error.to_string()).about(IDEMPOTENCY_KEY)
         }

@@ -5,8 +5,6 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use tokio::sync::{Semaphore, oneshot};
 
-use crate::engine::committer::wall_ms;
-use crate::engine::pack::pack;
 use crate::engine::record::EncodeError;
 use crate::engine::{Answer, Engine, NotStored, Stored};
 use crate::exchange::bus::Bus;
@@ -130,11 +128,7 @@ impl State {
         answer: impl FnOnce() -> Answer,
     ) -> Result<Option<Stored>, NotPublished> {
         self.bus.log.admit(&drafts).map_err(NotPublished::TooLarge)?;
-        let pack = if self.engine.stores() {
-            pack(events.clone(), wall_ms(), key).map_err(NotPublished::Record)?
-        } else {
-            None
-        };
+        let packs = self.engine.pack(events.clone(), key).map_err(NotPublished::Record)?;
         let key = key.map(|key| self.engine.key(key, events));
         let now_ns = self.clock.now_ns();
         let events = drafts.len() as u64;
@@ -151,7 +145,7 @@ impl State {
                 answer(stored);
             })
         };
-        let offered = self.engine.offer(&self.bus, drafts, pack, key, now_ns, counted);
+        let offered = self.engine.offer(&self.bus, drafts, packs, key, now_ns, counted);
         if let Some(stored) = &offered {
             count(&self.metrics, stored, None);
         }

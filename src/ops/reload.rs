@@ -99,6 +99,25 @@ mod tests {
         dir = "/other"
         sync = "interval"
         sync_interval = "2s"
+        [cluster]
+        namespace = "other"
+        urls = ["nats://127.0.0.2:4222"]
+        credentials = "/other.creds"
+        tls_ca = "/other.pem"
+        create = false
+        manage = true
+        replicas = 1
+        storage = "memory"
+        duplicate_window = "61s"
+        publish_timeout = "11s"
+        publish_in_flight = 65
+        ready_grace = "16s"
+        holes = "ignore"
+        state_dir = "/other"
+        [cluster.history]
+        events = 1000001
+        bytes = "2GiB"
+        age = "25h"
         [stream]
         heartbeat = "16s"
         marks = false

@@ -4,6 +4,8 @@ mod admin;
 mod allocations;
 mod bad_input;
 mod clients;
+#[cfg(feature = "nats")]
+mod cluster;
 mod configuration;
 mod drain;
 mod durability;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::hub::close::CloseReason;
 use crate::hub::frame::Chunk;
-use crate::hub::gap::{self, GapReason};
+use crate::hub::gap;
 use crate::hub::log::{Resume, Resumed};
 use crate::hub::stream::{Behind, Remaining, STREAM_TIMERS, Socket, State, Stream, Then, Waits};
 

@@ -18,6 +18,8 @@ pub enum EngineKind {
     Memory,
     /// In memory, and in files: a restart goes on with them.
     Disk,
+    /// In memory, and on NATS servers: any number of gateways share them.
+    Nats,
 }
 
 /// When an event counts as stored.

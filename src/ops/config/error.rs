@@ -24,6 +24,8 @@ pub(super) enum Kind {
     Conflict { keys: [&'static str; 2], reason: String },
     #[error("{key}: {length} entries, at most {max} are allowed")]
     TooMany { key: &'static str, length: usize, max: usize },
+    #[error("{key}: this program was built without the feature {feature}")]
+    NotBuilt { key: &'static str, feature: &'static str },
     #[error("what can change now does not agree with what needs a restart: {0}")]
     Reload(Box<ConfigError>),
 }

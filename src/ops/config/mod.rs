@@ -4,6 +4,8 @@
 //! written down a second time: it is what the default configuration serializes to.
 //! `docs/configuration.md` is the reference for operators; a test holds it to the defaults here.
 
+/// `[cluster]`.
+mod cluster;
 /// `[cors]`.
 mod cors;
 /// `engine` and `[disk]`.
@@ -49,6 +51,7 @@ use crate::hub::id::Epoch;
 use crate::hub::policy::Policies;
 use crate::hub::topic::{Numbers, Topic, Topics};
 
+pub use cluster::{Cluster, ClusterHistory, Holes, Namespace, ServerUrl, Storage};
 pub use cors::{Cors, Origin};
 pub use disk::{Disk, DiskSync, EngineKind};
 pub use drain::Drain;
@@ -96,6 +99,8 @@ pub struct Config {
     pub history: History,
     /// Where and how the disk engine stores events.
     pub disk: Disk,
+    /// The servers of the NATS engine, and what it keeps there.
+    pub cluster: Cluster,
     /// How streams are kept alive and given up.
     pub stream: Stream,
     /// How passes, the batched writes of a shard, are spaced.
@@ -128,6 +133,7 @@ impl Default for Config {
             limits: Limits::default(),
             history: History::default(),
             disk: Disk::default(),
+            cluster: Cluster::default(),
             stream: Stream::default(),
             pass: Pass::default(),
             cors: Cors::default(),
@@ -239,6 +245,14 @@ impl Config {
         }
         if self.engine == EngineKind::Disk && self.disk.dir.as_os_str().is_empty() {
             return conflict(["engine", "disk.dir"], "the disk engine needs a directory".to_owned());
+        }
+        if self.engine == EngineKind::Nats {
+            if !cfg!(feature = "nats") {
+                return Err(ConfigError(Kind::NotBuilt { key: "engine", feature: "nats" }));
+            }
+            if let Some((keys, reason)) = self.cluster.conflict() {
+                return conflict(keys, reason);
+            }
         }
         let (body, history) = (self.limits.body_bytes, self.history.bytes);
         if body.get() > history.get() {

@@ -52,6 +52,8 @@ pub enum EngineResult {
     Busy,
     /// It can't be stored.
     Refused,
+    /// It is larger than the engine takes.
+    TooLarge,
     /// Its idempotency key came with other events before.
     KeyReused,
     /// That is unknown.
@@ -65,6 +67,7 @@ impl EngineResult {
             Ok(Stored { duplicate: true, .. }) => EngineResult::Duplicate,
             Err(NotStored::Busy(_)) => EngineResult::Busy,
             Err(NotStored::Refused(_)) => EngineResult::Refused,
+            Err(NotStored::TooLarge(_)) => EngineResult::TooLarge,
             Err(NotStored::KeyReused) => EngineResult::KeyReused,
             Err(NotStored::Unknown(_)) => EngineResult::Unknown,
         }

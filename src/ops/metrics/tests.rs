@@ -95,8 +95,8 @@ fn the_values_of_labels_are_these() {
     check(Shed::VARIANTS, "full inbox_full draining");
     check(Source::VARIANTS, "http schedule library");
     check(Listener::VARIANTS, "public control health");
-    check(EngineResult::VARIANTS, "stored duplicate busy refused key_reused unknown");
-    check(Phase::VARIANTS, "loading ready faulted");
+    check(EngineResult::VARIANTS, "stored duplicate busy refused too_large key_reused unknown");
+    check(Phase::VARIANTS, "connecting loading ready away stale reloading faulted");
     check(
         Refusal::VARIANTS,
         "bad_head uri_too_long head_too_large head_too_slow http_version bad_field bad_body body_too_large \

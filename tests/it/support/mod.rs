@@ -12,7 +12,9 @@
 
 pub(crate) mod conversation;
 pub(crate) mod fleet;
+pub(crate) mod hopping;
 pub(crate) mod metrics;
+pub(crate) mod nats;
 pub(crate) mod publish;
 pub(crate) mod server;
 pub(crate) mod sse;

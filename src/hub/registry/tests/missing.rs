@@ -61,7 +61,9 @@ fn another_epoch_is_told_to_every_stream_and_all_stay() {
 fn conflation_ends_where_events_are_missing() {
     let (mut shard, peers) = of_an_engine();
     shard.registry.set_policies(Policies::new([(Pattern::parse("**").unwrap(), SlowPolicy::Conflate)]));
-    ["3", "4"].map(|data| shard.publish(&["a"], Event::new(data).key("k")));
+    for data in ["3", "4"] {
+        shard.publish(&["a"], Event::new(data).key("k"));
+    }
     shard.log.0.borrow_mut().lose(9);
     shard.pass();
     shard.serve();

@@ -1,0 +1,108 @@
+//! What is counted, for metrics.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
+
+use strum::{AsRefStr, VariantArray};
+
+/// Why the reader began anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, AsRefStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
+pub enum Restart {
+    /// Nothing came, not even a heartbeat.
+    Silence,
+    /// Messages did not come.
+    Missing,
+    /// The server ended it.
+    Ended,
+    /// The stream is not what it was.
+    Stream,
+}
+
+/// Why there is a new epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, AsRefStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
+pub enum Changed {
+    /// The stream is another one, or another node has said so.
+    Remade,
+    /// The stream has less than this node saw of it, or something else in its place.
+    RolledBack,
+}
+
+/// What there is to know of the engine.
+#[derive(Debug, Default)]
+pub struct Facts {
+    head: AtomicU64,
+    last: AtomicU64,
+    /// When something came last, in milliseconds since 1970.
+    heard_ms: AtomicU64,
+    /// When this node had all there was, last.
+    whole_ms: AtomicU64,
+    restarts: [AtomicU64; Restart::VARIANTS.len()],
+    epochs: [AtomicU64; Changed::VARIANTS.len()],
+    holes: AtomicU64,
+    unreadable: AtomicU64,
+    max_payload: AtomicU64,
+}
+
+/// What servers take unless they say otherwise.
+const MAX_PAYLOAD: u64 = 1 << 20;
+
+impl Facts {
+    /// The sequence of the newest message that this node has.
+    pub fn head(&self) -> u64 {
+        self.head.load(Ordering::Relaxed)
+    }
+
+    /// The sequence of the stream's newest message.
+    pub fn last(&self) -> u64 {
+        self.last.load(Ordering::Relaxed).max(self.head())
+    }
+
+    /// How long a message may be.
+    pub(super) fn max_payload(&self) -> usize {
+        let max = self.max_payload.load(Ordering::Relaxed);
+        if max == 0 { MAX_PAYLOAD as usize } else { max as usize }
+    }
+
+    pub(super) fn set_max_payload(&self, bytes: usize) {
+        self.max_payload.store(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Something came.
+    pub(super) fn heard(&self) {
+        self.heard_ms.store(now_ms(), Ordering::Relaxed);
+    }
+
+    pub(super) fn has(&self, sequence: u64) {
+        self.head.store(sequence, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_whole(&self) {
+        self.whole_ms.store(now_ms(), Ordering::Relaxed);
+    }
+
+    pub(super) fn there_is(&self, sequence: u64) {
+        self.last.store(sequence, Ordering::Relaxed);
+    }
+
+    pub(super) fn restarted(&self, reason: Restart) {
+        self.restarts[reason as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn changed(&self, reason: Changed) {
+        self.epochs[reason as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn lost(&self, messages: u64) {
+        self.holes.fetch_add(messages, Ordering::Relaxed);
+    }
+
+    pub(super) fn can_not_read(&self) {
+        self.unreadable.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+fn now_ms() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+}

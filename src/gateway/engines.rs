@@ -1,0 +1,211 @@
+//! The engine that is configured: opened before anything runs, and loaded before streams are served.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crate::engine::Engine;
+use crate::engine::committer::{Committer, Surroundings, Syncs, Writer, wall_ms};
+use crate::engine::disk::io::Disk;
+use crate::engine::disk::recover::Report;
+use crate::engine::disk::retention::Limits;
+use crate::engine::disk::segment::Sync;
+use crate::engine::disk::store::{Options, SEGMENT_BYTES, Store};
+use crate::engine::keys::Keys;
+use crate::engine::load::Loading;
+#[cfg(feature = "nats")]
+use crate::engine::nats::{self, Cluster, Publisher, Reader};
+use crate::engine::status::Phase;
+use crate::exchange::bus::Bus;
+use crate::exchange::log_cell::LogCell;
+use crate::hub::id::Epoch;
+use crate::hub::log::Log;
+use crate::net::clock::Clock;
+use crate::net::command::Command;
+use crate::net::state::State;
+use crate::ops::config::{Config, EngineKind};
+use crate::ops::threads::{end_process, spawn};
+use crate::ops::units::{MIB, TIME_MS_MAX};
+
+use super::error::StartError;
+
+/// How far the clock of a gateway reaches back that starts with events from before: longer than any
+/// `history.age`.
+const PAST: Duration = Duration::from_millis(TIME_MS_MAX + 1);
+/// The least size of a segment, so that a short history has no crowd of files.
+const SEGMENT_BYTES_MIN: u64 = MIB;
+
+/// What an engine keeps, opened.
+pub(super) enum Opened {
+    /// Nothing.
+    Memory,
+    /// Files.
+    Disk(Box<Store>),
+    /// A stream that is yet to be found.
+    Nats,
+}
+
+/// The same, whose log there is.
+pub(super) enum Filled {
+    Memory,
+    Disk(Box<Store>, Loading),
+    Nats,
+}
+
+/// What is to fill the log, and then goes on.
+pub(super) enum Filling {
+    Disk(Box<Writer>, Loading),
+    #[cfg(feature = "nats")]
+    Nats(Publisher, Reader),
+}
+
+impl Opened {
+    /// Opens what the configured engine keeps.
+    pub(super) fn open(config: &Config, random: u64) -> Result<Opened, StartError> {
+        match config.engine {
+            EngineKind::Memory => Ok(Opened::Memory),
+            EngineKind::Disk => store(config, random).map(|store| Opened::Disk(Box::new(store))),
+            EngineKind::Nats => Ok(Opened::Nats),
+        }
+    }
+
+    /// A clock that knows the time of every event.
+    pub(super) fn clock(&self) -> Clock {
+        match self {
+            Opened::Memory => Clock::start(),
+            Opened::Disk(_) | Opened::Nats => Clock::started_before(PAST),
+        }
+    }
+
+    /// The log that it fills.
+    pub(super) fn log(self, config: &Config, random: u64) -> (LogCell, Filled) {
+        let (epoch, limits) = (Epoch::new(random), config.history.log_limits());
+        match self {
+            Opened::Memory => (LogCell::new(epoch, limits), Filled::Memory),
+            Opened::Disk(store) => {
+                let (loading, log) = Loading::new(&store, limits);
+                (log, Filled::Disk(store, loading))
+            }
+            Opened::Nats => {
+                let log = Log::new(epoch, limits).starting_after(None);
+                (LogCell::of_engine(log, epoch, limits), Filled::Nats)
+            }
+        }
+    }
+}
+
+impl Filled {
+    /// The engine, and what is to run until it is ready.
+    pub(super) fn engine(
+        self,
+        config: &Config,
+        bus: &Arc<Bus<Command>>,
+        keys: &Arc<Keys>,
+        clock: Clock,
+    ) -> (Engine, Option<Filling>) {
+        match self {
+            Filled::Memory => (Engine::memory(keys.clone()), None),
+            Filled::Disk(store, loading) => {
+                let bus = bus.clone();
+                let accept = Box::new(move |drafts, numbers| {
+                    bus.accept(drafts, numbers, clock.now_ns());
+                });
+                let surroundings = Surroundings { accept, now_ms: Box::new(move || clock.now_ms()) };
+                let (committer, writer) = Committer::new(*store, config.disk.syncs(), surroundings);
+                (Engine::disk(committer, keys.clone()), Some(Filling::Disk(Box::new(writer), loading)))
+            }
+            #[cfg(feature = "nats")]
+            Filled::Nats => {
+                let (cluster, publisher, reader) = Cluster::new(config.cluster.settings(config.history.events.get()));
+                (Engine::nats(cluster, keys.clone()), Some(Filling::Nats(publisher, reader)))
+            }
+            #[cfg(not(feature = "nats"))]
+            Filled::Nats => unreachable!("Invariant: the configuration was checked"),
+        }
+    }
+}
+
+impl Filling {
+    /// Fills the log, and starts the threads that go on with it.
+    pub(super) fn run(
+        self,
+        state: &Arc<State>,
+        keys: &Arc<Keys>,
+        threads: &mut Vec<JoinHandle<()>>,
+    ) -> Result<(), StartError> {
+        let failed = |error: Box<dyn std::error::Error + Send + std::marker::Sync>| StartError::Engine(error);
+        let clock = state.clock;
+        let began_ms = clock.now_ms();
+        let (events, lost_packs) = match self {
+            Filling::Disk(writer, loading) => {
+                let loaded = loading.run(&state.bus.log, &state.topics, keys, || clock.now_ns());
+                let loaded = loaded.map_err(|error| failed(Box::new(error)))?;
+                let of_writer = state.clone();
+                threads.push(spawn("writer".to_owned(), move || {
+                    if let Err(error) = writer.run() {
+                        of_writer.engine.status().set(Phase::Faulted);
+                        end_process(&error);
+                    }
+                })?);
+                (loaded.events, loaded.lost_packs)
+            }
+            #[cfg(feature = "nats")]
+            Filling::Nats(publisher, reader) => {
+                let (told, loaded) = crossbeam_channel::bounded(1);
+                let bus = state.bus.clone();
+                let surroundings = nats::Surroundings {
+                    bus: bus.clone(),
+                    topics: state.topics.clone(),
+                    keys: keys.clone(),
+                    now_ns: Box::new(move || clock.now_ns()),
+                };
+                threads.push(spawn("reader".to_owned(), move || {
+                    if let Err(error) = reader.run(surroundings, told) {
+                        end_process(&error);
+                    }
+                })?);
+                threads.push(spawn("publisher".to_owned(), move || {
+                    if let Err(error) = publisher.run(move || bus.log.epoch(), move || clock.now_ms()) {
+                        end_process(&error);
+                    }
+                })?);
+                let loaded = loaded.recv().map_err(|error| failed(Box::new(error)))?;
+                let loaded = loaded.map_err(|error| failed(Box::new(error)))?;
+                (loaded.events, loaded.lost_packs)
+            }
+        };
+        let took_ms = clock.now_ms() - began_ms;
+        tracing::info!(events, lost_packs, took_ms, "what was kept is loaded");
+        Ok(())
+    }
+}
+
+/// Opens the disk engine's store.
+fn store(config: &Config, random: u64) -> Result<Store, StartError> {
+    let bytes = config.history.bytes.get();
+    let segment_bytes = (bytes / 8).clamp(SEGMENT_BYTES_MIN, SEGMENT_BYTES);
+    let limits = Limits {
+        events: config.history.events.get(),
+        // Whole segments go: so there is room for one that is not yet full, and for one that is to go.
+        bytes: bytes.saturating_add(2 * segment_bytes),
+        age_ms: config.history.age.get().map_or(u64::MAX, |age| age.as_millis() as u64),
+    };
+    let options = Options {
+        dir: config.disk.dir.clone(),
+        sync: if config.disk.syncs() == Syncs::Always { Sync::Always } else { Sync::Interval },
+        segment_bytes,
+        limits,
+        random,
+        holder: format!("process {}", std::process::id()),
+    };
+    let opened = Store::open(Arc::new(Disk), options, wall_ms());
+    let (store, report) = opened.map_err(|error| StartError::Engine(Box::new(error)))?;
+    let Report { segments, events, bytes, crashed, .. } = report;
+    let dir = config.disk.dir.display();
+    tracing::info!(%dir, epoch = %store.epoch(), segments, events, bytes, crashed, "the log on disk is open");
+    let cut = report.cut.iter().map(ToString::to_string);
+    for line in cut.chain(report.holes.iter().map(ToString::to_string)) {
+        tracing::warn!("{line}");
+    }
+    Ok(store)
+}
