@@ -13,7 +13,7 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::support::server::Launch;
-use crate::support::{Conversation, Item, Metrics, SOON, Server, tool, within};
+use crate::support::{Conversation, Item, Metrics, SOON, Server, run, tool, within};
 
 const NGINX: &str = include_str!("../../deploy/cluster/nginx.conf");
 const HAPROXY: &str = include_str!("../../deploy/cluster/haproxy.cfg");
@@ -256,4 +256,16 @@ fn a_gateway_that_drains_or_is_gone_gets_no_new_streams() {
         let _more = [proxy.subscribe(), proxy.subscribe()];
         assert!(within(SOON, || open_streams(&second) == before + 2), "{kind:?}: {}", open_streams(&second));
     });
+}
+
+#[test]
+fn the_other_files_of_the_cluster_are_taken_by_what_reads_them() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/cluster");
+    let checked = run(&["--check-config", "--config", &format!("{folder}/sluicegate.toml")], &[]);
+    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
+    let Some(nats) = tool("nats-server") else { return };
+    let mut command = Command::new(nats);
+    command.args(["-t", "-c", &format!("{folder}/nats.conf")]).env("SERVER_NAME", "nats-1");
+    let checked = command.output().expect("it runs");
+    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
 }
