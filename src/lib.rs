@@ -71,6 +71,10 @@
 //! limit on open files is raised by [`Builder::raise_descriptor_limit`], and what is logged goes to
 //! the [`tracing`] subscriber that you have, or nowhere.
 
+#![cfg_attr(
+    not(feature = "nats"),
+    allow(dead_code, unused_variables, reason = "some is there for the engine that is left out")
+)]
 #![allow(unreachable_pub, reason = "`pub` in a module is for the other modules; this file says what is public")]
 
 mod hub;

@@ -186,7 +186,8 @@ impl Engine {
     ) -> Option<Result<Stored, NotStored>> {
         // What was published before is not known yet while it loads.
         if self.stores() && self.status().phase() != Phase::Ready {
-            return Some(Err(NotStored::Busy("the engine is not ready")));
+            let is_away = matches!(self.status().phase(), Phase::Away | Phase::Stale);
+            return Some(Err(NotStored::Busy(if is_away { "the engine is away" } else { "the engine is not ready" })));
         }
         let text = key.map(|key| key.text);
         let (mut answer, mut ticket) = (Some(answer), None);

@@ -633,6 +633,20 @@ mod tests {
     }
 
     #[test]
+    fn packs_that_are_joined_are_all_their_events_in_order() {
+        let events = |texts: &[&str]| -> Vec<Own> { texts.iter().map(|text| one("t", text)).collect() };
+        let packs = [&["1", "2"][..], &["3"], &["4", "5", "6"]].map(|texts| pack(7, None, &events(texts)).unwrap());
+        let joined = join(&packs);
+        let record = Record::decode(joined.bytes()).unwrap();
+        assert_eq!((record.head().events, record.head().published_ms, joined.events()), (6, 7, 6));
+        assert_eq!(record.events().map(|event| event.data).collect::<String>(), "123456");
+        assert!(record.events().all(|event| event.topics.iter().eq(["t"])));
+        // One with a key loses it: such a call is never joined.
+        let keyed = pack(7, Some("k"), &events(&["x"])).unwrap();
+        assert_eq!(Record::decode(join(&[keyed]).bytes()).unwrap().head().idempotency_key, None);
+    }
+
+    #[test]
     fn a_batch_of_one_topic_names_it_once() {
         let events = vec![one(&"t".repeat(200), "x"); 100];
         let packed = pack(1, None, &events).unwrap();

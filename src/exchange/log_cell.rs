@@ -24,6 +24,8 @@ pub struct LogCell {
     head: AtomicU64,
     /// The epoch's digits.
     epoch: AtomicU64,
+    /// When the log had, for sure, all that its engine has: always, if nobody else writes there.
+    whole_ns: AtomicU64,
     /// Whether the log's own offsets are the numbers in ids.
     own_numbers: bool,
     /// What one call may bring: those that follow the log get it whole, however little is kept.
@@ -55,7 +57,24 @@ impl LogCell {
         let admits = LogLimits { events: limits.events.max(live_events), ..limits };
         let head = AtomicU64::new(log.head().get());
         let epoch = AtomicU64::new(u64::from_ne_bytes(*epoch.digits()));
-        LogCell { log: Mutex::new(log), head, epoch, own_numbers: false, admits }
+        LogCell { log: Mutex::new(log), head, epoch, own_numbers: false, admits, whole_ns: AtomicU64::new(u64::MAX) }
+    }
+
+    /// The same, of an engine that others write to as well.
+    pub fn shared(self) -> LogCell {
+        LogCell { whole_ns: AtomicU64::new(0), ..self }
+    }
+
+    /// At this time the log had all that its engine had.
+    pub fn is_whole(&self, at_ns: u64) {
+        self.whole_ns.store(at_ns, Ordering::Relaxed);
+    }
+
+    /// Whether the event that a stream wants to resume after may be yet to come: another gateway may have sent it to
+    /// the client that asked at this time.
+    pub fn is_to_come(&self, resume: &Resume, asked_ns: u64) -> bool {
+        let Resume::After(id) = resume else { return false };
+        self.whole_ns.load(Ordering::Relaxed) <= asked_ns && self.log.lock().is_ahead(id)
     }
 
     /// The epoch, which encoding needs.

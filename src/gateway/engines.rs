@@ -88,7 +88,7 @@ impl Opened {
             }
             Opened::Nats => {
                 let log = Log::new(epoch, limits).starting_after(None);
-                (LogCell::of_engine(log, epoch, limits), Filled::Nats)
+                (LogCell::of_engine(log, epoch, limits).shared(), Filled::Nats)
             }
         }
     }
@@ -157,7 +157,7 @@ impl Filling {
                     bus: bus.clone(),
                     topics: state.topics.clone(),
                     keys: keys.clone(),
-                    now_ns: Box::new(move || clock.now_ns()),
+                    now_ns: Arc::new(move || clock.now_ns()),
                 };
                 threads.push(spawn("reader".to_owned(), move || {
                     if let Err(error) = reader.run(surroundings, told) {

@@ -149,6 +149,10 @@ impl Host for Shard {
         self.parts.bus.log.start(resume, subscription)
     }
 
+    fn waits(&self, resume: &Resume, since_ns: u64) -> bool {
+        self.parts.bus.log.is_to_come(resume, since_ns)
+    }
+
     fn halfway(&self) -> Offset {
         self.parts.bus.log.halfway()
     }

@@ -149,6 +149,10 @@ impl Host for Around {
         resumed
     }
 
+    fn waits(&self, resume: &Resume, since_ns: u64) -> bool {
+        self.past.bus.log.is_to_come(resume, since_ns)
+    }
+
     fn halfway(&self) -> Offset {
         self.touch();
         self.past.bus.log.halfway()

@@ -84,6 +84,10 @@ impl Host for World {
         resumed
     }
 
+    fn waits(&self, _: &Resume, _: u64) -> bool {
+        false
+    }
+
     fn halfway(&self) -> Offset {
         self.bus.log.halfway()
     }

@@ -46,6 +46,11 @@ const STEP: Duration = Duration::from_millis(250);
 const SILENT_STEPS: u32 = 6;
 /// How often the stream is looked at.
 const LOOK: Duration = Duration::from_secs(5);
+/// A stream with less than this node saw is looked at again so often, and after so long.
+const LESS_MAX: u32 = 6;
+const LESS: Duration = Duration::from_millis(500);
+/// After so many steps without a message what is still missing does not come.
+const IDLE_STEPS: u32 = 8;
 /// From one attempt to the next.
 const AGAIN: Duration = Duration::from_millis(250);
 /// How long a gateway that starts waits for what does not answer.
@@ -80,7 +85,7 @@ pub struct Surroundings<M> {
     /// The idempotency keys.
     pub keys: Arc<Keys>,
     /// The time, in nanoseconds.
-    pub now_ns: Box<dyn Fn() -> u64 + Send>,
+    pub now_ns: Arc<dyn Fn() -> u64 + Send + Sync>,
 }
 
 impl Reader {
@@ -114,7 +119,7 @@ impl Reader {
         let memory = Memory::open(&shared.settings).map_err(ClusterError);
         let begun = async {
             let memory = memory?;
-            let (client, link, info, identity) = begin(&shared, &surroundings.now_ns).await?;
+            let (client, link, info, identity) = begin(&shared, &*surroundings.now_ns).await?;
             let (info, identity) = recognize(&shared, &client, memory.as_ref(), info, identity).await?;
             Ok((client, link, memory, info, identity))
         };
@@ -147,6 +152,9 @@ impl Reader {
             is_ready: false,
             link,
             memory,
+            looked: None,
+            whole_ns: None,
+            less: 0,
             loaded: Some(loaded),
             sum: Loaded::default(),
             told_ns: 0,
@@ -288,6 +296,12 @@ struct Following<M> {
     is_ready: bool,
     link: Arc<Link>,
     memory: Option<Memory>,
+    /// How far the stream was when it was looked at, and when that was asked for.
+    looked: Option<(u64, u64)>,
+    /// When it was asked for before, and this node had all.
+    whole_ns: Option<u64>,
+    /// How often in turn the stream had less than this node.
+    less: u32,
     loaded: Option<Sender<Result<Loaded, ClusterError>>>,
     sum: Loaded,
     told_ns: u64,
@@ -300,8 +314,6 @@ struct Place {
     /// The how manieth this consumer has sent.
     delivery: u64,
     stored_ns: u64,
-    /// How many are to come.
-    pending: u64,
 }
 
 impl Place {
@@ -315,9 +327,7 @@ impl Place {
             _ => return None,
         };
         let number = |at: usize| -> Option<u64> { tokens.get(at)?.parse().ok() };
-        let [sequence, delivery, stored_ns, pending] =
-            [number(from)?, number(from + 1)?, number(from + 2)?, number(from + 3)?];
-        Some(Place { sequence, delivery, stored_ns, pending })
+        Some(Place { sequence: number(from)?, delivery: number(from + 1)?, stored_ns: number(from + 2)? })
     }
 }
 
@@ -375,7 +385,7 @@ impl<M> Following<M> {
                 return None;
             }
         };
-        if pending == 0 {
+        if pending == 0 && self.head >= self.target {
             self.is_whole();
         }
         self.read(&mut messages, overlaps).await
@@ -384,16 +394,26 @@ impl<M> Following<M> {
     /// Whether it is the stream that memory is of; else memory is of this one now, or nothing is known yet.
     async fn compare(&mut self, info: &Info) -> Result<(), Option<Restart>> {
         let identity = info.identity();
-        if identity.as_ref() == Some(&self.identity) && info.state.last_seq >= self.head {
+        let has_less = info.state.last_seq < self.head;
+        if identity.as_ref() == Some(&self.identity) && !has_less {
+            self.less = 0;
             return Ok(());
         }
+        // A server that has just begun to lead may not have put all that is stored into its stream yet.
+        if identity.as_ref() == Some(&self.identity) && self.less < LESS_MAX {
+            self.less += 1;
+            self.away("the stream has less than this node");
+            sleep(LESS).await;
+            return Err(None);
+        }
+        self.less = 0;
         match identity {
             Some(identity) if identity.epoch != self.identity.epoch => {
                 self.change(identity, info, Changed::Remade);
                 Err(Some(Restart::Stream))
             }
             _ => {
-                let reason = if info.state.last_seq < self.head { Changed::RolledBack } else { Changed::Remade };
+                let reason = if has_less { Changed::RolledBack } else { Changed::Remade };
                 self.new_epoch(info, reason).await;
                 Err(Some(Restart::Stream))
             }
@@ -468,16 +488,19 @@ impl<M> Following<M> {
     async fn read(&mut self, messages: &mut Subscriber, mut overlaps: bool) -> Option<Restart> {
         let mut steps = interval(STEP);
         steps.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (mut silent, mut delivered) = (0u32, 0);
+        let (mut silent, mut idle, mut delivered) = (0u32, 0, 0);
+        self.whole_ns = None;
         let (looks, mut looked) = mpsc::channel(1);
-        let (client, names) = (self.client.clone(), self.shared.names.clone());
+        let (client, names, now_ns) =
+            (self.client.clone(), self.shared.names.clone(), self.surroundings.now_ns.clone());
         let mut looking = pin!(async move {
             loop {
-                sleep(LOOK).await;
+                let asked_ns = now_ns();
                 let found = stream::look(&client, &names).await;
-                if looks.send(found).await.is_err() {
+                if looks.send((asked_ns, found)).await.is_err() {
                     return;
                 }
+                sleep(LOOK).await;
             }
         });
         loop {
@@ -506,6 +529,7 @@ impl<M> Following<M> {
                         return Some(Restart::Missing);
                     }
                     delivered = place.delivery;
+                    idle = 0;
                     if std::mem::take(&mut overlaps) {
                         let same = place.sequence > self.head || self.held_ns == Some(place.stored_ns);
                         if !same {
@@ -518,7 +542,8 @@ impl<M> Following<M> {
                     if place.sequence > self.head {
                         self.take(place, &message);
                     }
-                    if !self.is_ready && (place.pending == 0 || self.head >= self.target) {
+                    self.confirm();
+                    if !self.is_ready && self.head >= self.target {
                         self.is_whole();
                     }
                 }
@@ -527,21 +552,23 @@ impl<M> Following<M> {
                     self.take_live(&live);
                 }
                 found = looked.recv() => match found {
-                    Some(Ok(Some(info))) => {
+                    Some((asked_ns, Ok(Some(info)))) => {
                         if let Err(restart) = self.compare(&info).await {
                             return restart;
                         }
                         self.shared.facts.there_is(info.state.last_seq);
                         self.forget(info.state.first_seq);
                         self.remember();
+                        self.looked = Some((info.state.last_seq, asked_ns));
+                        self.confirm();
                         self.shared.facts.set_max_payload(self.client.server_info().max_payload);
                     }
-                    Some(Ok(None)) => {
+                    Some((_, Ok(None))) => {
                         self.away("the stream is gone");
                         return Some(Restart::Stream);
                     }
                     // Whether anything comes, is told by the heartbeats.
-                    Some(Err(_)) | None => {}
+                    Some((_, Err(_))) | None => {}
                 },
                 () = &mut looking => {}
                 _ = steps.tick() => {
@@ -550,6 +577,11 @@ impl<M> Following<M> {
                     }
                     if self.head >= self.shared.facts.last() {
                         self.shared.facts.is_whole();
+                    }
+                    idle += 1;
+                    if !self.is_ready && !overlaps && idle > IDLE_STEPS {
+                        // The last of them are missing.
+                        self.is_whole();
                     }
                     silent += 1;
                     if silent > SILENT_STEPS {
@@ -660,6 +692,16 @@ impl<M> Following<M> {
         self.shared.facts.has(last);
     }
 
+    /// Says when this node had all that there was, once it has had that twice in turn: a server that has just begun to
+    /// lead may say less than there is.
+    fn confirm(&mut self) {
+        let Some((_, asked_ns)) = self.looked.filter(|(last, _)| *last <= self.head) else { return };
+        self.looked = None;
+        if let Some(before_ns) = self.whole_ns.replace(asked_ns) {
+            self.surroundings.bus.log.is_whole(before_ns);
+        }
+    }
+
     fn remember(&mut self) {
         if let (Some(memory), Some(held_ns)) = (&mut self.memory, self.held_ns) {
             memory.remember(Seen::new(self.identity.epoch, self.head, held_ns));
@@ -679,7 +721,6 @@ impl<M> Following<M> {
         self.shared.facts.heard();
         self.shared.facts.is_whole();
         if self.head < self.target {
-            // The last of them are missing.
             self.lose(self.target);
         }
         self.remember();
@@ -721,7 +762,7 @@ mod tests {
 
     #[test]
     fn a_place_is_read_from_either_form_of_the_reply() {
-        let place = Some(Place { sequence: 42, delivery: 7, stored_ns: 1_700_000_000_123_456_789, pending: 0 });
+        let place = Some(Place { sequence: 42, delivery: 7, stored_ns: 1_700_000_000_123_456_789 });
         assert_eq!(Place::read("$JS.ACK.SG_n.sg-1.1.42.7.1700000000123456789.0"), place);
         assert_eq!(Place::read("$JS.ACK._.ACC.SG_n.sg-1.1.42.7.1700000000123456789.0"), place);
         assert_eq!(Place::read("$JS.ACK.hub.ACC.SG_n.sg-1.1.42.7.1700000000123456789.0.x7Yz"), place);

@@ -1,8 +1,11 @@
 //! The stream: made once, held against the settings, and known by its epoch.
 
+use std::time::Duration;
+
 use async_nats::Client;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
+use tokio::time::sleep;
 
 use crate::hub::id::Epoch;
 
@@ -11,6 +14,8 @@ use super::api::{self, Failed};
 use super::names::Names;
 use super::settings::Settings;
 
+/// How long another node may take to make the stream.
+const MAKING: Duration = Duration::from_millis(500);
 /// Where the epoch stands in the stream's metadata.
 const EPOCH: &str = "sluicegate.epoch";
 
@@ -87,7 +92,7 @@ impl Info {
 
 /// The stream's configuration.
 fn config(settings: &Settings, names: &Names, epoch: Option<Epoch>) -> Value {
-    let nanos = |time: std::time::Duration| time.as_nanos() as u64;
+    let nanos = |time: Duration| time.as_nanos() as u64;
     json!({
         "name": names.stream,
         "subjects": names.subjects(),
@@ -143,7 +148,17 @@ pub(super) async fn make(
     let made = api::ask(client, &call, Some(config(settings, names, Some(epoch)))).await;
     match made {
         Ok(info) => Ok(Some(info)),
-        Err(Failed::Refused(refusal)) if refusal.is_name_in_use() => look(client, names).await,
+        // Whatever the server says: of several that make it at once one succeeds, and for what the others are refused
+        // depends on how far it was. Two streams may be too much for its storage.
+        Err(Failed::Refused(refusal)) => {
+            if !refusal.is_name_in_use() {
+                sleep(MAKING).await;
+            }
+            match look(client, names).await? {
+                Some(info) => Ok(Some(info)),
+                None => Err(Failed::Refused(refusal)),
+            }
+        }
         Err(failed) => Err(failed),
     }
 }

@@ -2,7 +2,7 @@
 //! events, ids hold the engine's numbers, which do.
 
 use crate::hub::gap::GapReason;
-use crate::hub::id::Epoch;
+use crate::hub::id::{Epoch, Parsed};
 use crate::hub::offset::Offset;
 
 use super::{Evicted, Log};
@@ -118,6 +118,12 @@ impl Log {
     pub(super) fn break_after(&self, after: Offset) -> Option<Break> {
         let breaks = &self.numbers.as_ref()?.breaks;
         breaks.get(breaks.partition_point(|broken| broken.at <= after)).copied()
+    }
+
+    /// Whether an id is of this epoch, and of no event so far.
+    pub fn is_ahead(&self, id: &str) -> bool {
+        let is_beyond = |number| self.find(number) == Found::Ahead;
+        matches!(self.epoch.parse(id), Parsed::Here(number) if is_beyond(number)) && !self.by_id.contains_key(id)
     }
 
     /// The number of an offset: that of the newest kept event at it or before it, or the last that is lost there.

@@ -53,6 +53,8 @@ pub enum ShardTimer {
     Heartbeat,
     /// The next streams are to be drained.
     Drain,
+    /// Streams wait for the event that they resume after: it may have come.
+    Ahead,
     /// A stream may have made no progress for too long.
     Progress(StreamKey),
     /// A stream has lasted as long as it may.
@@ -106,6 +108,8 @@ pub trait Host {
     fn history(&self) -> &Self::History;
     /// Where in the log a stream starts.
     fn start(&self, resume: &Resume, subscription: &Subscription) -> Resumed;
+    /// Whether what a stream wants to resume after is yet to come, as far as is known; it has asked at this time.
+    fn waits(&self, resume: &Resume, since_ns: u64) -> bool;
     /// The offset behind which whoever reads the log is in danger of being lapped.
     fn halfway(&self) -> Offset;
 

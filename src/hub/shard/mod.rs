@@ -7,6 +7,7 @@
 //! Invariant: when the shard may sleep, nothing is owed to any stream that a wake-up, a timer that is armed or a socket
 //! that reports would not bring.
 
+mod ahead;
 mod drain;
 mod fault;
 mod host;
@@ -28,6 +29,7 @@ use crate::hub::stream::StreamTimer;
 use crate::hub::subscribe::{Subscribe, TimedEvent};
 use crate::hub::wheel::TimerKey;
 
+use ahead::Waiting;
 use drain::{DRAIN_STEP_MS, Drain};
 pub(crate) use fault::Fault;
 pub use host::{Host, Message, Ready, Settings, ShardTimer};
@@ -64,6 +66,8 @@ pub struct Shard<H: Host> {
     passes_on: bool,
     timed: HashMap<StreamKey, TimedEvent>,
     drain: Option<Drain>,
+    /// Streams that wait for the event that they resume after.
+    ahead: Vec<Waiting<H::Socket>>,
     /// The questions that are being answered.
     asked: VecDeque<(H::Question, Looking)>,
     /// The streams that do not have the write deadline of the settings yet.
@@ -93,6 +97,7 @@ impl<H: Host> Shard<H> {
             settings,
             timed: HashMap::new(),
             drain: None,
+            ahead: Vec::new(),
             asked: VecDeque::new(),
             deadlines: None,
             patterned: false,
@@ -165,6 +170,7 @@ impl<H: Host> Shard<H> {
         self.set_deadlines(host);
         self.answer(host);
         if self.stopping {
+            self.end_ahead(host, CloseReason::Cut);
             for key in self.registry.keys().collect::<Vec<_>>() {
                 self.registry.close(key, CloseReason::Cut);
             }
@@ -197,6 +203,7 @@ impl<H: Host> Shard<H> {
             Message::Open { socket, subscribe } => self.open(host, socket, subscribe),
             Message::Timer(timer) => self.timer(host, timer),
             Message::Drain { window, retry } => {
+                self.end_ahead(host, CloseReason::Drained);
                 let ends_ms = now_ms(host) + window.as_millis() as u64;
                 let (left, random) = (self.registry.keys().collect(), Rng::with_seed(host.now_ns()));
                 self.drain = Some(Drain::new(left, ends_ms, retry.as_millis() as u64, random));
@@ -223,6 +230,7 @@ impl<H: Host> Shard<H> {
                 self.arm_heartbeats(host, (self.heartbeat_due_ms + steps * step_ms).max(now_ms));
             }
             ShardTimer::Drain => self.drain_step(host),
+            ShardTimer::Ahead => self.look_ahead(host),
             ShardTimer::Settings => self.follow_settings(host),
             ShardTimer::Progress(key) => {
                 if let Some(due_ms) = self.registry.progress_due(key, self.write_deadline_ms(), now_ms) {
@@ -244,6 +252,15 @@ impl<H: Host> Shard<H> {
     }
 
     fn open(&mut self, host: &H, socket: H::Socket, subscribe: Subscribe) {
+        let now_ns = host.now_ns();
+        if host.waits(&subscribe.resume, now_ns) {
+            return self.wait(host, socket, subscribe, now_ns);
+        }
+        self.admit(host, socket, subscribe, false);
+    }
+
+    /// Opens a stream, which has its response head or is to get it now.
+    fn admit(&mut self, host: &H, socket: H::Socket, subscribe: Subscribe, has_head: bool) {
         let subscription = &subscribe.subscription;
         // Entered before the head is read: see `Directory`.
         for topic in subscription.topics() {
@@ -257,7 +274,9 @@ impl<H: Host> Shard<H> {
         }
         let resumed = host.start(&subscribe.resume, subscription);
         self.head.clear();
-        host.response_head(&subscribe, &mut self.head);
+        if !has_head {
+            host.response_head(&subscribe, &mut self.head);
+        }
         let slow = self.settings.policies.for_subscription(subscription);
         let opening = Opening { socket, subscribe: &subscribe, slow, resumed, response_head: &self.head };
         let now_ms = now_ms(host);

@@ -219,7 +219,8 @@ pub(crate) fn check(client: &Client, acknowledged: &[(u64, String)]) -> Vec<Stri
         let Got::Event { id, data } = event else { continue };
         let number: u64 = data.parse().expect("a number");
         numbers.push(number);
-        assert_eq!(ids.insert(number, id.clone()), None, "{number} came twice");
+        let before = ids.insert(number, id.clone());
+        assert_eq!(before, None, "{number} came twice, now as {id}; gaps: {:?}", client.gaps());
     }
     assert!(numbers.is_sorted(), "out of order: {:?}", numbers.windows(2).find(|pair| pair[0] > pair[1]));
     let gaps = client.gaps();

@@ -93,17 +93,33 @@ impl Nats {
         let length = payload.len();
         write!(socket, "CONNECT {{\"verbose\":false}}\r\nSUB answer 1\r\n").expect("it takes it");
         write!(socket, "PUB {subject} answer {length}\r\n{payload}\r\nPING\r\n").expect("it takes it");
-        let mut reader = BufReader::new(socket);
-        loop {
-            let mut line = String::new();
-            assert!(reader.read_line(&mut line).expect("an answer in time") > 0, "the server went away");
-            if let Some(length) = line.strip_prefix("MSG ").and_then(|line| line.trim().rsplit(' ').next()) {
-                let mut answer = vec![0; length.parse().expect("a length")];
-                reader.read_exact(&mut answer).expect("a whole answer");
-                return String::from_utf8(answer).expect("UTF-8");
-            }
-            assert!(!line.starts_with("-ERR"), "{line}");
-        }
+        answer(socket)
+    }
+
+    /// Publishes a message with header fields, whole lines with their ends; waits until the stream has it.
+    #[track_caller]
+    pub(crate) fn publish(&self, subject: &str, fields: &str, payload: &str) -> String {
+        let head = format!("NATS/1.0\r\n{fields}\r\n");
+        let (head_bytes, bytes) = (head.len(), head.len() + payload.len());
+        let mut socket = TcpStream::connect(("127.0.0.1", self.ports[0])).expect("the server runs");
+        socket.set_read_timeout(Some(SOON)).expect("an open socket");
+        write!(socket, "CONNECT {{\"verbose\":false,\"headers\":true}}\r\nSUB answer 1\r\n").expect("it takes it");
+        write!(socket, "HPUB {subject} answer {head_bytes} {bytes}\r\n{head}{payload}\r\n").expect("it takes it");
+        answer(socket)
+    }
+
+    /// Which server leads a stream.
+    #[track_caller]
+    pub(crate) fn leader(&self, stream: &str) -> usize {
+        let mut leader = None;
+        let found = within(SOON, || {
+            let answer = self.request(&format!("$JS.API.STREAM.INFO.{stream}"), "");
+            let info: serde_json::Value = serde_json::from_str(&answer).expect("JSON");
+            leader = info["cluster"]["leader"].as_str().and_then(|name| name.strip_prefix('n')?.parse().ok());
+            leader.is_some()
+        });
+        assert!(found, "nobody leads {stream}");
+        leader.expect("just found")
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -121,6 +137,23 @@ impl Nats {
         self.signal(index, signal);
         let mut server = self.servers[index].take().expect("it runs");
         assert!(within(Duration::from_secs(30), || server.try_wait().expect("a child of ours").is_some()));
+    }
+}
+
+/// The next message that comes.
+#[track_caller]
+fn answer(socket: TcpStream) -> String {
+    let mut reader = BufReader::new(socket);
+    loop {
+        let mut line = String::new();
+        assert!(reader.read_line(&mut line).expect("an answer in time") > 0, "the server went away");
+        let message = line.strip_prefix("MSG ").or_else(|| line.strip_prefix("HMSG "));
+        if let Some(length) = message.and_then(|line| line.trim().rsplit(' ').next()) {
+            let mut answer = vec![0; length.parse().expect("a length")];
+            reader.read_exact(&mut answer).expect("a whole answer");
+            return String::from_utf8(answer).expect("UTF-8");
+        }
+        assert!(!line.starts_with("-ERR"), "{line}");
     }
 }
 
