@@ -18,6 +18,7 @@ pub mod disk;
 pub mod pack;
 pub mod committer;
 pub mod load;
+pub mod facts;
 #[cfg(feature = "nats")]
 pub mod nats;
 
@@ -31,6 +32,7 @@ use crate::hub::log::Numbering;
 use crate::hub::topic::Topics;
 
 use committer::{Committer, wall_ms};
+use facts::Facts;
 use keys::{Begun, Key, Keys};
 #[cfg(feature = "nats")]
 use nats::Cluster;
@@ -137,6 +139,15 @@ impl Engine {
             Kind::Disk(committer) => committer.status(),
             #[cfg(feature = "nats")]
             Kind::Nats(cluster) => cluster.status(),
+        }
+    }
+
+    /// What is counted, of an engine that others share.
+    pub fn facts(&self) -> Arc<Facts> {
+        match &self.kind {
+            Kind::Memory(_) | Kind::Disk(_) => Arc::default(),
+            #[cfg(feature = "nats")]
+            Kind::Nats(cluster) => cluster.facts().clone(),
         }
     }
 

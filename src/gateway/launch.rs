@@ -213,6 +213,7 @@ fn gauges(
         timer_entries: Box::new(move || timers.len() as u64),
         shard_lag_ns: Box::new(move |shard| lag.lag_ns(shard, clock.now_ns())),
         engine_phase: Box::new(move || status.phase()),
+        engine_facts: engine.facts(),
         bounds,
     }
 }

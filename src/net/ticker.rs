@@ -1,9 +1,10 @@
 //! The ticker: the one thread that turns the wheel. It knows no sockets; what expires for a stream
 //! or a shard is a message in that shard's inbox.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use crate::engine::Answer;
+use crate::engine::committer::wall_ms;
 use crate::exchange::timers::Timers;
 use crate::exchange::topics::TopicTable;
 use crate::hub::event::Event;
@@ -26,7 +27,7 @@ const RETRY_MS: u64 = 1;
 pub fn run(timers: &Timers<Timer>, state: &State) {
     let State { bus, topics, metrics, clock, config, .. } = state;
     timers.arm(clock.now_ms() + bus.retention_step_ms(), Timer::Retention);
-    let mut schedules = Schedules::default();
+    let mut schedules = Schedules(Slab::default(), state.engine.is_shared());
     schedules.follow(&config.load(), topics, timers, clock.now_ms());
     let mut expired = Vec::new();
     while timers.wait(|| clock.now_ms(), |ms| clock.instant_of_ms(ms), &mut expired) {
@@ -46,12 +47,19 @@ pub fn run(timers: &Timers<Timer>, state: &State) {
                 }
                 Timer::Schedule(key) => {
                     let Some(running) = schedules.0.get_mut(key) else { continue };
-                    running.count += 1;
-                    let event = running.schedule.event(SystemTime::now(), running.count);
-                    publish(&running.topic, &event, state);
-                    // From the due time, so that the period does not drift; events that were missed
-                    // while the machine slept merge into one.
-                    let due_ms = (entry.due_ms + running.every_ms()).max(now_ms);
+                    let due_ms = if running.is_shared {
+                        // All gateways publish it, with one key for each tick of the wall clock: one of them counts.
+                        let (tick, due_ms) = (wall_ms() / running.every_ms(), running.next_tick_ms(now_ms));
+                        let at = SystemTime::UNIX_EPOCH + Duration::from_millis(tick * running.every_ms());
+                        publish(&running.topic, &running.schedule.event(at, tick), Some(&running.key(tick)), state);
+                        due_ms
+                    } else {
+                        running.count += 1;
+                        publish(&running.topic, &running.schedule.event(SystemTime::now(), running.count), None, state);
+                        // From the due time, so that the period does not drift; events that were missed
+                        // while the machine slept merge into one.
+                        (entry.due_ms + running.every_ms()).max(now_ms)
+                    };
                     running.timer = Some(timers.arm(due_ms, Timer::Schedule(key)));
                 }
                 Timer::Reload => {
@@ -66,7 +74,7 @@ pub fn run(timers: &Timers<Timer>, state: &State) {
 }
 
 /// Publishes a schedule's event, unless the gateway is closing; whatever stores it is not waited for.
-fn publish(topic: &TopicHandle, event: &Event<'_>, state: &State) {
+fn publish(topic: &TopicHandle, event: &Event<'_>, key: Option<&str>, state: &State) {
     let refused = |topic: &TopicHandle, error: &dyn std::fmt::Display| {
         tracing::error!(topic = topic.as_str(), %error, "schedule not published");
     };
@@ -83,26 +91,39 @@ fn publish(topic: &TopicHandle, event: &Event<'_>, state: &State) {
             }
         })
     };
-    match state.offer(vec![draft], [(&topics, event)].into_iter(), None, Source::Schedule, answer) {
+    match state.offer(vec![draft], [(&topics, event)].into_iter(), key, Source::Schedule, answer) {
         Ok(_) | Err(NotPublished::Closing) => {}
         Err(error) => refused(topic, &error),
     }
 }
 
-/// The schedules that run.
+/// The schedules that run, and whether other gateways have the same events.
 #[derive(Default)]
-struct Schedules(Slab<Running>);
+struct Schedules(Slab<Running>, bool);
 
 struct Running {
     schedule: Schedule,
     topic: TopicHandle,
     count: u64,
     timer: Option<TimerKey>,
+    /// Its events are kept where all gateways keep theirs.
+    is_shared: bool,
 }
 
 impl Running {
     fn every_ms(&self) -> u64 {
         self.schedule.every().as_millis() as u64
+    }
+
+    /// When the wall clock's next tick is.
+    fn next_tick_ms(&self, now_ms: u64) -> u64 {
+        now_ms + self.every_ms() - wall_ms() % self.every_ms()
+    }
+
+    /// The idempotency key of a tick: the same at every gateway that has the same schedule.
+    fn key(&self, tick: u64) -> String {
+        let (topic, text) = (self.topic.as_str(), toml::to_string(&self.schedule).unwrap_or_default());
+        format!("sched/{:08x}{:08x}/{tick}", crc32fast::hash(topic.as_bytes()), crc32fast::hash(text.as_bytes()))
     }
 }
 
@@ -121,9 +142,11 @@ impl Schedules {
         }
         for schedule in starting {
             let topic = topics.handle(&schedule.topic(&config.default_topic));
-            let key = self.0.insert(Running { schedule: schedule.clone(), topic, count: 0, timer: None });
+            let is_shared = self.1 && schedule.keeps();
+            let key = self.0.insert(Running { schedule: schedule.clone(), topic, count: 0, timer: None, is_shared });
             if let Some(running) = self.0.get_mut(key) {
-                running.timer = Some(timers.arm(now_ms + running.every_ms(), Timer::Schedule(key)));
+                let due_ms = if is_shared { running.next_tick_ms(now_ms) } else { now_ms + running.every_ms() };
+                running.timer = Some(timers.arm(due_ms, Timer::Schedule(key)));
             }
         }
     }

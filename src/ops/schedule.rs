@@ -112,6 +112,11 @@ impl Schedule {
         self.0.every.get()
     }
 
+    /// Whether its events are kept.
+    pub fn keeps(&self) -> bool {
+        self.0.keep
+    }
+
     /// The length of the data as configured, in bytes.
     pub fn data_bytes(&self) -> u64 {
         self.0.data.len() as u64

@@ -411,3 +411,26 @@ fn an_id_that_a_gateway_is_yet_to_get_is_waited_for() {
     let id = server.publish("t", "3");
     assert_eq!(stream.expect_data("3").id, id);
 }
+
+#[test]
+fn a_schedule_that_all_run_is_published_once_a_tick() {
+    let Some(nats) = Nats::start(1) else { return };
+    let schedule = "schedule = [{ topic = \"s\", every = \"250ms\", data = \"{n} {now}\", keep = true }]";
+    let text = config(&nats, 1).replace("schedule = []", schedule);
+    let gateways = [(); 3].map(|()| Launch::config(&text).start());
+    let mut streams = [&gateways[0], &gateways[2]].map(|gateway| gateway.subscribe("/events/s"));
+    let ticks: Vec<_> = (0..8).map(|_| streams[0].event()).collect();
+    let number = |data: &str| data.split(' ').next().unwrap().parse::<u64>().unwrap();
+    // A busy machine may be too late for a tick, and none comes twice.
+    assert!(ticks.windows(2).all(|pair| number(&pair[0].data) < number(&pair[1].data)), "{ticks:?}");
+    let (first, last) = (number(&ticks[0].data), number(&ticks[7].data));
+    assert!(last - first < 30, "{ticks:?}");
+    let same: Vec<_> =
+        std::iter::repeat_with(|| streams[1].event()).skip_while(|event| event.id < ticks[0].id).take(4).collect();
+    for event in &same {
+        assert!(
+            ticks.iter().all(|tick| (tick.id == event.id) == (number(&tick.data) == number(&event.data))),
+            "{event:?}"
+        );
+    }
+}

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::support::{Metrics, SOON, Server, tool, within};
 
 /// Every family that is promised, with a label where it has one.
-const PROMISED: [&str; 37] = [
+const PROMISED: [&str; 45] = [
     "sluicegate_streams{shard=\"0\"}",
     "sluicegate_streams_opened_total",
     "sluicegate_streams_closed_total{reason=\"client_gone\"}",
@@ -16,6 +16,14 @@ const PROMISED: [&str; 37] = [
     "sluicegate_engine_state{state=\"ready\"}",
     "sluicegate_engine_publishes_total{result=\"stored\"}",
     "sluicegate_engine_publish_seconds_count",
+    "sluicegate_engine_head_seq",
+    "sluicegate_engine_last_seq",
+    "sluicegate_engine_lag_seconds",
+    "sluicegate_engine_silence_seconds",
+    "sluicegate_engine_reader_restarts_total{reason=\"silence\"}",
+    "sluicegate_engine_epoch_changes_total{reason=\"rolled_back\"}",
+    "sluicegate_engine_holes_total",
+    "sluicegate_engine_unreadable_total",
     "sluicegate_deliveries_total",
     "sluicegate_bytes_written_total",
     "sluicegate_writes_total",

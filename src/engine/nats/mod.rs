@@ -11,7 +11,6 @@
 
 mod api;
 mod connect;
-mod facts;
 mod names;
 mod publish;
 mod memory;
@@ -24,6 +23,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio_util::sync::CancellationToken;
 
+use super::facts::{Changed, Facts, Restart};
 use super::pack::Packs;
 use super::status::{Phase, Status};
 use super::{Answer, NotStored};
@@ -32,7 +32,6 @@ use connect::Link;
 use names::Names;
 use settings::Settings;
 
-use facts::{Changed, Facts, Restart};
 pub use publish::Publisher;
 pub use reader::{Reader, Surroundings};
 
@@ -80,6 +79,11 @@ impl Cluster {
     /// What it is doing.
     pub fn status(&self) -> &Arc<Status> {
         &self.shared.status
+    }
+
+    /// What is counted.
+    pub fn facts(&self) -> &Arc<Facts> {
+        &self.shared.facts
     }
 
     /// Has packs stored and passed on, and answered then; at once, if that can't be now.

@@ -11,6 +11,7 @@ use super::counts::Metrics;
 use super::family::pair;
 use super::labels::{EngineResult, Listener, Shed, Source};
 use super::names::*;
+use crate::engine::facts::{Changed, Restart};
 use crate::engine::status::Phase;
 use crate::hub::close::CloseReason;
 use crate::hub::gap::GapReason;
@@ -55,6 +56,7 @@ impl Collector for Metrics {
         let mut engine_publish = HistogramSum::default();
         self.engine_publish.lock().read_into(&mut engine_publish);
         let phase = (self.gauges.engine_phase)();
+        let facts = &self.gauges.engine_facts;
         vec![
             STREAMS.values(self.shards.iter().enumerate().map(|(i, shard)| (i.to_string(), shard.streams.get()))),
             BEHIND_STREAMS.value(self.sum(|shard| &shard.behind_streams)),
@@ -75,6 +77,14 @@ impl Collector for Metrics {
             ENGINE_PUBLISHES
                 .values(EngineResult::VARIANTS.iter().map(|r| (r.as_ref(), at(&self.engine_publishes, *r as usize)))),
             ENGINE_PUBLISH_SECONDS.histogram(&engine_publish),
+            ENGINE_HEAD_SEQ.value(facts.head()),
+            ENGINE_LAST_SEQ.value(facts.last()),
+            ENGINE_LAG_SECONDS.number(facts.lag_ms() as f64 / 1e3),
+            ENGINE_SILENCE_SECONDS.number(facts.silence_ms() as f64 / 1e3),
+            ENGINE_READER_RESTARTS.values(Restart::VARIANTS.iter().map(|r| (r.as_ref(), facts.restarts(*r)))),
+            ENGINE_EPOCH_CHANGES.values(Changed::VARIANTS.iter().map(|r| (r.as_ref(), facts.epochs(*r)))),
+            ENGINE_HOLES.value(facts.holes()),
+            ENGINE_UNREADABLE.value(facts.unreadable()),
             DELIVERIES.value(self.sum(|shard| &shard.deliveries)),
             BYTES_WRITTEN.value(self.sum(|shard| &shard.bytes_written)),
             WRITES.value(self.sum(|shard| &shard.writes)),

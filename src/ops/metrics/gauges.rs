@@ -1,5 +1,8 @@
 //! What is looked up when it is asked for.
 
+use std::sync::Arc;
+
+use crate::engine::facts::Facts;
 use crate::engine::status::Phase;
 
 /// Numbers that are read when Prometheus asks for them.
@@ -14,6 +17,8 @@ pub struct Gauges {
     pub shard_lag_ns: Box<dyn Fn(usize) -> u64 + Send + Sync>,
     /// What the engine is doing.
     pub engine_phase: Box<dyn Fn() -> Phase + Send + Sync>,
+    /// What there is to know of an engine that others share.
+    pub engine_facts: Arc<Facts>,
     /// The bounds, to hold the others against.
     pub bounds: Bounds,
 }
@@ -40,6 +45,7 @@ impl Default for Gauges {
             timer_entries: Box::new(|| 0),
             shard_lag_ns: Box::new(|_| 0),
             engine_phase: Box::new(|| Phase::Ready),
+            engine_facts: Arc::default(),
             bounds: Bounds::default(),
         }
     }

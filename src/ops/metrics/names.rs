@@ -34,6 +34,26 @@ pub(super) const ENGINE_PUBLISH_SECONDS: Family = histogram(
     "sluicegate_engine_publish_seconds",
     "Time to the engine's answer, of publish calls that waited for its store, in seconds.",
 );
+pub(super) const ENGINE_HEAD_SEQ: Family =
+    gauge("sluicegate_engine_head_seq", "The sequence of the newest message of the engine's stream that is here.");
+pub(super) const ENGINE_LAST_SEQ: Family =
+    gauge("sluicegate_engine_last_seq", "The sequence of the newest message of the engine's stream.");
+pub(super) const ENGINE_LAG_SECONDS: Family = gauge(
+    "sluicegate_engine_lag_seconds",
+    "How long the gateway has not had all of the engine's stream, in seconds; 0 while it has.",
+);
+pub(super) const ENGINE_SILENCE_SECONDS: Family =
+    gauge("sluicegate_engine_silence_seconds", "How long nothing has come from the engine's servers, in seconds.");
+pub(super) const ENGINE_READER_RESTARTS: Family =
+    counter("sluicegate_engine_reader_restarts_total", "Times that reading the engine's stream began anew, by reason.")
+        .by(&["reason"]);
+pub(super) const ENGINE_EPOCH_CHANGES: Family =
+    counter("sluicegate_engine_epoch_changes_total", "Times that the engine's stream was not what it was, by reason.")
+        .by(&["reason"]);
+pub(super) const ENGINE_HOLES: Family =
+    counter("sluicegate_engine_holes_total", "Messages that were missing in the engine's stream.");
+pub(super) const ENGINE_UNREADABLE: Family =
+    counter("sluicegate_engine_unreadable_total", "Messages of the engine's stream that are no events.");
 pub(super) const DELIVERIES: Family =
     counter("sluicegate_deliveries_total", "Events written to streams: one per event and stream.");
 pub(super) const BYTES_WRITTEN: Family = counter("sluicegate_bytes_written_total", "Bytes written to streams.");
@@ -87,7 +107,7 @@ pub(super) const RELOAD_SUCCESS_TIMESTAMP: Family = gauge(
 pub(super) const BUILD_INFO: Family =
     gauge("sluicegate_build_info", "1, with what was built as labels.").by(&["revision", "version"]);
 
-pub(super) const FAMILIES: [&Family; 36] = [
+pub(super) const FAMILIES: [&Family; 44] = [
     &STREAMS,
     &BEHIND_STREAMS,
     &PINNED_BYTES,
@@ -101,6 +121,14 @@ pub(super) const FAMILIES: [&Family; 36] = [
     &ENGINE_STATE,
     &ENGINE_PUBLISHES,
     &ENGINE_PUBLISH_SECONDS,
+    &ENGINE_HEAD_SEQ,
+    &ENGINE_LAST_SEQ,
+    &ENGINE_LAG_SECONDS,
+    &ENGINE_SILENCE_SECONDS,
+    &ENGINE_READER_RESTARTS,
+    &ENGINE_EPOCH_CHANGES,
+    &ENGINE_HOLES,
+    &ENGINE_UNREADABLE,
     &DELIVERIES,
     &BYTES_WRITTEN,
     &WRITES,

@@ -9,6 +9,7 @@ use super::family::Family;
 use super::labels::EngineResult;
 use super::names::*;
 use super::*;
+use crate::engine::facts::{Changed, Restart};
 use crate::engine::status::Phase;
 use crate::hub::close::CloseReason;
 use crate::hub::gap::GapReason;
@@ -96,6 +97,8 @@ fn the_values_of_labels_are_these() {
     check(Source::VARIANTS, "http schedule library");
     check(Listener::VARIANTS, "public control health");
     check(EngineResult::VARIANTS, "stored duplicate busy refused too_large key_reused unknown");
+    check(Restart::VARIANTS, "silence missing ended stream");
+    check(Changed::VARIANTS, "remade rolled_back");
     check(Phase::VARIANTS, "connecting loading ready away stale reloading faulted");
     check(
         Refusal::VARIANTS,

@@ -59,50 +59,87 @@ impl Facts {
         self.last.load(Ordering::Relaxed).max(self.head())
     }
 
+    /// For how long nothing has come, in milliseconds.
+    pub fn silence_ms(&self) -> u64 {
+        since(&self.heard_ms)
+    }
+
+    /// For how long this node has not had all there is, in milliseconds.
+    pub fn lag_ms(&self) -> u64 {
+        if self.head() >= self.last() { 0 } else { since(&self.whole_ms) }
+    }
+
+    /// How often the reader began anew.
+    pub fn restarts(&self, reason: Restart) -> u64 {
+        self.restarts[reason as usize].load(Ordering::Relaxed)
+    }
+
+    /// How often there was a new epoch.
+    pub fn epochs(&self, reason: Changed) -> u64 {
+        self.epochs[reason as usize].load(Ordering::Relaxed)
+    }
+
+    /// How many messages were missing in the stream.
+    pub fn holes(&self) -> u64 {
+        self.holes.load(Ordering::Relaxed)
+    }
+
+    /// How many messages could not be read.
+    pub fn unreadable(&self) -> u64 {
+        self.unreadable.load(Ordering::Relaxed)
+    }
+
     /// How long a message may be.
-    pub(super) fn max_payload(&self) -> usize {
+    pub(crate) fn max_payload(&self) -> usize {
         let max = self.max_payload.load(Ordering::Relaxed);
         if max == 0 { MAX_PAYLOAD as usize } else { max as usize }
     }
 
-    pub(super) fn set_max_payload(&self, bytes: usize) {
+    pub(crate) fn set_max_payload(&self, bytes: usize) {
         self.max_payload.store(bytes as u64, Ordering::Relaxed);
     }
 
     /// Something came.
-    pub(super) fn heard(&self) {
+    pub(crate) fn heard(&self) {
         self.heard_ms.store(now_ms(), Ordering::Relaxed);
     }
 
-    pub(super) fn has(&self, sequence: u64) {
+    pub(crate) fn has(&self, sequence: u64) {
         self.head.store(sequence, Ordering::Relaxed);
     }
 
-    pub(super) fn is_whole(&self) {
+    pub(crate) fn is_whole(&self) {
         self.whole_ms.store(now_ms(), Ordering::Relaxed);
     }
 
-    pub(super) fn there_is(&self, sequence: u64) {
+    pub(crate) fn there_is(&self, sequence: u64) {
         self.last.store(sequence, Ordering::Relaxed);
     }
 
-    pub(super) fn restarted(&self, reason: Restart) {
+    pub(crate) fn restarted(&self, reason: Restart) {
         self.restarts[reason as usize].fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(super) fn changed(&self, reason: Changed) {
+    pub(crate) fn changed(&self, reason: Changed) {
         self.epochs[reason as usize].fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(super) fn lost(&self, messages: u64) {
+    pub(crate) fn lost(&self, messages: u64) {
         self.holes.fetch_add(messages, Ordering::Relaxed);
     }
 
-    pub(super) fn can_not_read(&self) {
+    pub(crate) fn can_not_read(&self) {
         self.unreadable.fetch_add(1, Ordering::Relaxed);
     }
 }
 
 fn now_ms() -> u64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+}
+
+fn since(at_ms: &AtomicU64) -> u64 {
+    match at_ms.load(Ordering::Relaxed) {
+        0 => 0,
+        at_ms => now_ms().saturating_sub(at_ms),
+    }
 }
