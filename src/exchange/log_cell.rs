@@ -226,3 +226,25 @@ impl History for LogCell {
         self.gone_through()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_may_be_to_come_until_the_log_was_whole_after_it_was_asked_for() {
+        let (epoch, limits) = (Epoch::new(1), LogLimits { events: 9, bytes: 1 << 20, age_ns: u64::MAX });
+        let log = || LogCell::of_engine(Log::new(epoch, limits).starting_after(Some(10)), epoch, limits);
+        let after = |epoch: Epoch, number| Resume::After(epoch.id(number).as_str().into());
+        let shared = log().shared();
+        assert!(shared.is_to_come(&after(epoch, 11), 5));
+        for known in [after(epoch, 10), after(Epoch::new(2), 11), Resume::Now, Resume::After("own".into())] {
+            assert!(!shared.is_to_come(&known, 5), "{known:?}");
+        }
+        shared.is_whole(5);
+        assert!(shared.is_to_come(&after(epoch, 11), 5));
+        shared.is_whole(6);
+        assert_eq!([5, 6].map(|asked_ns| shared.is_to_come(&after(epoch, 11), asked_ns)), [false, true]);
+        assert!(!log().is_to_come(&after(epoch, 11), 5), "nobody else writes there");
+    }
+}
