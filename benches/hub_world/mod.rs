@@ -151,7 +151,7 @@ fn open(registry: &mut Registry<Sink>, subscription: Arc<Subscription>) -> Strea
         socket: Sink,
         subscribe: &Subscribe::to(subscription),
         slow: SlowPolicy::Disconnect,
-        resumed: Resumed { start: Start { after: Offset::ZERO, gap: None }, head: Offset::ZERO, work: 0 },
+        resumed: Resumed { start: Start::after(Offset::ZERO), head: Offset::ZERO, work: 0 },
         response_head: b"head",
     };
     registry.open(opening, &Brought::default(), 0, &mut Unobserved)

@@ -16,6 +16,8 @@ pub mod exchange {
     pub mod inbox;
     #[path = "../../../src/exchange/log_cell.rs"]
     pub mod log_cell;
+    #[path = "../../../src/exchange/pages.rs"]
+    pub mod pages;
     pub mod sync;
     #[path = "../../../src/exchange/timers.rs"]
     pub mod timers;

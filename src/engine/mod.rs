@@ -21,6 +21,7 @@ pub mod load;
 pub mod facts;
 #[cfg(feature = "nats")]
 pub mod nats;
+pub mod archive;
 
 use std::sync::Arc;
 

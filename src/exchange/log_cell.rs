@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::hub::archive::{Pages, Reach, Wanted};
 use crate::hub::fault::TooLarge;
 use crate::hub::frame::{Draft, Frame};
 use crate::hub::id::{Epoch, EventId};
@@ -12,6 +13,7 @@ use crate::hub::offset::Offset;
 use crate::hub::registry::History;
 use crate::hub::topic::Subscription;
 
+use super::pages::PageCache;
 use super::sync::{AtomicU64, Mutex, Ordering};
 
 /// A namespace's log, shared.
@@ -30,6 +32,8 @@ pub struct LogCell {
     own_numbers: bool,
     /// What one call may bring: those that follow the log get it whole, however little is kept.
     admits: LogLimits,
+    /// The way to what has left it, if an engine has that.
+    pages: Option<PageCache>,
 }
 
 impl LogCell {
@@ -57,7 +61,8 @@ impl LogCell {
         let admits = LogLimits { events: limits.events.max(live_events), ..limits };
         let head = AtomicU64::new(log.head().get());
         let epoch = AtomicU64::new(u64::from_ne_bytes(*epoch.digits()));
-        LogCell { log: Mutex::new(log), head, epoch, own_numbers: false, admits, whole_ns: AtomicU64::new(u64::MAX) }
+        let whole_ns = AtomicU64::new(u64::MAX);
+        LogCell { log: Mutex::new(log), head, epoch, own_numbers: false, admits, whole_ns, pages: None }
     }
 
     /// The same, of an engine that others write to as well.
@@ -75,6 +80,17 @@ impl LogCell {
     pub fn is_to_come(&self, resume: &Resume, asked_ns: u64) -> bool {
         let Resume::After(id) = resume else { return false };
         self.whole_ns.load(Ordering::Relaxed) <= asked_ns && self.log.lock().is_ahead(id)
+    }
+
+    /// The same, with a way to what has left it.
+    pub fn with_pages(self, pages: PageCache) -> LogCell {
+        self.log.lock().set_archive();
+        LogCell { pages: Some(pages), ..self }
+    }
+
+    /// The way to what has left it.
+    pub fn page_cache(&self) -> Option<&PageCache> {
+        self.pages.as_ref()
     }
 
     /// The epoch, which encoding needs.
@@ -222,8 +238,26 @@ impl History for LogCell {
         self.log.lock().old_before()
     }
 
+    fn pages(&self) -> Option<&dyn Pages> {
+        self.pages.is_some().then_some(self)
+    }
+
     fn gone_through(&self) -> [Offset; 2] {
         self.gone_through()
+    }
+}
+
+impl Pages for LogCell {
+    fn reach(&self, number: u64, opened_at: Offset, subscription: &Subscription) -> Reach {
+        self.log.lock().reach(number, opened_at, subscription)
+    }
+
+    fn page(&self, after: u64) -> Wanted {
+        self.pages.as_ref().expect("who asks has been given the way").find(after)
+    }
+
+    fn numbered(&self, number: u64) -> EventId {
+        self.epoch().id(number)
     }
 }
 

@@ -5,6 +5,7 @@ pub mod directory;
 pub mod inbox;
 pub mod log_cell;
 mod sync;
+pub mod pages;
 pub mod timers;
 pub mod topics;
 pub mod bus;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use crate::exchange::pages::PageCache;
 use crate::net::acceptor::Closing;
 use crate::net::command::Command;
 
@@ -72,6 +73,7 @@ impl Gateway {
         self.timers.stop();
         self.ticker.take().into_iter().for_each(join);
         self.state.engine.stop();
+        self.state.bus.log.page_cache().into_iter().for_each(PageCache::stop);
         self.engine_threads.drain(..).for_each(join);
     }
 }

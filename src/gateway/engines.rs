@@ -1,12 +1,15 @@
 //! The engine that is configured: opened before anything runs, and loaded before streams are served.
 
 use std::sync::Arc;
-use std::thread::JoinHandle;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use crate::engine::Engine;
+use crate::engine::archive::{self, Archive, PAGE_NUMBERS, PAGES_BYTES};
 use crate::engine::committer::{Committer, Surroundings, Syncs, Writer, wall_ms};
+use crate::engine::disk::archive::Segments;
 use crate::engine::disk::io::Disk;
+use crate::engine::disk::read::Readers;
 use crate::engine::disk::recover::Report;
 use crate::engine::disk::retention::Limits;
 use crate::engine::disk::segment::Sync;
@@ -18,6 +21,7 @@ use crate::engine::nats::{self, Cluster, Publisher, Reader};
 use crate::engine::status::Phase;
 use crate::exchange::bus::Bus;
 use crate::exchange::log_cell::LogCell;
+use crate::exchange::pages::PageCache;
 use crate::hub::id::Epoch;
 use crate::hub::log::Log;
 use crate::net::clock::Clock;
@@ -54,7 +58,7 @@ pub(super) enum Filled {
 
 /// What is to fill the log, and then goes on.
 pub(super) enum Filling {
-    Disk(Box<Writer>, Loading),
+    Disk(Box<Writer>, Loading, Readers),
     #[cfg(feature = "nats")]
     Nats(Publisher, Reader),
 }
@@ -84,6 +88,7 @@ impl Opened {
             Opened::Memory => (LogCell::new(epoch, limits), Filled::Memory),
             Opened::Disk(store) => {
                 let (loading, log) = Loading::new(&store, limits);
+                let log = log.with_pages(PageCache::new(PAGE_NUMBERS, PAGES_BYTES));
                 (log, Filled::Disk(store, loading))
             }
             Opened::Nats => {
@@ -110,9 +115,10 @@ impl Filled {
                 let accept = Box::new(move |drafts, numbers| {
                     bus.accept(drafts, numbers, clock.now_ns());
                 });
+                let readers = store.readers();
                 let surroundings = Surroundings { accept, now_ms: Box::new(move || clock.now_ms()) };
                 let (committer, writer) = Committer::new(*store, config.disk.syncs(), surroundings);
-                (Engine::disk(committer, keys.clone()), Some(Filling::Disk(Box::new(writer), loading)))
+                (Engine::disk(committer, keys.clone()), Some(Filling::Disk(Box::new(writer), loading, readers)))
             }
             #[cfg(feature = "nats")]
             Filled::Nats => {
@@ -137,7 +143,7 @@ impl Filling {
         let clock = state.clock;
         let began_ms = clock.now_ms();
         let (events, lost_packs) = match self {
-            Filling::Disk(writer, loading) => {
+            Filling::Disk(writer, loading, readers) => {
                 let loaded = loading.run(&state.bus.log, &state.topics, keys, || clock.now_ns());
                 let loaded = loaded.map_err(|error| failed(Box::new(error)))?;
                 let of_writer = state.clone();
@@ -147,6 +153,14 @@ impl Filling {
                         end_process(&error);
                     }
                 })?);
+                let segments = Segments {
+                    readers,
+                    epoch: state.bus.log.epoch(),
+                    topics: state.topics.clone(),
+                    age_ms: file_age_ms(&state.config.load()),
+                    now_ns: Box::new(move || clock.now_ns()),
+                };
+                threads.push(replayer(state, Box::new(segments))?);
                 (loaded.events, loaded.lost_packs)
             }
             #[cfg(feature = "nats")]
@@ -180,15 +194,39 @@ impl Filling {
     }
 }
 
+/// The thread that reads what has left the log.
+fn replayer(state: &Arc<State>, mut archive: Box<dyn Archive>) -> std::io::Result<JoinHandle<()>> {
+    let bus = state.bus.clone();
+    spawn("replayer".to_owned(), move || {
+        let tell = |page| (0..bus.shards()).for_each(|shard| tell_of(&bus, shard, page));
+        if let Some(pages) = bus.log.page_cache() {
+            archive::run(pages, &mut *archive, tell, thread::sleep);
+        }
+    })
+}
+
+/// Tells a shard of a page, streams of which may wait for it.
+fn tell_of(bus: &Bus<Command>, shard: usize, page: u64) {
+    while bus.inbox(shard).push(Command::Page(page)).is_err() && !bus.is_stopped() {
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// How long files keep an event, in milliseconds.
+fn file_age_ms(config: &Config) -> u64 {
+    config.disk.age.get().or(config.history.age.get()).map_or(u64::MAX, |age| age.as_millis() as u64)
+}
+
 /// Opens the disk engine's store.
 fn store(config: &Config, random: u64) -> Result<Store, StartError> {
-    let bytes = config.history.bytes.get();
+    let (disk, history) = (&config.disk, &config.history);
+    let bytes = if disk.bytes.get() > 0 { disk.bytes.get() } else { history.bytes.get() };
     let segment_bytes = (bytes / 8).clamp(SEGMENT_BYTES_MIN, SEGMENT_BYTES);
     let limits = Limits {
-        events: config.history.events.get(),
+        events: if disk.events.get() > 0 { disk.events.get() } else { history.events.get() },
         // Whole segments go: so there is room for one that is not yet full, and for one that is to go.
         bytes: bytes.saturating_add(2 * segment_bytes),
-        age_ms: config.history.age.get().map_or(u64::MAX, |age| age.as_millis() as u64),
+        age_ms: file_age_ms(config),
     };
     let options = Options {
         dir: config.disk.dir.clone(),

@@ -14,6 +14,7 @@ use crate::engine::Engine;
 use crate::engine::keys::Keys;
 use crate::exchange::bus::Bus;
 use crate::exchange::inbox::Inbox;
+use crate::exchange::pages::PageCache;
 use crate::exchange::timers::Timers;
 use crate::exchange::topics::TopicTable;
 use crate::net::acceptor::{Acceptor, Closing, Endpoint};
@@ -205,7 +206,7 @@ fn gauges(
     clock: Clock,
     bounds: Bounds,
 ) -> Gauges {
-    let (events, bytes, lag, timers) = (bus.clone(), bus.clone(), bus.clone(), timers.clone());
+    let (events, bytes, lag, pages, timers) = (bus.clone(), bus.clone(), bus.clone(), bus.clone(), timers.clone());
     let status = engine.status().clone();
     Gauges {
         log_events: Box::new(move || events.log.size().0 as u64),
@@ -214,6 +215,7 @@ fn gauges(
         shard_lag_ns: Box::new(move |shard| lag.lag_ns(shard, clock.now_ns())),
         engine_phase: Box::new(move || status.phase()),
         engine_facts: engine.facts(),
+        pages: Box::new(move || pages.log.page_cache().map_or([0, 0], PageCache::counts)),
         bounds,
     }
 }

@@ -229,6 +229,11 @@ impl Draft {
         self.frame.cost_bytes()
     }
 
+    /// The frame of an event that has left the log: it has no offset any more.
+    pub fn archived(self, number: u64, epoch: Epoch, published_ns: u64) -> Arc<Frame> {
+        self.place(Offset::ZERO, number, epoch, published_ns)
+    }
+
     /// Gives the frame its offset, and the id with this number where it has none of its own. Allocates nothing:
     /// this runs inside the log's critical section.
     pub(super) fn place(mut self, offset: Offset, number: u64, epoch: Epoch, published_ns: u64) -> Arc<Frame> {

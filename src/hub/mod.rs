@@ -9,6 +9,7 @@ pub mod gap;
 pub mod id;
 pub mod topic;
 // Where it stands.
+pub mod archive;
 pub mod log;
 pub mod offset;
 // Who gets it.

@@ -138,6 +138,8 @@ impl Remaining {
 pub(super) struct Behind {
     /// It has everything up to this offset, but for what is unsent.
     pub(super) cursor: Offset,
+    /// It has yet to come to the log: it has everything up to this number.
+    pub(super) archive: Option<u64>,
     /// It gets live-only events after this offset only: where the log's head was when it was opened.
     pub(super) opened_at: Offset,
     /// Up to which offset it asked for replay: that is never thinned out, and its age is no latency.
@@ -173,12 +175,15 @@ pub(super) enum Waits {
     Socket,
     /// Its shard, which is not as far as it is: until then there is nothing for it.
     Shard,
+    /// A page of what has left the log.
+    Page,
 }
 
 impl Behind {
     pub(super) fn at(cursor: Offset, opened_at: Offset, now_ms: u64) -> Box<Behind> {
         Box::new(Behind {
             cursor,
+            archive: None,
             opened_at,
             asked_through: Offset::ZERO,
             unsent: None,

@@ -287,6 +287,7 @@ impl Host for Shard {
         let cells = self.cells();
         cells.streams.set(streams.len() as u64);
         cells.behind_streams.set(streams.behind() as u64);
+        cells.paging_streams.set(streams.paging() as u64);
         cells.pinned_bytes.set(streams.pinned_bytes() as u64);
         cells.streams_opened.add(tally.opened);
         cells.deliveries.add(tally.deliveries);

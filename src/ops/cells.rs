@@ -114,6 +114,8 @@ pub struct ShardCells {
     pub streams_opened: Cell,
     /// Open streams that read behind the head of the log.
     pub behind_streams: Cell,
+    /// How many of them wait for a page of what has left the log.
+    pub paging_streams: Cell,
     /// What those hold of events that have left the log, in bytes.
     pub pinned_bytes: Cell,
     /// Events handed to the kernel or to a sink: one per event and stream.

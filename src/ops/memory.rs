@@ -9,6 +9,7 @@ use super::limits::{
     PUBLISHERS_MAX, READ_AHEAD_BYTES, STREAM_BYTES, SUBSCRIPTION_PART,
 };
 use super::units::{KIB, MIB};
+use crate::engine::archive::{PAGE_BYTES, PAGES_BYTES};
 use crate::engine::committer::WAITING_BYTES_MAX;
 use crate::engine::keys::KEY_BYTES;
 use crate::exchange::inbox::INBOX_MESSAGES;
@@ -99,6 +100,15 @@ impl MemorySum {
                 ),
                 history.saturating_mul(3).saturating_add(WAITING_BYTES_MAX as u64),
             ));
+            terms.push(term(
+                "pages of events that have left the log",
+                format!(
+                    "{} MiB, and two pages of {} MiB and a call",
+                    PAGES_BYTES as u64 / MIB,
+                    PAGE_BYTES as u64 / MIB
+                ),
+                (PAGES_BYTES + 2 * PAGE_BYTES) as u64 + 2 * history,
+            ));
         }
         MemorySum { terms }
     }
@@ -161,7 +171,7 @@ mod tests {
         assert_eq!(sum.bytes(), expected.iter().map(|(_, bytes)| bytes).sum::<u64>());
         let disk = Config { engine: EngineKind::Disk, ..config.clone() };
         let with_disk = MemorySum::new(&disk, &Plan::new(20_748, &own, &config.limits).unwrap(), 2);
-        assert_eq!(with_disk.bytes(), sum.bytes() + 4 * 64 * MIB);
+        assert_eq!(with_disk.bytes(), sum.bytes() + (4 * 64 + 32 + 2 * 4 + 2 * 64) * MIB);
         assert!(sum.to_string().starts_with("history 64.0 MiB (history.bytes = 64MiB); live-only events 64.0 MiB"));
     }
 }

@@ -99,6 +99,9 @@ mod tests {
         dir = "/other"
         sync = "interval"
         sync_interval = "2s"
+        events = 7
+        bytes = "66MiB"
+        age = "3h"
         [cluster]
         namespace = "other"
         urls = ["nats://127.0.0.2:4222"]

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crossbeam_channel::Receiver;
 
+use crate::hub::archive::Pages;
 use crate::hub::close::CloseReason;
 use crate::hub::frame::Frame;
 use crate::hub::id::EventId;
@@ -86,6 +87,11 @@ impl History for Past {
     fn gone_through(&self) -> [Offset; 2] {
         self.time.touch();
         self.bus.log.gone_through()
+    }
+
+    fn pages(&self) -> Option<&dyn Pages> {
+        self.time.touch();
+        self.bus.log.pages()
     }
 }
 

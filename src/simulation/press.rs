@@ -6,8 +6,10 @@ use std::rc::Rc;
 
 use crate::exchange::bus::Bus;
 use crate::exchange::topics::TopicTable;
+use crate::hub::archive::{Hole, Page};
 use crate::hub::event::Event;
 use crate::hub::frame::Draft;
+use crate::hub::gap::GapReason;
 use crate::hub::log::LogLimits;
 use crate::hub::offset::Offset;
 use crate::hub::registry::look::Order;
@@ -44,6 +46,10 @@ pub(super) struct Press {
     /// Ids may be used twice, and live-only events may have one: then no client can be exact.
     pub(super) careless_ids: bool,
     pub(super) big: bool,
+    /// The archive, if there is one, has forgotten all up to here.
+    pub(super) forgotten: Cell<u64>,
+    /// What the events of one page are.
+    texts: RefCell<Vec<Option<(Topics, Event<'static>)>>>,
 }
 
 impl Press {
@@ -66,6 +72,8 @@ impl Press {
             evicted: Cell::new([0, 0]),
             topics: TOPICS.iter().map(|text| table.named(text).unwrap()).collect(),
             big,
+            forgotten: Cell::new(0),
+            texts: RefCell::default(),
         }
     }
 
@@ -78,7 +86,7 @@ impl Press {
         let mut random = self.random.borrow_mut();
         let longest = self.limits.events.min(30) + random.below(4);
         let count = if random.chance(10) { longest } else { 1 + random.below(4) };
-        let (mut drafts, mut new) = (Vec::new(), Vec::new());
+        let (mut drafts, mut new, mut texts) = (Vec::new(), Vec::new(), Vec::new());
         for at in 0..count {
             let seq = self.head() + 1 + at as u64;
             // Nothing is ever published on the last.
@@ -97,6 +105,7 @@ impl Press {
             event = own_id.iter().fold(event, |event, id| event.id(id.clone()));
             event = key.iter().fold(event, |event, key| event.key(*key));
             drafts.push(Draft::encode(topics.clone(), &event, self.bus.log.epoch()).unwrap());
+            texts.push((!live_only).then(|| (topics.clone(), event)));
             let id = own_id.or((!live_only).then(|| self.bus.log.id(Offset::new(seq)).to_string()));
             new.push(Published { topics: topics.to_vec(), key, live_only, id });
         }
@@ -107,6 +116,7 @@ impl Press {
             self.held.borrow_mut()[usize::from(event.live_only)].push_back(seq);
         }
         self.published.borrow_mut().extend(new);
+        self.texts.borrow_mut().extend(texts);
         self.look_at_log();
         // Of a call that is longer than the log, the newest are kept; of another, all.
         for live_only in [false, true] {
@@ -131,6 +141,32 @@ impl Press {
     pub(super) fn evict(&self) {
         self.bus.evict(self.time.now_ns.get());
         self.look_at_log();
+    }
+
+    /// The archive's answer to who wants a page: what it has not forgotten.
+    pub(super) fn page(&self, first: u64, end: u64, bytes_max: usize) -> Page {
+        let (texts, forgotten) = (self.texts.borrow(), self.forgotten.get());
+        let mut page = Page { stays: true, through: first.max(1) - 1, ..Page::default() };
+        if first <= forgotten {
+            page.through = forgotten;
+            page.holes.push(Hole { first, last: forgotten, reason: GapReason::Expired });
+        }
+        let mut bytes = 0;
+        for seq in page.through + 1..end {
+            let Some(kept) = texts.get(seq as usize - 1) else {
+                page.stays = false;
+                break;
+            };
+            page.through = seq;
+            let Some((topics, event)) = kept else { continue };
+            let draft = Draft::encode(topics.clone(), event, self.bus.log.epoch()).unwrap();
+            bytes += draft.cost_bytes();
+            page.frames.push(draft.archived(seq, self.bus.log.epoch(), 0));
+            if bytes > bytes_max {
+                break;
+            }
+        }
+        page
     }
 
     /// Notes what has left the log.

@@ -2,7 +2,7 @@
 //! that come back, and a time that jumps.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroU32;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -14,7 +14,9 @@ use strum::VariantArray;
 use crate::exchange::bus::Bus;
 use crate::exchange::inbox::Inbox;
 use crate::exchange::log_cell::LogCell;
+use crate::exchange::pages::PageCache;
 use crate::exchange::topics::TopicTable;
+use crate::hub::archive::{Hole, Page};
 use crate::hub::bounds::Bounds;
 use crate::hub::close::CloseReason;
 use crate::hub::frame::{Chunk, Framing};
@@ -85,6 +87,10 @@ pub(super) struct Connection {
     pub(super) farewells: usize,
     /// The offset of the newest kept event, gap or mark, whose id it has.
     pub(super) named: u64,
+    /// It began before the log,
+    pub(super) archived: bool,
+    /// and was told that live-only events are missing between these.
+    pub(super) live_gaps: Vec<(u64, u64)>,
     /// Until when it has not kept up, or was not open.
     pub(super) caught_up_ms: u64,
 }
@@ -137,6 +143,10 @@ pub(super) struct World {
     /// How many turns ended in sleep, and how many were within a rest.
     pub(super) slept: u64,
     pub(super) rested: u64,
+    /// Pages that are asked for, how many have come, and which of their numbers were given up.
+    pub(super) pages_asked: VecDeque<u64>,
+    pub(super) paged: u64,
+    pub(super) given_up: Vec<(u64, u64)>,
     /// Whether streams are marked, and how many marks came but for those at the start.
     pub(super) marks: bool,
     pub(super) marked: u64,
@@ -198,7 +208,12 @@ impl World {
         if fault == Some(Fault::ForgetsTopics) {
             log = log.forgetting_topics();
         }
-        let bus: Rc<SimBus> = Rc::new(Bus::new(LogCell::of(log, epoch, limits, live_events), inboxes, None));
+        let mut log = LogCell::of(log, epoch, limits, live_events);
+        // What has left the log may be elsewhere.
+        if seed % 5 == 4 {
+            log = log.with_pages(PageCache::new(random.pick(&[1, 4, 16]), random.pick(&[0, 2_000, 1 << 20])));
+        }
+        let bus: Rc<SimBus> = Rc::new(Bus::new(log, inboxes, None));
         let table = TopicTable::default();
         let press = Rc::new(Press::new(bus.clone(), time.clone(), &table, Random(seed ^ 0xabcd), limits, big));
         let (clockwork, settings) = (Rc::new(Clockwork::new()), Rc::new(RefCell::new(settings)));
@@ -249,6 +264,9 @@ impl World {
             draining: false,
             settling: false,
             turn_ms_max: 0,
+            pages_asked: VecDeque::new(),
+            paged: 0,
+            given_up: Vec::new(),
             slept: 0,
             rested: 0,
             marks,
@@ -259,7 +277,47 @@ impl World {
         }
     }
 
+    /// The archive answers, or has a time-out, or forgets.
+    fn archive_answers(&mut self) -> bool {
+        let bus = self.bus.clone();
+        let Some(pages) = bus.log.page_cache() else { return false };
+        if self.random.chance(10) {
+            let forgotten = self.press.forgotten.get();
+            self.press.forgotten.set(
+                forgotten
+                    + self.random.below(1 + (self.press.evicted.get()[0].saturating_sub(forgotten)) as usize) as u64,
+            );
+        }
+        if !self.settling && self.random.chance(20) {
+            return false;
+        }
+        if let Some(first) = self.pages_asked.pop_front() {
+            let end = pages.end_of(first);
+            let bytes_max = self.random.pick(&[300, usize::MAX]);
+            let page = if !self.settling && self.random.chance(5) {
+                let lost = Hole { first, last: end - 1, reason: GapReason::Lost };
+                self.given_up.push((first, end - 1));
+                Page { holes: vec![lost], through: end - 1, ..Page::default() }
+            } else {
+                self.press.page(first, end, bytes_max)
+            };
+            pages.put(first, page);
+            self.paged += 1;
+            for shard in 0..self.cores.len() {
+                assert!(bus.inbox(shard).push(Message::Page(first)).is_ok());
+            }
+        }
+        while let Some(first) = pages.try_next() {
+            assert!(!self.pages_asked.contains(&first), "asked for once");
+            self.pages_asked.push_back(first);
+        }
+        !self.pages_asked.is_empty()
+    }
+
     pub(super) fn step(&mut self) {
+        for _ in 0..self.random.below(2) {
+            self.archive_answers();
+        }
         let shard = self.random.below(self.cores.len());
         match self.random.below(100) {
             0..27 => (0..self.random.pick(&[1, 1, 1, 3, 8])).for_each(|_| self.press.publish()),
@@ -331,11 +389,13 @@ impl World {
         let closed = std::mem::take(&mut notes.closed);
         drop(notes);
         for (at, start, head) in started {
-            self.connections[at].opened = Some((start.after.get(), start.gap, head));
-            self.connections[at].accounted = start.after.get();
-            self.connections[at].clear = start.after.get();
-            if self.connections[at].asked.as_deref() == Some(self.bus.log.id(start.after).as_str()) {
-                self.connections[at].named = start.after.get();
+            let after = start.archive.unwrap_or(start.after.get());
+            self.connections[at].archived = start.archive.is_some();
+            self.connections[at].opened = Some((after, start.gap, head));
+            self.connections[at].accounted = after;
+            self.connections[at].clear = after;
+            if self.connections[at].asked.as_deref() == Some(self.epoch.id(after).as_str()) {
+                self.connections[at].named = after;
             }
             self.check_start(at);
         }
@@ -366,8 +426,12 @@ impl World {
     pub(super) fn settle(&mut self) {
         self.settling = true;
         let mut turns = 0;
-        while let Some(shard) = self.cores.iter().position(Core::can_run) {
-            self.run(shard);
+        loop {
+            if let Some(shard) = self.cores.iter().position(Core::can_run) {
+                self.run(shard);
+            } else if !self.archive_answers() && !self.cores.iter().any(Core::can_run) {
+                break;
+            }
             turns += 1;
             assert!(turns < 20_000, "the shards never come to rest");
         }
@@ -451,6 +515,8 @@ impl World {
             live_events: 0,
             farewells: 0,
             named: 0,
+            archived: false,
+            live_gaps: Vec::new(),
             caught_up_ms: self.time.now_ms(),
         });
         self.bus.inbox(shard).stream_comes();

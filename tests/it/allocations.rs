@@ -94,7 +94,7 @@ impl Shard {
         };
         for n in 0..STREAMS {
             let subscription = Arc::new(Subscription::to(shard.topics[n % shard.topics.len()].clone()));
-            let start = Start { after: shard.past.0.head(), gap: None };
+            let start = Start::after(shard.past.0.head());
             let framing = if n % 3 == 0 { Framing::Close } else { Framing::Chunked };
             let subscribe = Subscribe { framing, ..Subscribe::to(subscription) };
             let opening = Opening {

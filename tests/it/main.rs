@@ -2,6 +2,7 @@
 
 mod admin;
 mod allocations;
+mod archive;
 mod bad_input;
 mod clients;
 #[cfg(feature = "nats")]

@@ -19,6 +19,7 @@ pub mod recover;
 pub mod read;
 pub mod retention;
 pub mod store;
+pub mod archive;
 // For people.
 mod walk;
 pub mod verify;

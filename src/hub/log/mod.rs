@@ -110,6 +110,8 @@ pub struct Log {
     live_events: usize,
     /// If an engine numbers the events: else their numbers are their offsets.
     numbers: Option<EngineNumbers>,
+    /// Whether an engine has what has left it.
+    has_archive: bool,
 }
 
 impl Log {
@@ -124,6 +126,7 @@ impl Log {
             by_id: HashMap::new(),
             live_events: 0,
             numbers: None,
+            has_archive: false,
         }
     }
 
@@ -137,6 +140,11 @@ impl Log {
     pub(crate) fn forgetting_topics(mut self) -> Log {
         (self.kept.by_topic.forgets_topics, self.live_only.by_topic.forgets_topics) = (true, true);
         self
+    }
+
+    /// An engine has what has left it: see [`Pages`](crate::hub::archive::Pages).
+    pub fn set_archive(&mut self) {
+        self.has_archive = true;
     }
 
     /// The offset of the newest event.

@@ -1,11 +1,14 @@
 //! The numbers in ids. A log's own offsets say nothing to another process; where an engine keeps the
 //! events, ids hold the engine's numbers, which do.
 
+use crate::hub::archive::Reach;
 use crate::hub::gap::GapReason;
 use crate::hub::id::{Epoch, Parsed};
 use crate::hub::offset::Offset;
+use crate::hub::topic::Subscription;
 
-use super::{Evicted, Log};
+use super::index::Loss;
+use super::{EXAMINED_MAX, Evicted, Log};
 
 /// Which numbers the kept events of a call have in their ids.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,6 +141,25 @@ impl Log {
         before.checked_sub(1).map_or(kept, |at| kept.max(breaks[at].last))
     }
 
+    /// As [`Pages::reach`](crate::hub::archive::Pages::reach).
+    pub fn reach(&self, number: u64, opened_at: Offset, subscription: &Subscription) -> Reach {
+        let evicted = self.numbers.as_ref().map_or(self.kept.evicted_through.get(), |numbers| numbers.evicted);
+        // Of those that a stream is to have from its beginning on, and that it would pass over.
+        let missed_live = |offset: Offset| {
+            opened_at < offset
+                && (self.live_only.lost_after(opened_at, subscription) != Loss::None || {
+                    let live = self.live_only.after(opened_at).take_while(|frame| frame.offset() <= offset);
+                    live.take(EXAMINED_MAX).any(|frame| subscription.covers(frame.topics()))
+                })
+        };
+        if number < evicted {
+            let offset = self.kept.evicted_through;
+            return Reach::Before { newest: evicted, offset, missed_live: missed_live(offset) };
+        }
+        let offset = if let Found::At(offset) = self.find(number) { offset } else { self.head };
+        Reach::Here { offset, missed_live: missed_live(offset) }
+    }
+
     /// Where a number stands.
     pub(super) fn find(&self, number: u64) -> Found {
         let Some(numbers) = &self.numbers else {
@@ -188,7 +210,7 @@ mod tests {
     }
 
     fn starts(after: u64, gap: Option<GapReason>) -> Start {
-        Start { after: Offset::new(after), gap }
+        Start { gap, ..Start::after(Offset::new(after)) }
     }
 
     #[test]

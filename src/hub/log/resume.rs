@@ -36,6 +36,15 @@ pub struct Start {
     pub after: Offset,
     /// Whether, and why, it must be told of a gap that ends at `after`.
     pub gap: Option<GapReason>,
+    /// It begins before the log, after this number.
+    pub archive: Option<u64>,
+}
+
+impl Start {
+    /// After an offset, with nothing missing.
+    pub fn after(after: Offset) -> Start {
+        Start { after, gap: None, archive: None }
+    }
 }
 
 /// What a search for where a stream starts came to.
@@ -84,7 +93,7 @@ impl<'a> Search<'a> {
         let same = std::mem::take(&mut self.same);
         self.work += same.len() * self.subscription.event_work();
         let own = same.iter().find(|frame| self.subscription.covers(frame.topics()));
-        own.map(|frame| Start { after: frame.offset(), gap: None })
+        own.map(|frame| Start::after(frame.offset()))
     }
 
     /// What it has cost so far, in units of an event held against a pattern.
@@ -97,8 +106,8 @@ impl Log {
     /// Takes a step of a search. Where it does not say where the stream starts, [`Search::choose`] may.
     pub fn search(&self, search: &mut Search<'_>) -> Option<Start> {
         let oldest = self.kept.evicted_through;
-        let after = |after| Some(Start { after, gap: None });
-        let from_oldest = |reason| Some(Start { after: oldest, gap: Some(reason) });
+        let after = |after| Some(Start::after(after));
+        let from_oldest = |reason| Some(Start { gap: Some(reason), ..Start::after(oldest) });
         let id = match search.resume {
             Resume::Now => return after(self.head),
             Resume::Earliest => return after(oldest),
@@ -130,6 +139,7 @@ impl Log {
             Found::At(offset) => offset,
         };
         match self.kept.lost_after(offset.max(search.whole_through), search.subscription) {
+            Loss::Some if self.has_archive => Some(Start { archive: Some(number), ..Start::after(oldest) }),
             Loss::Some => from_oldest(GapReason::Expired),
             Loss::NoneThrough(through) => {
                 search.whole_through = through;

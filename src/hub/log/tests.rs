@@ -52,7 +52,7 @@ const fn at(number: u64) -> Offset {
 }
 
 fn starts(after: u64, gap: Option<GapReason>) -> Start {
-    Start { after: at(after), gap }
+    Start { gap, ..Start::after(at(after)) }
 }
 
 fn reached(offset: u64) -> Read {

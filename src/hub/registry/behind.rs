@@ -22,18 +22,18 @@ use super::write::Written;
 use super::{History, Observer, Registry, StreamKey, work};
 
 /// A stream that is being served.
-struct Serving<'a, H, O> {
-    key: StreamKey,
-    subscription: Arc<Subscription>,
-    framing: Framing,
-    slow: SlowPolicy,
+pub(super) struct Serving<'a, H, O> {
+    pub(super) key: StreamKey,
+    pub(super) subscription: Arc<Subscription>,
+    pub(super) framing: Framing,
+    pub(super) slow: SlowPolicy,
     /// Where its cohort's live members stand.
     position: Offset,
     /// What goes before what is read.
-    prelude: Vec<u8>,
+    pub(super) prelude: Vec<u8>,
     reads: usize,
-    history: &'a H,
-    now_ms: u64,
+    pub(super) history: &'a H,
+    pub(super) now_ms: u64,
     observer: &'a mut O,
 }
 
@@ -49,9 +49,9 @@ impl<H: History, O> Serving<'_, H, O> {
 }
 
 /// Whether to go on with a stream.
-type Step<T = ()> = ControlFlow<(), T>;
-const GO_ON: Step = ControlFlow::Continue(());
-const STOP: Step = ControlFlow::Break(());
+pub(super) type Step<T = ()> = ControlFlow<(), T>;
+pub(super) const GO_ON: Step = ControlFlow::Continue(());
+pub(super) const STOP: Step = ControlFlow::Break(());
 
 impl<S: Socket> Registry<S> {
     /// Serves up to `turns` streams that are behind and whose sockets can take bytes.
@@ -149,7 +149,7 @@ impl<S: Socket> Registry<S> {
     fn is_its_turn<H, O>(&mut self, goal: Offset, serving: &mut Serving<'_, H, O>) -> Step {
         if serving.prelude.is_empty() {
             let Some(behind) = self.streams.at(serving.key.index()).behind() else { return STOP };
-            if behind.cursor >= goal {
+            if behind.archive.is_none() && behind.cursor >= goal {
                 self.caught_up(serving.key, serving.position, serving.now_ms);
                 return STOP;
             }
@@ -170,6 +170,9 @@ impl<S: Socket> Registry<S> {
         serving: &mut Serving<'_, H, O>,
     ) -> Step {
         let Some(behind) = self.streams.at(serving.key.index()).behind() else { return STOP };
+        if let Some(number) = behind.archive {
+            return self.send_archived(number, frames, serving);
+        }
         let (cursor, conflates) = (behind.cursor, serving.slow == SlowPolicy::Conflate && behind.slow);
         let has_selection = !behind.selection.is_empty();
         let Choice { read, conflated, work } = find(behind, conflates, goal, &self.bounds, frames, serving);
@@ -198,14 +201,14 @@ impl<S: Socket> Registry<S> {
             serving.reads = self.bounds.reads_a_turn;
         }
         self.take_selected(serving, frames, &mut through);
-        let step = self.write_read(frames, through, serving);
+        let step = self.write_read(frames, Position::Log(through), serving);
         self.release_selected(serving.key);
         serving.prelude.clear();
         step
     }
 
     /// Events of a stream have left the log before it had them: it is closed, or goes on with a gap.
-    fn go_on_after_loss<H: History, O>(
+    pub(super) fn go_on_after_loss<H: History, O>(
         &mut self,
         goal: Offset,
         kept_through: Offset,
@@ -272,10 +275,10 @@ impl<S: Socket> Registry<S> {
     }
 
     /// Writes the prelude and what was read, which is all up to `through`, to a stream that is behind.
-    fn write_read<H, O: Observer>(
+    pub(super) fn write_read<H, O: Observer>(
         &mut self,
         frames: &[Arc<Frame>],
-        through: Offset,
+        through: Position,
         serving: &mut Serving<'_, H, O>,
     ) -> Step {
         let key = serving.key;
@@ -290,7 +293,7 @@ impl<S: Socket> Registry<S> {
             run.add(&frames[taken], serving.framing);
             taken += 1;
         }
-        let through = if taken == frames.len() { through } else { frames[taken - 1].offset() };
+        let through = if taken == frames.len() { through } else { through.at(&frames[taken - 1]) };
         let written = if run.len() == 0 {
             Written::All
         } else {
@@ -301,12 +304,15 @@ impl<S: Socket> Registry<S> {
             Written::Part(cut) => {
                 let begun = cut.frames_begun.checked_sub(1).map(|last| &frames[last]);
                 let unsent = run.unsent(cut, || frames[cut.frames_begun - 1].clone());
-                (cut.frames_whole(), begun.map(|begun| begun.offset()), unsent)
+                (cut.frames_whole(), begun.map(|begun| through.at(begun)), unsent)
             }
             Written::Failed(_) => (0, None, None),
         };
         if let (Some(cursor), Some(behind)) = (cursor, stream.behind_mut()) {
-            behind.cursor = cursor;
+            match cursor {
+                Position::Log(cursor) => behind.cursor = cursor,
+                Position::Archive(number) => behind.archive = Some(number),
+            }
         }
         // What was published before the stream was opened is replay, and its age no latency.
         let replayed = frames.partition_point(|frame| frame.offset() <= asked_through).min(whole);
@@ -347,6 +353,25 @@ impl<S: Socket> Registry<S> {
         stream.state = State::Live { slot: live.len() as u32, written_ms: stream.written_ms() };
         live.push(key.index());
         self.behind -= 1;
+    }
+}
+
+/// How far a stream has got.
+#[derive(Clone, Copy)]
+pub(super) enum Position {
+    /// In the log.
+    Log(Offset),
+    /// In what has left it.
+    Archive(u64),
+}
+
+impl Position {
+    /// The same after this frame.
+    fn at(self, frame: &Frame) -> Position {
+        match self {
+            Position::Log(_) => Position::Log(frame.offset()),
+            Position::Archive(_) => Position::Archive(frame.number()),
+        }
     }
 }
 

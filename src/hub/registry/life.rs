@@ -34,6 +34,7 @@ impl<S: Socket> Registry<S> {
         let cohort = self.join(&subscribe.subscription, framing, slow);
         let mut behind = Behind::at(start.after, head, now_ms);
         behind.asked_through = head;
+        behind.archive = start.archive;
         let key = self.streams.insert(Stream {
             socket,
             cohort,
@@ -58,7 +59,7 @@ impl<S: Socket> Registry<S> {
             let gap = gap::gap(asked_for, to, reason, Some(to));
             prelude.extend_from_slice(gap.wire(framing));
             self.tally.gaps[reason as usize] += 1;
-        } else if self.marks_at_start(subscribe, || history.id(start.after)) {
+        } else if start.archive.is_none() && self.marks_at_start(subscribe, || history.id(start.after)) {
             prelude.extend_from_slice(self.cursor_marks.at(start.after, history).wire(framing));
         }
         self.serve(key, prelude, history, now_ms, observer);
@@ -96,7 +97,7 @@ impl<S: Socket> Registry<S> {
                 // Only a gateway that ends owes its streams what is left: any other end can be resumed.
                 let through = (reason == CloseReason::Drained).then(|| history.head());
                 behind.then = Then::End { reason, farewell: farewell.cloned(), through };
-                if behind.waits == Waits::Shard {
+                if matches!(behind.waits, Waits::Shard | Waits::Page) {
                     behind.waits = Waits::Turn;
                     self.ready.push_back(key);
                 }

@@ -23,6 +23,7 @@ mod conflation;
 mod life;
 pub mod look;
 mod mark;
+mod paging;
 mod pass;
 mod pins;
 mod prefetch;
@@ -31,11 +32,12 @@ mod walk;
 mod work;
 mod write;
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use strum::VariantArray;
 
+use crate::hub::archive::Pages;
 use crate::hub::bounds::Bounds;
 use crate::hub::close::CloseReason;
 use crate::hub::frame::{Chunk, Frame, HEARTBEAT};
@@ -79,6 +81,10 @@ pub trait History {
     fn old_before(&self) -> Offset;
     /// As [`super::log::Log::gone_through`].
     fn gone_through(&self) -> [Offset; 2];
+    /// The way to what has left it, if an engine has that.
+    fn pages(&self) -> Option<&dyn Pages> {
+        None
+    }
 }
 
 /// Who wants to know when events were handed over.
@@ -160,6 +166,9 @@ pub struct Registry<S> {
     ready: VecDeque<StreamKey>,
     /// Streams opened at a head that the shard has yet to reach: they have what it has, and wait.
     ahead: Vec<StreamKey>,
+    /// Streams that wait for a page of what has left the log, by its name.
+    paging: HashMap<u64, Vec<StreamKey>>,
+    paging_streams: usize,
     effects: Vec<Effect<S>>,
     tally: Tally,
     pins: Pins,
@@ -192,6 +201,8 @@ impl<S: Socket> Registry<S> {
             policed: 0,
             ready: VecDeque::new(),
             ahead: Vec::new(),
+            paging: HashMap::new(),
+            paging_streams: 0,
             effects: Vec::new(),
             tally: Tally::default(),
             pins: Pins::default(),

@@ -30,15 +30,36 @@ pub(super) enum Hold {
 }
 
 /// What the streams of a shard hold.
-#[derive(Default)]
 pub(super) struct Pins {
-    /// How many hold a frame, and what it costs: kept frames, and those that are live only.
-    frames: [BTreeMap<Offset, (u32, usize)>; 2],
+    /// How many hold a frame, and what it costs: kept frames, those that are live only, and those that were read from
+    /// an archive, by their numbers.
+    frames: [BTreeMap<Offset, (u32, usize)>; 3],
     begun: BTreeSet<(Offset, u32)>,
     chosen: BTreeSet<(Offset, u32)>,
     /// Up to which offset frames have left the log, as far as is known.
-    gone: [Offset; 2],
+    gone: [Offset; 3],
     bytes: usize,
+}
+
+impl Default for Pins {
+    fn default() -> Pins {
+        Pins {
+            frames: Default::default(),
+            begun: BTreeSet::new(),
+            chosen: BTreeSet::new(),
+            // What comes from an archive has gone before.
+            gone: [Offset::ZERO, Offset::ZERO, Offset::MAX],
+            bytes: 0,
+        }
+    }
+}
+
+/// By what a frame is counted, and its kind.
+fn place(frame: &Frame) -> (Offset, usize) {
+    match frame.offset() {
+        Offset::ZERO => (Offset::new(frame.number()), 2),
+        offset => (offset, usize::from(frame.live_only())),
+    }
 }
 
 impl Pins {
@@ -58,7 +79,7 @@ impl Pins {
     }
 
     pub(super) fn take(&mut self, stream: u32, hold: Hold, frame: &Frame) {
-        let (offset, kind) = (frame.offset(), usize::from(frame.live_only()));
+        let (offset, kind) = place(frame);
         let is_new = self.holders(hold).insert((offset, stream));
         debug_assert!(is_new, "held once");
         let (holders, cost) = self.frames[kind].entry(offset).or_insert_with(|| (0, frame.cost_bytes()));
@@ -72,7 +93,7 @@ impl Pins {
     }
 
     pub(super) fn release(&mut self, stream: u32, hold: Hold, frame: &Frame) {
-        let (offset, kind) = (frame.offset(), usize::from(frame.live_only()));
+        let (offset, kind) = place(frame);
         let was_held = self.holders(hold).remove(&(offset, stream));
         debug_assert!(was_held, "released once");
         if hold == Hold::Chosen {
@@ -200,9 +221,9 @@ impl<S: Socket> Registry<S> {
             Begun::Frame(frame) => Some(frame),
             _ => None,
         });
-        let gone = |frame: &&std::sync::Arc<Frame>| frame.offset() <= self.pins.gone[usize::from(frame.live_only())];
+        let gone = |frame: &&std::sync::Arc<Frame>| place(frame).0 <= self.pins.gone[place(frame).1];
         let frames: BTreeMap<_, _> =
-            begun.chain(chosen()).filter(gone).map(|frame| (frame.offset(), frame.cost_bytes())).collect();
+            begun.chain(chosen()).filter(gone).map(|frame| (place(frame), frame.cost_bytes())).collect();
         frames.values().sum::<usize>() + ENTRY_BYTES * chosen().count()
     }
 }

@@ -52,12 +52,17 @@ impl<S: Socket> Registry<S> {
                 continue;
             }
             let mut due_in_ms = interval_ms;
-            if let State::Live { written_ms, .. } = stream.state {
+            // One that waits for what has left the log may wait for long.
+            let written_ms = match &stream.state {
+                State::Live { written_ms, .. } => Some(*written_ms),
+                State::Behind(behind) => (behind.waits == Waits::Page).then_some(behind.written_ms),
+            };
+            if let Some(written_ms) = written_ms {
                 // One that was written to meanwhile is skipped. The early part of the interval is
                 // there to spread heartbeats, so one that comes up within it is not too early.
                 due_in_ms = (written_ms + interval_ms).saturating_sub(now_ms);
                 let is_due = due_in_ms <= self.heartbeats.early_ms() + slot_ms;
-                let mark = self.mark_due(index, history);
+                let mark = if stream.is_live() { self.mark_due(index, history) } else { None };
                 if let Some(chunk) = mark.or_else(|| is_due.then(|| self.heartbeat_chunk.clone())) {
                     self.write_or_hold(key, Unsent::all_of(Begun::Chunk(chunk)), now_ms);
                     due_in_ms = interval_ms;

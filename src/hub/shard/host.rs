@@ -40,6 +40,8 @@ pub enum Message<S, Q> {
         /// Who asks.
         question: Q,
     },
+    /// A page of what has left the log has come.
+    Page(u64),
     /// Close what is left and end.
     Stop,
 }

@@ -210,6 +210,7 @@ impl<H: Host> Shard<H> {
                 self.drain_step(host);
             }
             Message::Ask { order, max, question } => self.asked.push_back((question, Looking::new(order, max))),
+            Message::Page(page) => self.registry.page_came(page),
             Message::Stop => self.stopping = true,
         }
     }

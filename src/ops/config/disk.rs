@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::engine::committer::Syncs;
 use crate::ops::limits::PERIOD_MS_MIN;
-use crate::ops::units::Time;
+use crate::ops::units::{Count, GIB, Size, Time, TimeOrOff};
 
 /// Where kept events live.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
@@ -33,7 +33,7 @@ pub enum DiskSync {
     Interval,
 }
 
-/// `[disk]`: where and how the disk engine stores events. How much it keeps is said by `[history]`.
+/// `[disk]`: where and how the disk engine stores events, and how much of them if not as much as `[history]` says.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
@@ -44,6 +44,12 @@ pub struct Disk {
     pub sync: DiskSync,
     /// How often files are synced where `sync` is `interval`. Default: 1 second.
     pub sync_interval: Time<PERIOD_MS_MIN, 60_000>,
+    /// How many events the files keep. Default: 0, as many as `history.events`.
+    pub events: Count<0, 1_000_000_000_000>,
+    /// How many bytes they take. Default: 0, as many as `history.bytes`.
+    pub bytes: Size<0, { 1024 * 1024 * GIB }>,
+    /// How long they keep an event. Default: `0s`, as long as `history.age`.
+    pub age: TimeOrOff<PERIOD_MS_MIN>,
 }
 
 impl Disk {
@@ -58,6 +64,13 @@ impl Disk {
 
 impl Default for Disk {
     fn default() -> Disk {
-        Disk { dir: PathBuf::new(), sync: DiskSync::default(), sync_interval: Time::from_millis(1_000) }
+        Disk {
+            dir: PathBuf::new(),
+            sync: DiskSync::default(),
+            sync_interval: Time::from_millis(1_000),
+            events: Count::new(0),
+            bytes: Size::new(0),
+            age: TimeOrOff::OFF,
+        }
     }
 }

@@ -100,6 +100,8 @@ impl Collector for Metrics {
             LOG_BYTES_MAX.value(self.gauges.bounds.log_bytes),
             LOG_EVENTS.value((self.gauges.log_events)()),
             LOG_BYTES.value((self.gauges.log_bytes)()),
+            REPLAY_PAGES.values(["engine", "memory"].into_iter().zip((self.gauges.pages)())),
+            REPLAY_WAITING.value(self.sum(|shard| &shard.paging_streams)),
             TIMER_ENTRIES.value((self.gauges.timer_entries)()),
             TIMER_LATE_SECONDS.histogram(&late),
             CONNECTIONS.values(Listener::VARIANTS.iter().map(|l| (l.as_ref(), at(&self.connections, *l as usize)))),

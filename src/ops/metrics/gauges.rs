@@ -19,6 +19,8 @@ pub struct Gauges {
     pub engine_phase: Box<dyn Fn() -> Phase + Send + Sync>,
     /// What there is to know of an engine that others share.
     pub engine_facts: Arc<Facts>,
+    /// How many pages of what has left the log were read, and how often one was there already.
+    pub pages: Box<dyn Fn() -> [u64; 2] + Send + Sync>,
     /// The bounds, to hold the others against.
     pub bounds: Bounds,
 }
@@ -46,6 +48,7 @@ impl Default for Gauges {
             shard_lag_ns: Box::new(|_| 0),
             engine_phase: Box::new(|| Phase::Ready),
             engine_facts: Arc::default(),
+            pages: Box::new(|| [0, 0]),
             bounds: Bounds::default(),
         }
     }

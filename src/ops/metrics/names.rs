@@ -107,7 +107,17 @@ pub(super) const RELOAD_SUCCESS_TIMESTAMP: Family = gauge(
 pub(super) const BUILD_INFO: Family =
     gauge("sluicegate_build_info", "1, with what was built as labels.").by(&["revision", "version"]);
 
-pub(super) const FAMILIES: [&Family; 44] = [
+pub(super) const REPLAY_PAGES: Family = counter(
+    "sluicegate_replay_pages_total",
+    "Pages of events that have left the log, by where streams had them from: the engine, or memory.",
+)
+.by(&["source"]);
+pub(super) const REPLAY_WAITING: Family =
+    gauge("sluicegate_replay_waiting_streams", "Streams that wait for a page of events that have left the log.");
+
+pub(super) const FAMILIES: [&Family; 46] = [
+    &REPLAY_PAGES,
+    &REPLAY_WAITING,
     &STREAMS,
     &BEHIND_STREAMS,
     &PINNED_BYTES,

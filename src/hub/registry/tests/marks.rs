@@ -124,7 +124,7 @@ fn a_stream_of_no_topic_is_never_marked() {
         socket: Mock { wire: wire.clone() },
         subscribe: &subscribe,
         slow: SlowPolicy::Skip,
-        resumed: Resumed { start: Start { after: Offset::ZERO, gap: None }, head: Offset::ZERO, work: 0 },
+        resumed: Resumed { start: Start::after(Offset::ZERO), head: Offset::ZERO, work: 0 },
         response_head: b"head\n",
     };
     shard.registry.open(opening, &shard.log, 0, &mut shard.counted);

@@ -1,0 +1,122 @@
+//! Streams that resume before the log: they read what has left it from pages, until they come to it.
+
+use std::sync::Arc;
+
+use crate::hub::archive::{Pages, Reach, Taken, Wanted};
+use crate::hub::frame::Frame;
+use crate::hub::gap::{self, GapReason};
+use crate::hub::id::EventId;
+use crate::hub::offset::Offset;
+use crate::hub::policy::SlowPolicy;
+use crate::hub::stream::{Begun, Socket, Stream, Unsent, Waits};
+
+use super::behind::{GO_ON, Position, STOP, Serving, Step};
+use super::{History, Observer, Registry, work};
+
+impl<H: History, O> Serving<'_, H, O> {
+    /// Puts a gap after the event with a number before what is read.
+    fn say_gap_after(&mut self, number: EventId, to: EventId, reason: GapReason, resumes_after: EventId) {
+        let gap = gap::gap(Some(number.as_str()), to, reason, Some(resumes_after));
+        self.prelude.extend_from_slice(gap.wire(self.framing));
+    }
+}
+
+impl<S: Socket> Registry<S> {
+    /// A page has come.
+    pub fn page_came(&mut self, page: u64) {
+        let waiting = self.paging.remove(&page).unwrap_or_default();
+        self.paging_streams -= waiting.len();
+        for key in waiting {
+            let Some(behind) = self.streams.get_mut(key).and_then(Stream::behind_mut) else { continue };
+            if behind.waits == Waits::Page {
+                behind.waits = Waits::Turn;
+                self.ready.push_back(key);
+            }
+        }
+    }
+
+    /// How many streams wait for pages, or have gone while they did.
+    pub fn paging(&self) -> usize {
+        self.paging_streams
+    }
+
+    /// Whether a stream waits for a page.
+    #[cfg(test)]
+    pub(crate) fn waits_for_page(&self, key: crate::hub::registry::StreamKey) -> bool {
+        self.streams.get(key).and_then(|stream| stream.behind()).is_some_and(|behind| behind.waits == Waits::Page)
+    }
+
+    /// Sends a stream what comes next after a number, or has it wait for the page with that.
+    pub(super) fn send_archived<H: History, O: Observer>(
+        &mut self,
+        number: u64,
+        frames: &mut Vec<Arc<Frame>>,
+        serving: &mut Serving<'_, H, O>,
+    ) -> Step {
+        let (key, history) = (serving.key, serving.history);
+        let Some(behind) = self.streams.get_mut(key).and_then(Stream::behind_mut) else { return STOP };
+        let pages = history.pages().expect("Invariant: only a log with an archive starts a stream before itself");
+        let newest = match pages.reach(number, behind.opened_at, &serving.subscription) {
+            Reach::Before { offset, missed_live: true, .. } => return self.miss_live(number, offset, pages, serving),
+            Reach::Before { newest, .. } => newest,
+            // The stream goes on in the log.
+            Reach::Here { offset, missed_live } => {
+                (behind.archive, behind.cursor) = (None, offset);
+                return if missed_live { self.miss_live(number, offset, pages, serving) } else { GO_ON };
+            }
+        };
+        let page = match pages.page(number) {
+            Wanted::Here(page) => page,
+            Wanted::Later(_) if !serving.prelude.is_empty() => {
+                // The response begins, however long that takes.
+                let prelude = std::mem::take(&mut serving.prelude);
+                let is_out = self.write_or_hold(key, Unsent::all_of(Begun::Bytes(prelude.into())), serving.now_ms);
+                return if is_out { GO_ON } else { STOP };
+            }
+            Wanted::Later(page) => {
+                behind.waits = Waits::Page;
+                self.paging.entry(page).or_default().push(key);
+                self.paging_streams += 1;
+                return STOP;
+            }
+        };
+        let (taken, examined) = page.take(number, newest, &serving.subscription, self.bounds.read_bytes, frames);
+        self.work += work::WRITE + work::FRAME * frames.len() + examined * serving.subscription.event_work();
+        match taken {
+            Taken::Hole(hole) => {
+                behind.archive = Some(hole.last);
+                let last = pages.numbered(hole.last);
+                serving.say_gap_after(pages.numbered(number), last, hole.reason, last);
+                self.tally.gaps[hole.reason as usize] += 1;
+                GO_ON
+            }
+            Taken::Through(through) => {
+                let step = self.write_read(frames, Position::Archive(through), serving);
+                serving.prelude.clear();
+                step
+            }
+        }
+    }
+    /// Live-only events of a stream stand in the log up to an offset that it has gone past, or goes past now.
+    fn miss_live<H: History, O>(
+        &mut self,
+        number: u64,
+        offset: Offset,
+        pages: &dyn Pages,
+        serving: &mut Serving<'_, H, O>,
+    ) -> Step {
+        if serving.slow == SlowPolicy::Disconnect {
+            return self.go_on_after_loss(offset, offset, offset, serving);
+        }
+        let Some(behind) = self.streams.get_mut(serving.key).and_then(Stream::behind_mut) else { return STOP };
+        behind.opened_at = offset;
+        serving.say_gap_after(
+            pages.numbered(number),
+            serving.history.id(offset),
+            GapReason::Lagged,
+            pages.numbered(number),
+        );
+        self.tally.gaps[GapReason::Lagged as usize] += 1;
+        GO_ON
+    }
+}
