@@ -99,6 +99,8 @@ impl Page {
     ) -> (Taken, usize) {
         let until = until.min(self.through);
         let hole = self.holes.iter().find(|hole| hole.last > after && hole.first <= until);
+        // It may reach into what is not wanted from here.
+        let hole = hole.map(|hole| Hole { last: hole.last.min(until), ..*hole });
         let until = hole.map_or(until, |hole| hole.first.saturating_sub(1).max(after));
         let from = self.frames.partition_point(|frame| frame.number() <= after);
         let mut bytes = 0;
@@ -114,7 +116,7 @@ impl Page {
             }
         }
         match hole {
-            Some(&hole) if out.is_empty() => (Taken::Hole(hole), examined),
+            Some(hole) if out.is_empty() => (Taken::Hole(hole), examined),
             _ => (Taken::Through(until), examined),
         }
     }
@@ -161,6 +163,7 @@ mod tests {
         assert_eq!(take(2, 100, usize::MAX), (Taken::Through(4), vec![4], 2));
         assert_eq!(take(4, 100, usize::MAX), (Taken::Hole(hole), vec![], 0));
         assert_eq!(take(6, 100, usize::MAX), (Taken::Hole(hole), vec![], 0));
+        assert_eq!(take(4, 6, usize::MAX), (Taken::Hole(Hole { last: 6, ..hole }), vec![], 0), "the log has 7");
         assert_eq!(take(7, 100, usize::MAX), (Taken::Through(12), vec![8, 10], 2));
         // No further than it is wanted, and no more at once than that.
         assert_eq!(take(7, 9, usize::MAX), (Taken::Through(9), vec![8], 1));
