@@ -17,6 +17,10 @@ pub(crate) fn hello() -> Builder {
 }
 
 fn main() -> Result<(), StartError> {
-    println!("http://127.0.0.1:8080");
-    hello().listen(([127, 0, 0, 1], 8080).into()).run()
+    let gateway = hello().listen(([127, 0, 0, 1], 8080).into()).start()?;
+    for address in gateway.addresses() {
+        println!("http://{address}");
+    }
+    gateway.run_until_signal()?;
+    Ok(())
 }

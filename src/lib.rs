@@ -127,7 +127,8 @@ pub mod internals {
         pub use crate::engine::committer::wall_ms;
         pub use crate::engine::disk::dump::{Format, dump};
         pub use crate::engine::disk::io::Disk;
-        pub use crate::engine::disk::verify::verify;
+        pub use crate::engine::disk::store::check_dir;
+        pub use crate::engine::disk::verify::{CANT_LOOK, NO_LOG, verify};
     }
 }
 

@@ -85,7 +85,7 @@ impl Loading {
                     next = sequence + 1;
                 }
                 Item::Hole(hole) => {
-                    tracing::warn!(first = hole.first, last = hole.last, cause = ?hole.cause, "stored events are lost");
+                    tracing::warn!(first = hole.first, last = hole.last, cause = %hole.cause, "stored events are lost");
                     log.lose(Offset::new(hole.last + 1, 0).get() - 1);
                     loaded.lost_packs += hole.last + 1 - hole.first;
                     next = hole.last + 1;

@@ -10,6 +10,7 @@
 //! 5. **A failure says what is known**: [`NotStored::Refused`] is for good, [`NotStored::Unknown`] is not.
 //! 6. **It never waits for a reader**, and a publisher waits for it no longer than for the store.
 
+pub mod entropy;
 pub mod keys;
 pub mod offset;
 pub mod record;

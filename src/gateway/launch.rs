@@ -4,13 +4,13 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
-use std::time::SystemTime;
 
 use rustix::event::{EventfdFlags, eventfd};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
 use crate::engine::Engine;
+use crate::engine::entropy::random;
 use crate::engine::keys::Keys;
 use crate::exchange::bus::Bus;
 use crate::exchange::inbox::Inbox;
@@ -63,7 +63,7 @@ impl Builder {
         let address_of = |listener: &Option<(SocketAddr, _)>| listener.as_ref().map(|(address, _)| *address);
         let (control_address, health_address) = (address_of(&control), address_of(&health));
 
-        let seed = random_seed();
+        let seed = random();
         let opened = Opened::open(&config, seed)?;
         let clock = opened.clock();
         let (timers, topics) = (Arc::new(Timers::new(clock.now_ms())), TopicTable::default());
@@ -127,7 +127,8 @@ impl Builder {
             let slots = Slots::new(listener, connections as usize, metrics.clone(), clock);
             Endpoint { listener, allows, slots, limits, closing: Closing::default() }
         };
-        let public = endpoint(Listener::Public, Allows::PUBLIC, plan.connections);
+        let allows = Allows { publish_elsewhere: control_too, ..Allows::PUBLIC };
+        let public = endpoint(Listener::Public, allows, plan.connections);
         let mut private_acceptors = Vec::new();
         let mut private = Vec::new();
         for (name, socket, endpoint) in [
@@ -218,11 +219,4 @@ fn gauges(
         pages: Box::new(move || pages.log.page_cache().map_or([0, 0], PageCache::counts)),
         bounds,
     }
-}
-
-/// Random bits from the standard library's hasher, which the system seeds.
-/// From the system's entropy: ids of two processes must not share an epoch, and fastrand begins with the time.
-fn random_seed() -> u64 {
-    use std::hash::{BuildHasher, RandomState};
-    RandomState::new().hash_one(SystemTime::now())
 }

@@ -10,6 +10,7 @@ use super::topic::{Pattern, Subscription};
 /// What happens to a stream that missed events. From the strictest to the mildest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, EnumString, AsRefStr, VariantArray)]
 #[strum(serialize_all = "snake_case")]
+#[non_exhaustive]
 pub enum SlowPolicy {
     /// Close the stream. Its client comes back with the last id it saw, and gets a gap for what it missed.
     #[default]

@@ -6,14 +6,13 @@ use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tokio::runtime::Runtime;
 use tokio::task::{JoinSet, LocalSet};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::hub::frame::Framing;
 use crate::hub::stream::Socket;
 use crate::hub::subscribe::Subscribe;
 use crate::hub::topic::Subscription;
@@ -27,8 +26,8 @@ use super::context::{Context, Protocol};
 use super::route::Allows;
 use super::slots::{Slot, Slots};
 use super::state::State;
+use super::streams;
 use super::transport::{Listen, Transport};
-use super::{negotiation, streams};
 
 /// How long requests that are under way when connections end may still take. It bounds what clients
 /// that send half a request can hold up, whose own deadlines are longer.
@@ -161,13 +160,10 @@ impl Serving {
         inbox.stream_comes();
         drop(slot);
         subscribe.subscription = self.subscription.share(subscribe.subscription);
-        if let Err(Command::Open { mut socket, .. }) = inbox.push(Command::Open { socket, subscribe }) {
+        if let Err(Command::Open { mut socket, subscribe }) = inbox.push(Command::Open { socket, subscribe }) {
             // The shard can't keep up with new streams: this one is sent away for a while.
             inbox.stream_gone();
-            self.state.metrics.stream_shed(Shed::InboxFull);
-            let mut answer = negotiation::stream_head(Framing::Close, &httpdate::fmt_http_date(SystemTime::now()));
-            answer.extend_from_slice(negotiation::beginning(None).wire(Framing::Close));
-            answer.extend_from_slice(streams::come_back(&self.state).as_bytes());
+            let answer = streams::shed_late(&self.state, Shed::InboxFull, subscribe.head_fields.as_deref());
             // A socket that is new takes it whole. If it does not, the client is gone or finds the connection closed.
             socket.send(&answer);
             socket.close_properly(&mut [0; 1024]);
@@ -202,6 +198,8 @@ mod tests {
     use super::*;
     use crate::net::listener::{SocketOptions, bind};
     use crate::net::state::tests::state;
+    use crate::ops::config::{Config, Cors, Origin};
+    use crate::ops::reload::LiveConfig;
 
     /// Panics at the first event.
     struct Panics;
@@ -270,6 +268,48 @@ mod tests {
         let mut stream = String::new();
         subscriber.read_to_string(&mut stream).unwrap();
         assert_eq!(stream, "a stream");
+        closing.cancel();
+        runs.join().unwrap();
+    }
+
+    /// A client is sent away by the same rules as it would have been served by.
+    #[test]
+    fn a_full_inbox_says_come_back_to_the_pages_that_may_read_it() {
+        let (mut state, mail) = state(1, 1);
+        let config =
+            Config { cors: Cors { origins: vec![Origin::parse("https://a.example").unwrap()] }, ..Config::default() };
+        state.config = Arc::new(LiveConfig::from_pointee(config));
+        let state = Arc::new(state);
+        while state.bus.inbox(0).push(Command::Stop).is_ok() {}
+        let slots = Slots::new(Listener::Public, 8, state.metrics.clone(), state.clock);
+        let endpoint = endpoint(slots);
+        let closing = endpoint.closing.clone();
+        let socket = bind(SocketAddr::from(([127, 0, 0, 1], 0)), &SocketOptions::default()).unwrap();
+        let address = socket.local_addr().unwrap();
+        let acceptor = Acceptor::<TcpListener>::new(endpoint, vec![socket], state.clone()).unwrap();
+        let runs = std::thread::spawn(move || acceptor.run());
+        let ask = |origin: &str| {
+            let mut client = std::net::TcpStream::connect(address).unwrap();
+            client.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+            let head = format!("GET /events/a HTTP/1.1\r\nhost: h\r\norigin: {origin}\r\n\r\n");
+            client.write_all(head.as_bytes()).unwrap();
+            let mut answer = String::new();
+            client.read_to_string(&mut answer).unwrap();
+            answer
+        };
+        let known = ask("https://a.example");
+        assert!(known.starts_with("HTTP/1.1 200 OK\r\n"), "{known}");
+        assert!(known.contains("\r\ncontent-type: text/event-stream\r\n"), "{known}");
+        assert!(known.contains("\r\naccess-control-allow-origin: https://a.example\r\n"), "{known}");
+        assert!(known.contains("\r\naccess-control-allow-credentials: true\r\n"), "{known}");
+        assert!(known.contains("\r\n\r\nretry: "), "{known}");
+        let unknown = ask("https://b.example");
+        assert!(unknown.contains("\r\nvary: origin\r\n") && unknown.contains("\r\n\r\nretry: "), "{unknown}");
+        for answer in [known, unknown] {
+            assert!(!answer.contains("origin: *") && answer.contains("\r\nconnection: close\r\n"), "{answer}");
+        }
+        assert_eq!(state.bus.streams(), 0);
+        drop(mail);
         closing.cancel();
         runs.join().unwrap();
     }

@@ -56,8 +56,11 @@ pub async fn answer(state: &State, context: &Context, parts: Parts, body: &mut R
 /// The whole answer to a request that was not understood, and so has no fields to go by.
 pub fn refusal(state: &State, context: &Context, problem: Problem) -> Vec<u8> {
     state.metrics.request_rejected(problem.reason());
-    let any_reader = context.allows.streams && state.config.load().cors.origins.is_empty();
-    problem.into_bytes(any_reader)
+    let mut response = problem.into_response();
+    if !context.allows.streams || !state.config.load().cors.origins.is_empty() {
+        response.headers_mut().remove(header::ACCESS_CONTROL_ALLOW_ORIGIN);
+    }
+    response::into_bytes(response, "")
 }
 
 fn refuse(state: &State, context: &Context, publishes: bool, problem: Problem) -> Response<Full<Bytes>> {

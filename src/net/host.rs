@@ -11,22 +11,28 @@ use super::problem::{Problem, Refusal};
 /// Top-level domains in which nobody can register a name: kept for private use, and Kubernetes' short form.
 const PRIVATE_DOMAINS: [&str; 4] = ["localhost", "local", "internal", "svc"];
 
-/// Reads the one `Host` that a request must have; HTTP/1.0 may go without. Without the port, and an
-/// IPv6 address without its brackets.
+/// Reads the host that a request asks for: the one of its target, where that names one, and else that of the one
+/// `Host` that it must have; HTTP/1.0 may go without. Without the port, and an IPv6 address without its brackets.
 ///
 /// # Errors
-/// 400 if it is missing, there more than once, or malformed.
+/// 400 if `Host` is missing, there more than once, or malformed, or the target's host is.
 pub fn read(parts: &Parts) -> Result<Option<&[u8]>, Problem> {
     let mut hosts = parts.headers.get_all(header::HOST).iter();
     let refuse = |detail| Err(Problem::new(Refusal::BadHead, detail).about("host"));
-    match (hosts.next(), hosts.next()) {
-        (None, _) if parts.version < Version::HTTP_11 => Ok(None),
-        (None, _) => refuse("an HTTP/1.1 request names a host"),
-        (Some(_), Some(_)) => refuse("a request names one host"),
+    let named = match (hosts.next(), hosts.next()) {
+        (None, _) if parts.version < Version::HTTP_11 => None,
+        (None, _) => return refuse("an HTTP/1.1 request names a host"),
+        (Some(_), Some(_)) => return refuse("a request names one host"),
         (Some(host), None) => match parse(host.as_bytes()) {
-            Some(host) => Ok(Some(host)),
-            None => refuse("isn't a host and a port"),
+            Some(host) => Some(host),
+            None => return refuse("isn't a host and a port"),
         },
+    };
+    // RFC 9112, section 3.2.2: with a target that names a host, the field counts for nothing.
+    match parts.uri.authority().map(|authority| parse(authority.as_str().as_bytes())) {
+        None => Ok(named),
+        Some(Some(host)) => Ok(Some(host)),
+        Some(None) => Err(Problem::new(Refusal::BadHead, "isn't a host and a port").about("target")),
     }
 }
 
@@ -145,6 +151,20 @@ mod tests {
         assert!(read(Version::HTTP_11, &["h"]) && read(Version::HTTP_10, &["h"]) && read(Version::HTTP_10, &[]));
         assert!(!read(Version::HTTP_11, &[]) && !read(Version::HTTP_11, &["h", "h"]));
         assert!(!read(Version::HTTP_10, &["h", "g"]));
+    }
+
+    #[test]
+    fn the_host_of_the_target_wins() {
+        let read = |target: &str, host: &str| {
+            let parts = Request::get(target).header("host", host).body(()).unwrap().into_parts().0;
+            super::read(&parts).map(|host| String::from_utf8(host.unwrap().to_vec()).unwrap()).ok()
+        };
+        assert_eq!(read("http://evil.example/healthz", "localhost").as_deref(), Some("evil.example"));
+        assert_eq!(read("http://localhost:8081/", "evil.example").as_deref(), Some("localhost"));
+        assert_eq!(read("http://[::1]:8081/", "h").as_deref(), Some("::1"));
+        assert_eq!(read("http://user@localhost/", "localhost"), None);
+        // The field has to be one all the same.
+        assert_eq!(read("http://localhost/", "a b"), None);
     }
 
     #[test]

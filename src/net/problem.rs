@@ -1,7 +1,6 @@
 //! Refusals as RFC 9457 problem documents.
 
 use std::borrow::Cow;
-use std::time::SystemTime;
 
 use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
@@ -45,6 +44,12 @@ impl Problem {
     pub fn method(allow: &str) -> Problem {
         let names = HeaderValue::from_str(allow).expect("Invariant: names of methods are tokens");
         Problem::new(Refusal::Method, format!("this path knows {allow}")).with(header::ALLOW, names)
+    }
+
+    /// Explains it by another sentence.
+    pub fn saying(mut self, detail: &'static str) -> Problem {
+        self.detail = detail.into();
+        self
     }
 
     /// Names the part of the request that it is about.
@@ -96,32 +101,6 @@ impl Problem {
         };
         // Strings and numbers can't fail to serialize.
         serde_json::to_vec(&document).unwrap_or_default().into()
-    }
-
-    /// The whole response as bytes, for a socket that no HTTP stack looks after any more; `any_reader` lets
-    /// any web page read it.
-    pub(crate) fn into_bytes(self, any_reader: bool) -> Vec<u8> {
-        let mut response = self.into_response();
-        if !any_reader {
-            response.headers_mut().remove(header::ACCESS_CONTROL_ALLOW_ORIGIN);
-        }
-        let (parts, body) = response.into_parts();
-        let body = body.into_inner().unwrap_or_default();
-        let mut bytes =
-            format!("HTTP/1.1 {} {}\r\n", parts.status.as_str(), parts.status.canonical_reason().unwrap_or_default())
-                .into_bytes();
-        for (name, value) in &parts.headers {
-            bytes.extend_from_slice(name.as_str().as_bytes());
-            bytes.extend_from_slice(b": ");
-            bytes.extend_from_slice(value.as_bytes());
-            bytes.extend_from_slice(b"\r\n");
-        }
-        let date = httpdate::fmt_http_date(SystemTime::now());
-        bytes.extend_from_slice(
-            format!("content-length: {}\r\nconnection: close\r\ndate: {date}\r\n\r\n", body.len()).as_bytes(),
-        );
-        bytes.extend_from_slice(&body);
-        bytes
     }
 
     /// The response.
@@ -196,6 +175,7 @@ mod tests {
 
     use super::*;
     use crate::hub::fault::{NameError, TopicError};
+    use crate::net::response::into_bytes;
 
     #[track_caller]
     fn check(problem: Problem, expected: &str) {
@@ -223,11 +203,12 @@ mod tests {
         assert_eq!(response.headers()["cache-control"], "no-store");
         assert_eq!(response.headers()["access-control-allow-origin"], "*");
 
-        let bytes = String::from_utf8(Problem::not_found().into_bytes(true)).unwrap();
+        let bytes = into_bytes(Problem::not_found().into_response(), "x-a: b\r\n");
+        let bytes = String::from_utf8(bytes).unwrap();
         let (head, body) = bytes.split_once("\r\n\r\n").unwrap();
         assert!(head.starts_with("HTTP/1.1 404 Not Found\r\n"), "{head}");
         assert!(head.contains(&format!("\r\ncontent-length: {}\r\n", body.len())), "{head}");
-        assert!(head.contains("\r\nconnection: close\r\n"), "{head}");
+        assert!(head.contains("\r\nconnection: close\r\n") && head.ends_with("\r\nx-a: b"), "{head}");
     }
 
     #[test]

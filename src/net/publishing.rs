@@ -38,6 +38,9 @@ pub async fn publish(
     if state.closing.load(Ordering::Relaxed) {
         return Err(closing());
     }
+    if parts.headers.get_all(header::CONTENT_ENCODING).iter().any(|encoding| encoding != "identity") {
+        return Err(Problem::new(Refusal::MediaType, "bodies are taken as they are").about("content-encoding"));
+    }
     let key = idempotency_key(&parts.headers)?;
     let _turn = state.publishers.try_acquire().map_err(|_| busy())?;
     let limits = state.config.load().limits.clone();

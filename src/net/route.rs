@@ -8,6 +8,8 @@ use super::problem::{Problem, Refusal};
 const EVENTS: &str = "/events";
 /// What the paths of the admin endpoints begin with.
 pub const ADMIN: &str = "/admin/";
+/// What a publisher is told where only the program itself publishes.
+const NO_PUBLISHING: &str = "this gateway takes no events over HTTP";
 const READ_METHODS: &str = "GET, HEAD";
 const STREAM_METHODS: &str = "GET, HEAD, OPTIONS";
 const PUBLISH_METHODS: &str = "POST";
@@ -24,18 +26,21 @@ pub struct Allows {
     pub health: bool,
     /// What is at `/admin/`.
     pub admin: bool,
+    /// Where publishing is not, it is on another listener.
+    pub publish_elsewhere: bool,
     /// Web pages may ask. Where they may not, neither may a request for a name that could be one's.
     pub pages: bool,
 }
 
 impl Allows {
     /// The public listener's.
-    pub const PUBLIC: Allows = Allows { streams: true, pages: true, ..Allows::NOTHING };
+    pub const PUBLIC: Allows = Allows { streams: true, pages: true, publish_elsewhere: true, ..Allows::NOTHING };
     /// The control listener's.
     pub const CONTROL: Allows = Allows { publish: true, health: true, admin: true, ..Allows::NOTHING };
     /// The health listener's: what it answers may be seen by all, and changes nothing.
     pub const HEALTH: Allows = Allows { health: true, pages: true, ..Allows::NOTHING };
-    const NOTHING: Allows = Allows { streams: false, publish: false, health: false, admin: false, pages: false };
+    const NOTHING: Allows =
+        Allows { streams: false, publish: false, health: false, admin: false, publish_elsewhere: false, pages: false };
 }
 
 /// Where a request goes.
@@ -96,7 +101,12 @@ fn events<'a>(allows: Allows, method: &Method, path: &'a str) -> Result<Route<'a
         Method::GET | Method::HEAD if allows.streams => Ok(Route::Stream(topic)),
         Method::OPTIONS if allows.streams => Ok(Route::Options(methods)),
         Method::POST if allows.publish => Ok(Route::Publish(topic)),
-        Method::POST => Err(Problem::new(Refusal::Forbidden, "publishing is on the control listener").about("method")),
+        Method::GET | Method::HEAD => Err(Problem::method(methods).saying("streams are on the public listener")),
+        Method::POST => {
+            let elsewhere = allows.publish_elsewhere;
+            let detail = if elsewhere { "publishing is on the control listener" } else { NO_PUBLISHING };
+            Err(Problem::new(Refusal::Forbidden, detail).about("method"))
+        }
         _ => Err(Problem::method(methods)),
     }
 }
@@ -127,6 +137,7 @@ fn below_events(path: &str) -> Option<Option<&str>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::problem::document;
 
     const ALL: Allows = Allows { publish: true, health: true, admin: true, ..Allows::PUBLIC };
 
@@ -178,6 +189,14 @@ mod tests {
         check_refused(Allows::PUBLIC, "PUT /events/a", Refusal::Method);
         check_refused(Allows::CONTROL, "GET /", Refusal::NotFound);
         check_refused(Allows::CONTROL, "GET /events/a", Refusal::Method);
+        let said = |allows, method| {
+            document(route(allows, &method, "/events/a").unwrap_err())["detail"].as_str().unwrap().to_owned()
+        };
+        assert_eq!(said(Allows::CONTROL, Method::GET), "streams are on the public listener");
+        assert_eq!(said(Allows::CONTROL, Method::PUT), "this path knows POST");
+        assert_eq!(said(Allows::PUBLIC, Method::POST), "publishing is on the control listener");
+        let alone = Allows { publish_elsewhere: false, ..Allows::PUBLIC };
+        assert_eq!(said(alone, Method::POST), "this gateway takes no events over HTTP");
         for request in ["GET /", "GET /events/a", "POST /events/a", "OPTIONS /events", "GET /admin/streams"] {
             check_refused(Allows::HEALTH, request, Refusal::NotFound);
         }

@@ -63,8 +63,18 @@ fn shed(state: &State, reason: Shed) -> Response<Full<Bytes>> {
     response
 }
 
+/// The same for a stream whose request has been answered for by these fields of its head, and whose socket no HTTP
+/// stack looks after any more.
+pub fn shed_late(state: &State, reason: Shed, head_fields: Option<&str>) -> Vec<u8> {
+    let mut response = shed(state, reason);
+    if head_fields.is_some() {
+        response.headers_mut().remove(header::ACCESS_CONTROL_ALLOW_ORIGIN);
+    }
+    response::into_bytes(response, head_fields.unwrap_or_default())
+}
+
 /// `retry:` with a jittered delay.
-pub fn come_back(state: &State) -> String {
+fn come_back(state: &State) -> String {
     let mean = state.config.load().drain.retry.get();
     retry::line(retry::around(&mut Rng::new(), mean.as_millis() as u64))
 }

@@ -1,5 +1,6 @@
-//! The command line. Bad usage ends the process with exit code 2.
+//! The command line. Bad usage ends the process with exit code 2, and that of `log` with 4.
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::LazyLock;
@@ -7,6 +8,7 @@ use std::sync::LazyLock;
 use clap::{Args, Parser, Subcommand};
 
 use super::config::EngineKind;
+use crate::engine::disk::verify::CANT_LOOK;
 
 /// The commit that the binary was built from: `SLUICEGATE_COMMIT` at build time, or `unknown`.
 pub const REVISION: &str = match option_env!("SLUICEGATE_COMMIT") {
@@ -51,7 +53,8 @@ pub enum Task {
 #[derive(Clone, Debug, Subcommand)]
 pub enum LogTask {
     /// Read every byte and say what is there and what is wrong; exit with 1 if a write was cut short, 2
-    /// if events are lost or damaged, 3 if a file can't be read by this build
+    /// if events are lost or damaged, 3 if a file can't be read by this build, 4 if the directory can't be read,
+    /// 5 if it holds no log
     Verify {
         /// The log's directory
         dir: PathBuf,
@@ -90,6 +93,16 @@ pub struct Flags {
     /// Configuration file, in TOML
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+}
+
+/// The exit code of a command line that was not understood: where `log` looks, 2 is damage.
+pub fn usage_code(error: &clap::Error, arguments: impl IntoIterator<Item = OsString>) -> u8 {
+    let of_log = arguments.into_iter().nth(1).is_some_and(|first| first == "log");
+    match error.exit_code() {
+        0 => 0,
+        _ if of_log => CANT_LOOK,
+        code => code as u8,
+    }
 }
 
 #[cfg(test)]

@@ -365,6 +365,10 @@ fn methods_and_paths() {
     gate.check(Public, post("/events/a", &[], "x"), 403, "method");
     gate.check(Public, post("/events", &[JSON], "{\"topic\":\"a\",\"data\":\"\"}"), 403, "method");
     gate.post("/events/a", &["origin: http://evil.example"], "x", 403, "origin");
+    gate.post("/events/a", &["content-encoding: gzip"], "x", 415, "content-encoding");
+    gate.post("/events", &[JSON, "content-encoding: br"], "[]", 415, "content-encoding");
+    let two = gate.post("/events", &[LINES], "{\"topic\":\"a\",\"data\":1}{\"topic\":\"a\",\"data\":2}", 400, "body");
+    assert!(two.json()["detail"].as_str().unwrap().contains("--data-binary"), "{}", two.body);
     for path in ["/eventsa", "/nothing", "/metrics", "/.well-known/mercure", "/event"] {
         gate.get(path, 404, "path");
     }
@@ -457,6 +461,13 @@ fn pages_at_the_control_listener() {
             assert_eq!(response.head.field("access-control-allow-origin"), None, "{line}");
         }
     }
+    // A target that names a host wins over the field.
+    for target in ["http://evil.example/healthz", "http://evil.example:8081/events/a"] {
+        gate.check(Control, format!("GET {target} HTTP/1.1\r\nhost: localhost\r\n\r\n"), 403, "host");
+    }
+    let mut client = gate.server.connect_control();
+    client.send("GET http://localhost/healthz HTTP/1.1\r\nhost: evil.example\r\n\r\n");
+    assert_eq!(client.response().status(), 200);
     let unread = gate.check(Control, "nonsense\r\n\r\n", 400, "head");
     assert_eq!(unread.head.field("access-control-allow-origin"), None);
     let public = gate.check(Public, "nonsense\r\n\r\n", 400, "head");

@@ -122,7 +122,11 @@ fn check_config_says_that_all_is_well() {
     let file = File::holding("[[schedule]]\nevery = \"1s\"\ndata = \"{now} {n}\"\n");
     let output = run(&["--check-config", "--config", file.path()], &[("SLUICEGATE_SERVICE_HOST", "10.0.0.1")]);
     assert!(output.status.success());
-    assert_eq!(text(&output.stdout), "the configuration is valid\n");
+    assert_eq!(text(&output.stdout), format!("the configuration is valid; {} was read\n", file.path()));
+    assert_eq!(text(&run(&["--check-config"], &[]).stdout), "the configuration is valid; no file was read\n");
+    let odd = run(&["--check-config", "--disk-dir", "/nowhere"], &[]);
+    assert!(odd.status.success());
+    assert_eq!(text(&odd.stderr), "sluicegate: disk.dir has no effect, since engine is not \"disk\"\n");
     // What Kubernetes sets is no reason to stop.
     assert_eq!(
         text(&output.stderr),

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
@@ -146,6 +147,13 @@ fn an_end_in_order_keeps_ids_topics_and_batches() {
     let dumped = String::from_utf8(dumped.stdout).unwrap();
     let datas: Vec<_> = dumped.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()).collect();
     assert_eq!(datas.iter().map(|event| event["data"].as_str().unwrap()).collect::<Vec<_>>(), ["1", "3", "4"]);
+    // By the ids that the publisher was answered with.
+    assert_eq!(
+        datas.iter().map(|event| event["id"].as_str().unwrap()).collect::<Vec<_>>(),
+        [&*ids[0], &*ids[2], "own"]
+    );
+    let dumped = run(&["log", "dump", dir.to_str().unwrap()], &[]);
+    assert!(String::from_utf8(dumped.stdout).unwrap().contains(&format!(" id={:?} ", ids[2])));
 
     let server = start(&dir);
     let (_, mut stream) = server.open("/events/a", &[&format!("last-event-id: {}", ids[0])]);
@@ -228,6 +236,46 @@ fn with_an_interval_a_kill_loses_nothing_but_is_told() {
 }
 
 #[test]
+fn what_can_not_be_looked_at_has_codes_of_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().to_str().unwrap();
+    let missing = folder.path().join("missing");
+    for command in ["verify", "dump"] {
+        let looked = |arguments: &[&str]| run(&[&["log", command], arguments].concat(), &[]);
+        let said = |looked: &std::process::Output| {
+            String::from_utf8_lossy(&[&*looked.stdout, &looked.stderr].concat()).into_owned()
+        };
+        let empty = looked(&[dir]);
+        assert_eq!(empty.status.code(), Some(5), "{empty:?}");
+        assert!(said(&empty).contains("no log: there is no segment in "), "{empty:?}");
+        for arguments in [&[missing.to_str().unwrap()][..], &[], &["--what", dir]] {
+            let failed = looked(arguments);
+            assert_eq!(failed.status.code(), Some(4), "{failed:?}");
+            assert_ne!(said(&failed), "");
+        }
+    }
+}
+
+#[test]
+fn a_dump_whose_reader_goes_away_ends_quietly() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("log");
+    let server = start(&dir);
+    for _ in 0..4 {
+        server.publish("a", &"x".repeat(500_000));
+    }
+    let mut child = Command::new(env!("CARGO_BIN_EXE_sluicegate"))
+        .args(["log", "dump", dir.to_str().unwrap()])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let ended = child.wait_with_output().unwrap();
+    assert!(ended.status.success() && ended.stderr.is_empty(), "{ended:?}");
+}
+
+#[test]
 fn a_directory_that_can_not_be_used_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path().join("log");
@@ -239,6 +287,7 @@ fn a_directory_that_can_not_be_used_is_named() {
         let said = String::from_utf8_lossy(&ended.stderr).into_owned();
         assert_eq!(ended.status.code(), Some(1), "{said}");
         assert!(said.contains(expected), "{said}");
+        said
     };
     refused(&dir, &format!("{} is in use by process {}", dir.display(), server.pid()));
     let file = folder.path().join("file");
@@ -246,6 +295,21 @@ fn a_directory_that_can_not_be_used_is_named() {
     refused(&file, &format!("{} is to be the log's directory, but is none", file.display()));
     refused(&folder.path().join("no/log"), "does not exist");
     refused(Path::new(""), "engine and disk.dir disagree");
+    // What there is takes no directory, and why is said once.
+    let said = refused(Path::new("/proc/log"), "can't make /proc/log: ");
+    assert!(!said.contains("does not exist") && said.matches("os error").count() == 1, "{said}");
+    // What a check can see without the lock, it sees.
+    let checked = |dir: &Path| {
+        let checked = run(&["--check-config", "--engine=disk", "--disk-dir", dir.to_str().unwrap()], &[]);
+        (checked.status.code(), String::from_utf8_lossy(&checked.stderr).into_owned())
+    };
+    let (code, said) = checked(&file);
+    assert!(code == Some(1) && said.contains("is to be the log's directory, but is none"), "{said}");
+    let (code, said) = checked(&folder.path().join("no/log"));
+    assert!(code == Some(1) && said.contains("/no does not exist"), "{said}");
+    let (code, said) = checked(&folder.path().join("new"));
+    assert!(code == Some(0) && !folder.path().join("new").exists(), "{said}");
+    assert_eq!(checked(&dir).0, Some(0), "a gateway has it, and may");
     // The first goes on.
     assert!(!server.publish("a", "x").is_empty());
 }

@@ -395,10 +395,11 @@ impl Io for ReadOnly {
 fn a_read_only_directory_is_named() {
     let sim = Sim::new();
     let error = open(&ReadOnly(sim.clone()), options(Sync::Always, 400)).err().unwrap();
-    assert_eq!(error.to_string(), "can't make /log: read-only filesystem or storage medium");
+    let said = |error: &dyn std::error::Error| [error.to_string(), error.source().unwrap().to_string()].join(": ");
+    assert_eq!(said(&error), "can't make /log: read-only filesystem or storage medium");
     drop(open(&sim, options(Sync::Always, 400)).unwrap());
     let error = open(&ReadOnly(sim.clone()), options(Sync::Always, 400)).err().unwrap();
-    assert_eq!(error.to_string(), "can't lock /log/lock: read-only filesystem or storage medium");
+    assert_eq!(said(&error), "can't lock /log/lock: read-only filesystem or storage medium");
     assert_eq!(verify(&ReadOnly(sim), &dir()).unwrap().exit_status(), 0);
 }
 
@@ -425,7 +426,7 @@ fn the_commands_say_what_a_log_holds() {
         verification.report(61_000).to_string(),
         "epoch 00000007\n\
          /log/00000000000000000001.segment: 3 events in 3 packs (1 to 3), 295 bytes, 60 to 60 s old\n\
-         /log/00000000000000000004.segment: 1 events in 1 packs (4 to 4), 113 bytes, 60 to 60 s old, not sealed\n\
+         /log/00000000000000000004.segment: 1 event in 1 pack (4 to 4), 113 bytes, 60 to 60 s old, not sealed\n\
          2 segments, 4 events, 408 bytes\n\
          no faults\n"
     );
@@ -436,13 +437,13 @@ fn the_commands_say_what_a_log_holds() {
     };
     assert_eq!(
         dumped(3, Format::Text),
-        "3/0 1000 topic=\"t\" data=\"pack 3/0\"\n\
+        "3/0 1000 topic=\"t\" id=\"00000007-0000000011xc\" data=\"pack 3/0\"\n\
          4/0 500 topic=\"a\" topic=\"b\\n\" event=\"e\" id=\"i\" key=\"k\" retry=5 data=\"\\\"x\\\"\\u{1b}\"\n"
     );
     assert_eq!(
         dumped(3, Format::Json),
         "{\"offset\":49152,\"sequence\":3,\"index\":0,\"published_ms\":1000,\"idempotency_key\":\"pack 3\",\
-         \"topics\":[\"t\"],\"data\":\"pack 3/0\"}\n\
+         \"topics\":[\"t\"],\"id\":\"00000007-0000000011xc\",\"data\":\"pack 3/0\"}\n\
          {\"offset\":65536,\"sequence\":4,\"index\":0,\"published_ms\":500,\"topics\":[\"a\",\"b\\n\"],\
          \"event\":\"e\",\"id\":\"i\",\"key\":\"k\",\"retry\":5,\"data\":\"\\\"x\\\"\\u001b\"}\n"
     );

@@ -1,5 +1,6 @@
 //! Reading a log that is being written: any thread, from any sequence, and what is missing is said.
 
+use std::fmt;
 use std::io;
 use std::ops::Range;
 use std::path::PathBuf;
@@ -132,6 +133,17 @@ pub enum Cause {
         /// for this reason.
         error: RecordError,
     },
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Cause::Expired => f.write_str("they have left the log as its bounds say"),
+            Cause::Missing => f.write_str("they are in no file"),
+            Cause::Damaged { file, at } => write!(f, "{}, byte {at}: their bytes are damaged", file.display()),
+            Cause::Unreadable { file, at, error } => write!(f, "{}, byte {at}: {error}", file.display()),
+        }
+    }
 }
 
 /// Why a reader can't go on.

@@ -93,7 +93,7 @@ pub enum OpenError {
         first: u64,
     },
     /// Anything else.
-    #[error("can't {action} {}: {source}", path.display())]
+    #[error("can't {action} {}", path.display())]
     Io {
         /// What was tried.
         action: &'static str,

@@ -48,14 +48,14 @@ pub struct Options {
 pub enum AppendError {
     /// Nothing of it is stored, and what was stored before stands: there is no room, or no
     /// descriptor. Later appends may succeed.
-    #[error("not stored: can't {action} {}: {source}", path.display())]
+    #[error("not stored: can't {action} {}: {error}", path.display())]
     Refused {
         /// What was tried.
         action: &'static str,
         /// On what.
         path: PathBuf,
         /// Why it failed.
-        source: io::Error,
+        error: io::Error,
     },
     /// More packs or bytes than one group may have. Nothing of it is stored.
     #[error("not stored: {packs} packs of {bytes} bytes are too much for one group")]
@@ -70,14 +70,14 @@ pub enum AppendError {
     Exhausted,
     /// It is unknown what of it is on disk. From now on nothing is stored; only a new process, which
     /// looks at what is there, can go on.
-    #[error("may be stored: can't {action} {}: {source}. The process has to end", path.display())]
+    #[error("may be stored: can't {action} {}: {error}. The process has to end", path.display())]
     Failed {
         /// What was tried.
         action: &'static str,
         /// On what.
         path: PathBuf,
         /// Why it failed.
-        source: io::Error,
+        error: io::Error,
     },
     /// An earlier call failed.
     #[error("not stored: an earlier write failed: {0}")]
@@ -156,8 +156,8 @@ impl Store {
         if new {
             // Ids name the epoch before there is an event, so it must be on disk.
             store.begin(now_ms).map_err(|error| match error {
-                AppendError::Refused { action, path, source } | AppendError::Failed { action, path, source } => {
-                    OpenError::Io { action, path, source }
+                AppendError::Refused { action, path, error } | AppendError::Failed { action, path, error } => {
+                    OpenError::Io { action, path, source: error }
                 }
                 error => {
                     OpenError::Io { action: "begin", path: store.shared.dir.clone(), source: io::Error::other(error) }
@@ -238,7 +238,7 @@ impl Store {
                 Ok(()) => {
                     self.synced = first - 1;
                     self.publish();
-                    AppendError::Refused { action: "write", path, source }
+                    AppendError::Refused { action: "write", path, error: source }
                 }
                 Err(source) => self.fail("cut", path, source),
             });
@@ -307,7 +307,7 @@ impl Store {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(source) => {
                     self.shared.segments.lock().insert(0, oldest);
-                    return Err(AppendError::Refused { action: "remove", path, source });
+                    return Err(AppendError::Refused { action: "remove", path, error: source });
                 }
             }
             // One by one, so that after a crash no older segment stands before a gap.
@@ -348,7 +348,7 @@ impl Store {
 
     fn fail(&mut self, action: &'static str, path: PathBuf, source: io::Error) -> AppendError {
         self.poison = Some(format!("can't {action} {}: {source}", path.display()).into());
-        AppendError::Failed { action, path, source }
+        AppendError::Failed { action, path, error: source }
     }
 
     /// Lets readers see what counts as stored.
@@ -374,7 +374,7 @@ impl Store {
                 self.active = None;
                 Ok(())
             }
-            Err(SealError::Full(source)) => Err(AppendError::Refused { action: "seal", path, source }),
+            Err(SealError::Full(source)) => Err(AppendError::Refused { action: "seal", path, error: source }),
             Err(SealError::Failed(source)) => Err(self.fail("seal", path, source)),
         }
     }
@@ -403,7 +403,7 @@ impl Store {
                 let refused = is_full(&source) || too_many_files(&source);
                 let clean = removed.is_ok() || removed.is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
                 if refused && clean {
-                    return Err(AppendError::Refused { action: "make", path: unfinished, source });
+                    return Err(AppendError::Refused { action: "make", path: unfinished, error: source });
                 }
                 return Err(self.fail("make", unfinished, source));
             }
@@ -440,18 +440,47 @@ fn prepare(io: &dyn Io, dir: &Path) -> Result<(), OpenError> {
         io::ErrorKind::NotFound => {}
         _ => return Err(failed("list", &dir)(error)),
     }
-    let parent = match dir.parent() {
-        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
-        Some(parent) => parent,
-        None => Path::new("/"),
-    };
+    let parent = parent(&dir);
     match io.create_dir(&dir) {
         Ok(()) => io.sync_dir(parent).map_err(failed("sync", parent)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+        // A file system that takes no new entries may say so as well.
+        Err(error) if error.kind() == io::ErrorKind::NotFound && is_missing(io, parent) => {
             Err(OpenError::NoParent { parent: parent.to_owned(), dir })
         }
         Err(error) => Err(failed("make", &dir)(error)),
     }
+}
+
+/// Finds fault with a directory that no log could be opened in or made in, and changes nothing.
+///
+/// # Errors
+/// The [`OpenError`] that opening it would come to.
+pub fn check_dir(io: &dyn Io, dir: &Path) -> Result<(), OpenError> {
+    match io.list(dir) {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
+            Err(OpenError::NoDirectory { dir: dir.to_owned() })
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => match parent(dir) {
+            parent if is_missing(io, parent) => {
+                Err(OpenError::NoParent { parent: parent.to_owned(), dir: dir.to_owned() })
+            }
+            _ => Ok(()),
+        },
+        Err(error) => Err(failed("list", dir)(error)),
+    }
+}
+
+fn parent(dir: &Path) -> &Path {
+    match dir.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+        Some(parent) => parent,
+        None => Path::new("/"),
+    }
+}
+
+fn is_missing(io: &dyn Io, dir: &Path) -> bool {
+    io.list(dir).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
 }
 
 fn too_many_files(error: &io::Error) -> bool {

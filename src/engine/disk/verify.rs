@@ -11,6 +11,11 @@ pub use super::walk::{Fault, Severity};
 use super::walk::{Met, walk};
 use crate::hub::id::Epoch;
 
+/// The exit status of the commands where a directory can't be read, and of bad usage.
+pub const CANT_LOOK: u8 = 4;
+/// The exit status where a directory holds no log.
+pub const NO_LOG: u8 = 5;
+
 /// What a segment holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verified {
@@ -88,9 +93,10 @@ pub fn verify(io: &dyn Io, dir: &Path) -> io::Result<Verification> {
 
 impl Verification {
     /// The exit status of the command: 0 all is well, 1 a write goes on or was cut short, 2 events
-    /// are lost or bytes damaged, 3 a file can't be read by this build.
+    /// are lost or bytes damaged, 3 a file can't be read by this build, [`NO_LOG`] there is no log.
     pub fn exit_status(&self) -> u8 {
         match self.faults.iter().map(|fault| fault.severity).max() {
+            None if self.segments.is_empty() => NO_LOG,
             None => 0,
             Some(Severity::Unfinished) => 1,
             Some(Severity::Damaged) => 2,
@@ -101,12 +107,16 @@ impl Verification {
     /// The report for people, with ages as of `now_ms`.
     pub fn report(&self, now_ms: u64) -> impl fmt::Display + '_ {
         fmt::from_fn(move |f| {
+            if self.exit_status() == NO_LOG {
+                return writeln!(f, "no log: there is no segment in the directory");
+            }
             if let Some(epoch) = self.epoch {
                 writeln!(f, "epoch {epoch}")?;
             }
             for segment in &self.segments {
                 let Verified { file, first, last, packs, events, bytes, times_ms, sealed } = segment;
-                write!(f, "{}: {events} events in {packs} packs ", file.display())?;
+                let (events, packs) = (Count(*events, "event"), Count(*packs, "pack"));
+                write!(f, "{}: {events} in {packs} ", file.display())?;
                 if first <= last {
                     write!(f, "({first} to {last}), ")?;
                 }
@@ -119,13 +129,25 @@ impl Verification {
             }
             let sum = |field: fn(&Verified) -> u64| self.segments.iter().map(field).sum::<u64>();
             let (events, bytes) = (sum(|segment| segment.events), sum(|segment| segment.bytes));
-            writeln!(f, "{} segments, {events} events, {bytes} bytes", self.segments.len())?;
+            let (segments, events) = (Count(self.segments.len() as u64, "segment"), Count(events, "event"));
+            writeln!(f, "{segments}, {events}, {bytes} bytes")?;
             for fault in &self.faults {
                 writeln!(f, "{fault}")?;
             }
-            let faults = self.faults.len();
-            if faults == 0 { writeln!(f, "no faults") } else { writeln!(f, "{faults} faults") }
+            match self.faults.len() as u64 {
+                0 => writeln!(f, "no faults"),
+                faults => writeln!(f, "{}", Count(faults, "fault")),
+            }
         })
+    }
+}
+
+/// So many of something.
+struct Count(u64, &'static str);
+
+impl fmt::Display for Count {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}{}", self.0, self.1, if self.0 == 1 { "" } else { "s" })
     }
 }
 

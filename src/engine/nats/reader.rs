@@ -20,6 +20,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use crate::engine::Ids;
 use crate::engine::committer::wall_ms;
+use crate::engine::entropy::random;
 use crate::engine::keys::Keys;
 use crate::engine::load::drafts;
 use crate::engine::offset::{EVENTS_MAX, Offset, SEQUENCE_MAX};
@@ -201,7 +202,7 @@ async fn begin(shared: &Shared, now_ns: &dyn Fn() -> u64) -> Result<(Client, Arc
                 let name = &names.stream;
                 return Err(ClusterError(format!("there is no stream {name}, and cluster.create is off")));
             }
-            Ok(None) => stream::make(&client, settings, names, random_epoch()).await,
+            Ok(None) => stream::make(&client, settings, names, Epoch::new(random())).await,
             found => found,
         };
         let text = match found {
@@ -210,7 +211,7 @@ async fn begin(shared: &Shared, now_ns: &dyn Fn() -> u64) -> Result<(Client, Arc
                 match info.identity() {
                     Some(identity) => return Ok((client, link, info, identity)),
                     // It was made by hand.
-                    None => match stream::set_epoch(&client, names, &info, random_epoch()).await {
+                    None => match stream::set_epoch(&client, names, &info, Epoch::new(random())).await {
                         Ok(()) => {
                             sleep(EPOCH_SETTLES).await;
                             continue;
@@ -259,7 +260,7 @@ async fn recognize(
         return Ok((info, identity));
     }
     tracing::warn!(head = seen.head, last = info.state.last_seq, "the stream is not what it was: a new epoch");
-    stream::set_epoch(client, &shared.names, &info, random_epoch()).await.map_err(failed)?;
+    stream::set_epoch(client, &shared.names, &info, Epoch::new(random())).await.map_err(failed)?;
     sleep(EPOCH_SETTLES).await;
     let found = stream::look(client, &shared.names).await.map_err(failed)?;
     let found = found.and_then(|info| Some((info.clone(), info.identity()?)));
@@ -276,10 +277,6 @@ fn said(failed: &Failed, link: &Link, stream: &str) -> String {
         Failed::Refused(refusal) => format!("the stream {stream}: {refusal}{said}"),
         Failed::Unreadable(error) => format!("an answer about the stream {stream} can't be read: {error}{said}"),
     }
-}
-
-fn random_epoch() -> Epoch {
-    Epoch::new(fastrand::u64(..))
 }
 
 struct Following<M> {
@@ -425,7 +422,7 @@ impl<M> Following<M> {
         self.shared.status.set(Phase::Reloading);
         tracing::warn!(head = self.head, last = info.state.last_seq, "the stream is not what it was: a new epoch");
         let names = &self.shared.names;
-        if stream::set_epoch(&self.client, names, info, random_epoch()).await.is_err() {
+        if stream::set_epoch(&self.client, names, info, Epoch::new(random())).await.is_err() {
             return sleep(AGAIN).await;
         }
         sleep(EPOCH_SETTLES).await;

@@ -15,6 +15,7 @@ use super::*;
 use crate::hub::stream::{Sent, Socket};
 use crate::net::clock::Clock;
 use crate::net::problem::Refusal;
+use crate::net::response::into_bytes;
 use crate::net::slots::Slots;
 use crate::ops::metrics::{Gauges, Listener, Metrics, ShardCells};
 
@@ -63,7 +64,7 @@ where
         let slot = Slots::new(Listener::Public, 1, metrics, Clock::start()).take().await;
         let refuse = |problem: Problem| {
             refused.set(Some(problem.reason()));
-            problem.into_bytes(true)
+            into_bytes(problem.into_response(), "")
         };
         let serve = serve(inner, &limits, &slot, &shutdown, handler, refuse);
         let both = async { tokio::join!(serve, client(outer, shutdown.clone())) };

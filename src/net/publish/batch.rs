@@ -18,6 +18,9 @@ const JSON: MediaType<'_> = MediaType::new(APPLICATION, JSON_NAME);
 /// A batch with an event on each line.
 const LINES: MediaType<'_> = MediaType::new(APPLICATION, Name::new_unchecked("x-ndjson"));
 
+/// What is wrong with a line that goes on behind its object: curl's `-d` takes the line ends away.
+const NOT_ONE: &str = "there is more than one JSON value on this line (curl: --data-binary)";
+
 /// Reads a batch of at most `max_events`: `application/json` holds an object or an array of them,
 /// `application/x-ndjson` one on each line that isn't blank. An object has `topic` or `topics`,
 /// and `data`: a string is the data, any other value is passed on as it is written. It may have
@@ -77,8 +80,8 @@ fn read_lines<'a>(text: &'a str, reader: &mut Reader<'a>) -> Result<(), Problem>
             continue;
         }
         let mut json = serde_json::Deserializer::from_str(line);
-        let read = Object(reader).deserialize(&mut json).and_then(|()| json.end());
-        read.map_err(|error| reader.problem(&error).line(number))?;
+        Object(reader).deserialize(&mut json).map_err(|error| reader.problem(&error).line(number))?;
+        json.end().map_err(|_| Problem::in_field("body", NOT_ONE).line(number))?;
     }
     Ok(())
 }

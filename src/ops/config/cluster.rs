@@ -10,6 +10,7 @@ use crate::ops::units::{Count, GIB, KIB, Size, Time, TimeOrOff};
 /// Where the servers keep events.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum Storage {
     /// In files.
     #[default]
@@ -21,6 +22,7 @@ pub enum Storage {
 /// What streams are told where the servers lost events.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum Holes {
     /// That they did.
     #[default]

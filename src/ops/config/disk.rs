@@ -12,6 +12,7 @@ use crate::ops::units::{Count, GIB, Size, Time, TimeOrOff};
 /// Where kept events live.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum EngineKind {
     /// In memory: a restart forgets them.
     #[default]
@@ -25,6 +26,7 @@ pub enum EngineKind {
 /// When an event counts as stored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum DiskSync {
     /// Once it is on disk.
     #[default]

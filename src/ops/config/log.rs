@@ -23,6 +23,7 @@ impl Default for Log {
 /// How log lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum LogFormat {
     /// Text on a terminal, JSON elsewhere.
     Auto,

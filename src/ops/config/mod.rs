@@ -194,7 +194,7 @@ impl Config {
             None => String::new(),
         };
         let mut config = Config::parse(&text, file.as_deref().unwrap_or(Path::new("")))?;
-        let warnings = config.set_variables(&text, variables.settings)?;
+        let mut warnings = config.set_variables(&text, variables.settings)?;
         if !flags.listen.is_empty() {
             config.listen = Listen::try_from(flags.listen.clone())
                 .map_err(|reason| ConfigError(Kind::Flag { flag: "--listen", reason }))?;
@@ -206,6 +206,9 @@ impl Config {
             config.disk.dir.clone_from(dir);
         }
         config.check()?;
+        if config.engine != EngineKind::Disk && !config.disk.dir.as_os_str().is_empty() {
+            warnings.push("disk.dir has no effect, since engine is not \"disk\"".to_owned());
+        }
         Ok(Loaded { config, file, warnings })
     }
 
