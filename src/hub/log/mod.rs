@@ -153,7 +153,7 @@ impl Log {
     }
 
     /// The id of an offset: that of the newest kept event at it or before it. Ids are made of numbers
-    /// here and in `Draft::place`, and read back in [`Log::start`].
+    /// here and in `Draft::place`, and read back in [`Log::search`].
     pub fn id(&self, offset: Offset) -> EventId {
         self.epoch.id(self.number(offset))
     }
