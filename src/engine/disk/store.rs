@@ -454,7 +454,7 @@ fn prepare(io: &dyn Io, dir: &Path) -> Result<(), OpenError> {
 /// Finds fault with a directory that no log could be opened in or made in, and changes nothing.
 ///
 /// # Errors
-/// The [`OpenError`] that opening it would come to.
+/// The error that opening it would come to.
 pub fn check_dir(io: &dyn Io, dir: &Path) -> Result<(), OpenError> {
     match io.list(dir) {
         Ok(_) => Ok(()),
