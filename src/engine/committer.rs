@@ -2,7 +2,6 @@
 //! them into the log in that order, and only then answers.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
@@ -15,11 +14,9 @@ use super::disk::store::{AppendError, Store};
 use super::offset::Offset;
 use super::record::Packed;
 use super::status::{Phase, Status};
+use super::waiting::{ENDED, WAITING_MAX, Waiting};
 use super::{Answer, Ids, NotStored, Stored};
 
-/// How many publish calls may wait, and how much memory they may take, but for one call more.
-const WAITING_MAX: usize = 4096;
-pub const WAITING_BYTES_MAX: usize = 64 << 20;
 /// How many bytes one sync is to carry at most.
 const GROUP_BYTES: usize = 4 << 20;
 /// How often it looks for segments to remove, and how long it leaves a disk alone that removes none.
@@ -29,7 +26,7 @@ const RETENTION_AGAIN: Duration = Duration::from_secs(60);
 /// What publishers hold.
 pub struct Committer {
     asks: Sender<Ask>,
-    waiting_bytes: Arc<AtomicUsize>,
+    waiting: Waiting,
     status: Arc<Status>,
 }
 
@@ -72,7 +69,7 @@ pub struct Writer {
     epoch: Epoch,
     syncs: Syncs,
     asks: Receiver<Ask>,
-    waiting_bytes: Arc<AtomicUsize>,
+    waiting: Waiting,
     surroundings: Surroundings,
 }
 
@@ -80,11 +77,11 @@ impl Committer {
     /// A writer of this store, and what publishers hold of it.
     pub fn new(store: Store, syncs: Syncs, surroundings: Surroundings) -> (Committer, Writer) {
         let (sender, asks) = bounded(WAITING_MAX);
-        let waiting_bytes = Arc::new(AtomicUsize::new(0));
+        let waiting = Waiting::new("too many bytes wait for the disk");
         let status = Arc::new(Status::new(Phase::Loading));
-        let committer = Committer { asks: sender, waiting_bytes: waiting_bytes.clone(), status };
+        let committer = Committer { asks: sender, waiting: waiting.clone(), status };
         let epoch = store.epoch();
-        (committer, Writer { store, epoch, syncs, asks, waiting_bytes, surroundings })
+        (committer, Writer { store, epoch, syncs, asks, waiting, surroundings })
     }
 
     /// What it is doing.
@@ -96,19 +93,13 @@ impl Committer {
     /// waits or the writer has ended.
     pub(super) fn offer(&self, drafts: Vec<Draft>, pack: Packed, answer: Answer) {
         let bytes = pack.bytes().len() + drafts.iter().map(Draft::cost_bytes).sum::<usize>();
-        let offer = Offer { drafts, pack, answer, bytes };
-        let before = self.waiting_bytes.fetch_add(bytes, Ordering::Relaxed);
-        let (offer, why) = if before > WAITING_BYTES_MAX {
-            (Ask::Store(offer), "too many bytes wait for the disk")
-        } else {
-            match self.asks.try_send(Ask::Store(offer)) {
-                Ok(()) => return,
-                Err(TrySendError::Full(ask)) => (ask, "too many publishers wait for the disk"),
-                Err(TrySendError::Disconnected(ask)) => (ask, "the engine has ended"),
-            }
-        };
-        self.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
-        if let Ask::Store(Offer { answer, .. }) = offer {
+        let ask = Ask::Store(Offer { drafts, pack, answer, bytes });
+        let unsent = self.waiting.enter(ask, bytes, |ask| match self.asks.try_send(ask) {
+            Ok(()) => None,
+            Err(TrySendError::Full(ask)) => Some(("too many publishers wait for the disk", ask)),
+            Err(TrySendError::Disconnected(ask)) => Some((ENDED, ask)),
+        });
+        if let Some((why, Ask::Store(Offer { answer, .. }))) = unsent {
             answer(Err(NotStored::Busy(why)));
         }
     }
@@ -160,7 +151,7 @@ impl Writer {
             if !group.is_empty() {
                 self.commit(&mut group)?;
             }
-            self.waiting_bytes.fetch_sub(memory_bytes, Ordering::Relaxed);
+            self.waiting.leave(memory_bytes);
             flushed.clear();
             if stops {
                 return self.store.close();
@@ -238,7 +229,7 @@ pub fn wall_ms() -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::AtomicU64;
+    use std::sync::atomic::{AtomicU64, Ordering};
 
     use parking_lot::Mutex;
 

@@ -1,9 +1,10 @@
 //! What is counted, for metrics.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::SystemTime;
 
 use strum::{AsRefStr, VariantArray};
+
+use super::committer::wall_ms;
 
 /// Why the reader began anew.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, AsRefStr, VariantArray)]
@@ -101,7 +102,7 @@ impl Facts {
 
     /// Something came.
     pub(crate) fn heard(&self) {
-        self.heard_ms.store(now_ms(), Ordering::Relaxed);
+        self.heard_ms.store(wall_ms(), Ordering::Relaxed);
     }
 
     pub(crate) fn has(&self, sequence: u64) {
@@ -109,7 +110,7 @@ impl Facts {
     }
 
     pub(crate) fn is_whole(&self) {
-        self.whole_ms.store(now_ms(), Ordering::Relaxed);
+        self.whole_ms.store(wall_ms(), Ordering::Relaxed);
     }
 
     pub(crate) fn there_is(&self, sequence: u64) {
@@ -133,13 +134,9 @@ impl Facts {
     }
 }
 
-fn now_ms() -> u64 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
-}
-
 fn since(at_ms: &AtomicU64) -> u64 {
     match at_ms.load(Ordering::Relaxed) {
         0 => 0,
-        at_ms => now_ms().saturating_sub(at_ms),
+        at_ms => wall_ms().saturating_sub(at_ms),
     }
 }

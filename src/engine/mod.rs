@@ -18,6 +18,7 @@ pub mod status;
 pub mod disk;
 pub mod pack;
 pub mod committer;
+pub mod waiting;
 pub mod load;
 pub mod facts;
 #[cfg(feature = "nats")]

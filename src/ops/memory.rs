@@ -10,8 +10,8 @@ use super::limits::{
 };
 use super::units::{KIB, MIB};
 use crate::engine::archive::{PAGE_BYTES, PAGES_BYTES};
-use crate::engine::committer::WAITING_BYTES_MAX;
 use crate::engine::keys::KEY_BYTES;
+use crate::engine::waiting::WAITING_BYTES_MAX;
 use crate::exchange::inbox::INBOX_MESSAGES;
 use crate::hub::log::remembered_bytes;
 

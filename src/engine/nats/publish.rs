@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_nats::client::RequestErrorKind;
@@ -16,6 +16,7 @@ use tokio::time::sleep;
 use crate::engine::offset::{EVENTS_MAX, Offset, SEQUENCE_MAX};
 use crate::engine::pack::Packs;
 use crate::engine::record::{Packed, Record, join};
+use crate::engine::waiting::{ENDED, WAITING_MAX, Waiting};
 use crate::engine::{Answer, Ids, NotStored, Stored};
 use crate::hub::id::Epoch;
 
@@ -23,9 +24,6 @@ use super::Shared;
 use super::api::{self, Failed, Refusal};
 use super::connect::{NotConnected, connect};
 
-/// How many publish calls may wait, and how much memory they may take, but for one call more.
-const WAITING_MAX: usize = 4096;
-const WAITING_BYTES_MAX: usize = 64 << 20;
 /// The memory that a call takes beside its events.
 const CALL_BYTES: usize = 512;
 /// How many bytes calls are put together to at most.
@@ -42,7 +40,7 @@ pub(super) const VERSION: &str = "1";
 /// What publishers hold.
 pub(super) struct Asks {
     sender: mpsc::Sender<Ask>,
-    waiting_bytes: Arc<AtomicUsize>,
+    waiting: Waiting,
 }
 
 enum Ask {
@@ -62,33 +60,27 @@ struct Offer {
 pub struct Publisher {
     shared: Arc<Shared>,
     asks: mpsc::Receiver<Ask>,
-    waiting_bytes: Arc<AtomicUsize>,
+    waiting: Waiting,
 }
 
 pub(super) fn new(shared: Arc<Shared>) -> (Asks, Publisher) {
     let (sender, asks) = mpsc::channel(WAITING_MAX);
-    let waiting_bytes = Arc::new(AtomicUsize::new(0));
-    let publisher = Publisher { shared, asks, waiting_bytes: waiting_bytes.clone() };
-    (Asks { sender, waiting_bytes }, publisher)
+    let waiting = Waiting::new("too many bytes wait for the engine");
+    let publisher = Publisher { shared, asks, waiting: waiting.clone() };
+    (Asks { sender, waiting }, publisher)
 }
 
 impl Asks {
     pub(super) fn offer(&self, packs: Packs, key: Option<&str>, answer: Answer) {
         let packed = [&packs.kept, &packs.live_only].into_iter().flatten();
         let bytes = CALL_BYTES + packed.map(|pack| pack.bytes().len()).sum::<usize>();
-        let offer = Offer { packs, key: key.map(Box::from), answer, bytes };
-        let before = self.waiting_bytes.fetch_add(bytes, Ordering::Relaxed);
-        let (ask, why) = if before > WAITING_BYTES_MAX {
-            (Ask::Publish(offer), "too many bytes wait for the engine")
-        } else {
-            match self.sender.try_send(Ask::Publish(offer)) {
-                Ok(()) => return,
-                Err(mpsc::error::TrySendError::Full(ask)) => (ask, "too many publishers wait for the engine"),
-                Err(mpsc::error::TrySendError::Closed(ask)) => (ask, "the engine has ended"),
-            }
-        };
-        self.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
-        if let Ask::Publish(Offer { answer, .. }) = ask {
+        let ask = Ask::Publish(Offer { packs, key: key.map(Box::from), answer, bytes });
+        let unsent = self.waiting.enter(ask, bytes, |ask| match self.sender.try_send(ask) {
+            Ok(()) => None,
+            Err(mpsc::error::TrySendError::Full(ask)) => Some(("too many publishers wait for the engine", ask)),
+            Err(mpsc::error::TrySendError::Closed(ask)) => Some((ENDED, ask)),
+        });
+        if let Some((why, Ask::Publish(Offer { answer, .. }))) = unsent {
             answer(Err(NotStored::Busy(why)));
         }
     }
@@ -136,10 +128,10 @@ impl Publisher {
                 let calls = next_message(&mut waiting, joins);
                 let message =
                     Message { shared: shared.clone(), client: client.clone(), surroundings: surroundings.clone() };
-                let (bytes, waiting_bytes) = (calls.iter().map(|call| call.bytes).sum(), self.waiting_bytes.clone());
+                let (bytes, memory) = (calls.iter().map(|call| call.bytes).sum(), self.waiting.clone());
                 under_way.spawn(async move {
                     message.publish(calls).await;
-                    waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
+                    memory.leave(bytes);
                 });
             }
             if waiting.is_empty() && under_way.is_empty() {
