@@ -71,11 +71,11 @@ pub enum NotPublished {
 }
 
 /// The answer to a publish call.
-pub enum Offered {
+pub enum Offered<R = oneshot::Receiver<Result<Stored, NotStored>>> {
     /// It is there.
     There(Stored),
     /// It comes.
-    Comes(oneshot::Receiver<Result<Stored, NotStored>>),
+    Comes(R),
 }
 
 impl Offered {
@@ -163,18 +163,11 @@ impl State {
         key: Option<&str>,
         source: Source,
     ) -> Result<Offered, NotPublished> {
-        let mut comes = None;
-        let offered = self.offer(drafts, events, key, source, || {
+        self.offer_over(drafts, events, key, source, || {
             let (sender, receiver) = oneshot::channel();
-            comes = Some(receiver);
             // Who went away needs no answer.
-            Box::new(move |stored| drop(sender.send(stored)))
-        })?;
-        match (offered, comes) {
-            (Some(stored), _) => Ok(Offered::There(stored)),
-            (None, Some(comes)) => Ok(Offered::Comes(comes)),
-            (None, None) => Err(NotPublished::Engine(NotStored::ended())),
-        }
+            (Box::new(move |stored| drop(sender.send(stored))), receiver)
+        })
     }
 
     /// As [`State::offer`], and blocks until the answer is there.
@@ -187,17 +180,36 @@ impl State {
         events: impl Iterator<Item = (&'a Topics, &'a Event<'a>)> + Clone,
         source: Source,
     ) -> Result<Stored, NotPublished> {
-        let mut waits = None;
-        let offered = self.offer(drafts, events, None, source, || {
+        let offered = self.offer_over(drafts, events, None, source, || {
             let (sender, receiver) = crossbeam_channel::bounded(1);
-            waits = Some(receiver);
-            Box::new(move |stored| drop(sender.send(stored)))
+            (Box::new(move |stored| drop(sender.send(stored))), receiver)
         })?;
-        match (offered, waits) {
-            (Some(stored), _) => Ok(stored),
-            (None, Some(waits)) => {
-                waits.recv().unwrap_or_else(|_| Err(NotStored::ended())).map_err(NotPublished::Engine)
+        match offered {
+            Offered::There(stored) => Ok(stored),
+            Offered::Comes(comes) => {
+                comes.recv().unwrap_or_else(|_| Err(NotStored::ended())).map_err(NotPublished::Engine)
             }
+        }
+    }
+
+    /// As [`State::offer`], with an answer that comes over a channel, of which `channel` makes both ends.
+    fn offer_over<'a, R>(
+        &self,
+        drafts: Vec<Draft>,
+        events: impl Iterator<Item = (&'a Topics, &'a Event<'a>)> + Clone,
+        key: Option<&str>,
+        source: Source,
+        channel: impl FnOnce() -> (Answer, R),
+    ) -> Result<Offered<R>, NotPublished> {
+        let mut comes = None;
+        let offered = self.offer(drafts, events, key, source, || {
+            let (answer, receiver) = channel();
+            comes = Some(receiver);
+            answer
+        })?;
+        match (offered, comes) {
+            (Some(stored), _) => Ok(Offered::There(stored)),
+            (None, Some(comes)) => Ok(Offered::Comes(comes)),
             (None, None) => Err(NotPublished::Engine(NotStored::ended())),
         }
     }
