@@ -11,7 +11,7 @@ pub(crate) fn hello() -> Builder {
             let hello = Event::new("hello").event("message").id("1");
             Reply::from(StreamReply::new().every(Duration::from_secs(2), hello))
         } else {
-            Reply::text("ok")
+            Reply::text("ok\n")
         }
     })
 }

@@ -80,6 +80,7 @@
 mod hub;
 mod exchange;
 mod engine;
+mod client;
 mod ops;
 mod net;
 mod gateway;
@@ -114,10 +115,14 @@ pub mod config {
 /// with any release.
 #[doc(hidden)]
 pub mod internals {
+    pub mod client {
+        pub use crate::client::*;
+    }
     pub use crate::exchange::{timers, topics};
     pub mod hub {
         pub use crate::hub::*;
     }
+    pub use crate::ops::config::listen;
     pub use crate::ops::{cli, descriptors, logging};
     pub mod publish {
         pub use crate::net::publish::batch;

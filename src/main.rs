@@ -1,14 +1,18 @@
 //! The gateway as a program: configuration, run, exit code.
 
+use std::error::Error;
 use std::io::{self, BufWriter, Write};
+use std::net::SocketAddr;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use sluicegate::Builder;
 use sluicegate::Config;
 use sluicegate::config::EngineKind;
-use sluicegate::internals::cli::{self, Cli, LogTask, Task};
+use sluicegate::internals::cli::{self, At, Cli, ConfigTask, Flags, LogTask, Task};
+use sluicegate::internals::client::{self, Base, ClientError};
 use sluicegate::internals::descriptors::{self, Own, Plan};
+use sluicegate::internals::listen::reachable;
 use sluicegate::internals::logging;
 use sluicegate::internals::stored::{CANT_LOOK, Disk, Format, NO_LOG, check_dir, dump, verify, wall_ms};
 
@@ -24,9 +28,12 @@ fn main() -> ExitCode {
             return ExitCode::from(cli::usage_code(&error, std::env::args_os()));
         }
     };
-    let (done, failed) = match cli.task.take() {
-        Some(Task::Log(task)) => (look(&task), ExitCode::from(CANT_LOOK)),
-        None => (start(cli).map(|()| ExitCode::SUCCESS), ExitCode::FAILURE),
+    let task = cli.task.take();
+    let failed = ExitCode::from(if matches!(task, Some(Task::Log(_))) { CANT_LOOK } else { 1 });
+    let done = match task {
+        None => serve(cli.flags).map(|()| ExitCode::SUCCESS),
+        Some(Task::Log(task)) => look(&task),
+        Some(task) => carry_out(task, &cli.flags).map(|()| ExitCode::SUCCESS),
     };
     match done {
         Ok(code) => code,
@@ -37,34 +44,77 @@ fn main() -> ExitCode {
     }
 }
 
-fn start(cli: Cli) -> Result<(), Box<dyn std::error::Error>> {
-    let loaded = Config::load(&cli.flags)?;
-    if cli.print_config {
-        io::stdout().write_all(loaded.config.to_toml().as_bytes())?;
-        return Ok(());
-    }
-    if cli.check_config {
-        let plan = Plan::new(descriptors::highest()?, &Own::of(&loaded.config), &loaded.config.limits)?;
-        if loaded.config.engine == EngineKind::Disk {
-            check_dir(&Disk, &loaded.config.disk.dir)?;
-        }
-        loaded.warnings.iter().for_each(|warning| logging::say(warning));
-        plan.oddities().into_iter().for_each(logging::say);
-        let read = loaded.file.map_or("no file was read".to_owned(), |file| format!("{} was read", file.display()));
-        writeln!(io::stdout(), "the configuration is valid; {read}")?;
-        return Ok(());
-    }
+fn serve(flags: Flags) -> Result<(), Box<dyn Error>> {
+    let loaded = Config::load(&flags)?;
     let _last_lines = logging::init(&loaded.config.log)?;
     let config = loaded.logged();
     Builder::from_config(config)
         .raise_descriptor_limit(true)
-        .on_hangup(move || Ok(Config::load(&cli.flags)?.logged()))
+        .on_hangup(move || Ok(Config::load(&flags)?.logged()))
         .run()?;
     Ok(())
 }
 
+fn carry_out(task: Task, flags: &Flags) -> Result<(), Box<dyn Error>> {
+    // Who reads what is printed may go away in the midst of it: `| head`.
+    let unread = |error: &ClientError| matches!(error, ClientError::System(e) if e.kind() == io::ErrorKind::BrokenPipe);
+    let done = match task {
+        Task::Config(task) => return configuration(task, flags),
+        Task::Log(_) => Ok(()),
+        Task::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "sluicegate", &mut io::stdout());
+            Ok(())
+        }
+        Task::Man => clap_mangen::Man::new(Cli::command()).render(&mut io::stdout()).map_err(ClientError::System),
+        Task::Publish(task) => {
+            let base = base(&task.at, flags, |config| config.control)?;
+            client::run(client::publish::publish(base, task.into()))
+        }
+        Task::Tail(task) => {
+            let base = base(&task.at, flags, |config| config.listen.addresses()[0])?;
+            client::run(client::tail::tail(base, task.into()))
+        }
+        Task::Top(task) => client::run(client::top::top(base(&task.at, flags, |config| config.control)?, task.once)),
+        Task::Healthcheck(at) => {
+            let said = client::run(client::healthcheck::healthcheck(base(&at, flags, |config| {
+                config.health.address().unwrap_or(config.control)
+            })?));
+            said.and_then(|said| io::stdout().write_all(said.as_bytes()).map_err(ClientError::System))
+        }
+    };
+    done.or_else(|error| if unread(&error) { Ok(()) } else { Err(error.into()) })
+}
+
+/// Where the gateway is: as its flag says, or else the configuration.
+fn base(at: &At, flags: &Flags, listener: fn(&Config) -> SocketAddr) -> Result<Base, Box<dyn Error>> {
+    match &at.url {
+        Some(base) => Ok(base.clone()),
+        None => Ok(Base::from(reachable(listener(&Config::load(flags)?.config)))),
+    }
+}
+
+fn configuration(task: ConfigTask, flags: &Flags) -> Result<(), Box<dyn Error>> {
+    let mut out = io::stdout();
+    match task {
+        ConfigTask::Default => out.write_all(Config::default().to_toml().as_bytes())?,
+        ConfigTask::Print => out.write_all(Config::load(flags)?.config.to_toml().as_bytes())?,
+        ConfigTask::Check => {
+            let loaded = Config::load(flags)?;
+            let plan = Plan::new(descriptors::highest()?, &Own::of(&loaded.config), &loaded.config.limits)?;
+            if loaded.config.engine == EngineKind::Disk {
+                check_dir(&Disk, &loaded.config.disk.dir)?;
+            }
+            loaded.warnings.iter().for_each(|warning| logging::say(warning));
+            plan.oddities().into_iter().for_each(logging::say);
+            let read = loaded.file.map_or("no file was read".to_owned(), |file| format!("{} was read", file.display()));
+            writeln!(out, "the configuration is valid; {read}")?;
+        }
+    }
+    Ok(())
+}
+
 /// Looks at a log. Who reads what is printed may go away in the midst of it: `| head`.
-fn look(task: &LogTask) -> Result<ExitCode, Box<dyn std::error::Error>> {
+fn look(task: &LogTask) -> Result<ExitCode, Box<dyn Error>> {
     let mut out = BufWriter::new(io::stdout().lock());
     let (looked, failed) = match task {
         LogTask::Verify { dir } => {

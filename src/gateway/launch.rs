@@ -2,8 +2,8 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::{Arc, OnceLock};
 
 use rustix::event::{EventfdFlags, eventfd};
 use tokio::net::TcpListener;
@@ -21,12 +21,14 @@ use crate::net::acceptor::{Acceptor, Closing, Endpoint};
 use crate::net::clock::Clock;
 use crate::net::command::{Command, Timer};
 use crate::net::connection::ConnectionLimits;
+use crate::net::elsewhere::Addresses;
 use crate::net::question::Turns;
 use crate::net::route::Allows;
 use crate::net::shard::{Parts, Shard};
 use crate::net::slots::Slots;
 use crate::net::state::State;
 use crate::net::ticker;
+use crate::ops::config::listen::reachable;
 use crate::ops::descriptors::{self, Own, Plan};
 use crate::ops::limits::{CONTROL_CONNECTIONS_MAX, HEALTH_CONNECTIONS_MAX, PUBLISHERS_MAX};
 use crate::ops::memory::MemorySum;
@@ -98,6 +100,7 @@ impl Builder {
             topics: topics.clone(),
             metrics: metrics.clone(),
             clock,
+            addresses: OnceLock::new(),
             default_topic: config.default_topic.clone(),
             streams_max: plan.streams as usize,
             handler: match methods {
@@ -165,6 +168,8 @@ impl Builder {
             filling.run(&state, &keys, &mut gateway.engine_threads)?;
         }
         let (addresses, listeners) = listen::public(listen, acceptors, &config)?;
+        let public_address = addresses.first().copied();
+        let _ = state.addresses.set(Addresses { public: public_address, control: control_address });
         gateway.addresses = addresses;
         let mut all_acceptors = Vec::new();
         for (index, sockets) in listeners.into_iter().enumerate() {
@@ -191,7 +196,9 @@ impl Builder {
             tracing::info!(%address, "health and metrics are served");
         }
         if let Some(address) = control_address {
-            tracing::info!(%address, "publishing, metrics and health are served");
+            let open = public_address.map(|public| format!("http://{}/try", reachable(public)));
+            let publish = format!("curl -d hello http://{}/events/news", reachable(address));
+            tracing::info!(%address, open, publish, "publishing, metrics and health are served");
         }
         if let Some(address) = control_address.filter(|address| !address.ip().is_loopback()) {
             tracing::warn!(%address, "whoever reaches the control listener may publish: it is not on loopback");

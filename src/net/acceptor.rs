@@ -256,7 +256,7 @@ mod tests {
         asks.write_all(b"GET / HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n").unwrap();
         let mut answer = String::new();
         asks.read_to_string(&mut answer).unwrap();
-        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("\r\n\r\nok"), "{answer}");
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("\r\n\r\nok\n"), "{answer}");
 
         let mut subscriber = client();
         subscriber.write_all(b"GET /events/a HTTP/1.1\r\nhost: h\r\n\r\n").unwrap();

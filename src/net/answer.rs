@@ -21,7 +21,7 @@ use super::reply::Request;
 use super::response::{self, TEXT};
 use super::route::{self, Route};
 use super::state::State;
-use super::{admin, host, negotiation, publishing, streams};
+use super::{admin, host, negotiation, publishing, streams, try_page};
 
 /// Answers a request.
 pub async fn answer(state: &State, context: &Context, parts: Parts, body: &mut RequestBody) -> Answer<Subscribe> {
@@ -115,6 +115,9 @@ async fn follow(
             let topic = negotiation::path_topic(topic)?;
             Box::pin(publishing::publish(state, parts, body, topic)).await?
         }
+        Route::Try => try_page::response(),
+        Route::StreamElsewhere => return Err(state.addresses().stream()),
+        Route::PublishElsewhere => return Err(state.addresses().publish(context)),
         Route::Options(methods) => negotiation::preflight(methods),
         Route::Health => response::ok("ok\n", TEXT),
         Route::Ready => ready(state)?,

@@ -19,6 +19,7 @@ pub mod connection;
 // Requests, from their context to their answer.
 pub mod context;
 pub mod problem;
+pub mod elsewhere;
 pub mod response;
 mod query;
 pub mod route;
@@ -31,6 +32,7 @@ pub mod reply;
 pub mod handler;
 pub mod state;
 pub mod streams;
+mod try_page;
 pub mod publishing;
 pub mod admin;
 pub mod answer;

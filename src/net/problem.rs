@@ -1,6 +1,7 @@
 //! Refusals as RFC 9457 problem documents.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
@@ -30,9 +31,10 @@ impl Problem {
         Problem { reason, detail: detail.into(), field: part(reason).map(Cow::from), line: None, headers: Vec::new() }
     }
 
-    /// A fault in one field of the request.
-    pub fn in_field(field: impl Into<Cow<'static, str>>, detail: impl Into<Cow<'static, str>>) -> Problem {
-        Problem { field: Some(field.into()), ..Problem::new(Refusal::BadField, detail) }
+    /// A fault in one field of the request: what is wrong with it, such as `is empty`.
+    pub fn in_field(field: impl Into<Cow<'static, str>>, reason: impl fmt::Display) -> Problem {
+        let field = field.into();
+        Problem { field: Some(field.clone()), ..Problem::new(Refusal::BadField, format!("{field}: {reason}")) }
     }
 
     /// 404.
@@ -100,7 +102,9 @@ impl Problem {
             line: self.line,
         };
         // Strings and numbers can't fail to serialize.
-        serde_json::to_vec(&document).unwrap_or_default().into()
+        let mut body = serde_json::to_vec(&document).unwrap_or_default();
+        body.push(b'\n');
+        body.into()
     }
 
     /// The response.
@@ -179,14 +183,14 @@ mod tests {
 
     #[track_caller]
     fn check(problem: Problem, expected: &str) {
-        assert_eq!(std::str::from_utf8(&problem.body()).unwrap(), expected);
+        assert_eq!(std::str::from_utf8(&problem.body()).unwrap(), format!("{expected}\n"));
     }
 
     #[test]
     fn documents_name_what_is_wrong_and_where() {
         check(
             TopicError::Name(NameError::Empty).into(),
-            r#"{"type":"about:blank","title":"Bad Request","status":400,"detail":"is empty","reason":"bad_field","field":"topic"}"#,
+            r#"{"type":"about:blank","title":"Bad Request","status":400,"detail":"topic: is empty","reason":"bad_field","field":"topic"}"#,
         );
         check(
             Problem::new(Refusal::BodyTooLarge, "at most \"9\" bytes").line(3),

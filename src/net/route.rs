@@ -52,6 +52,12 @@ pub enum Route<'a> {
     Stream(Option<&'a str>),
     /// An event for this topic, still percent-encoded, or a batch.
     Publish(Option<&'a str>),
+    /// A stream, which is for the public listener.
+    StreamElsewhere,
+    /// An event, which is for the control listener.
+    PublishElsewhere,
+    /// A page to try streams on.
+    Try,
     /// What may be asked here.
     Options(&'static str),
     /// Whether the process is alive.
@@ -69,7 +75,7 @@ pub enum Route<'a> {
 /// Finds a request's route among those that its listener allows.
 ///
 /// # Errors
-/// 404; 405 with the methods that the path knows; 403 for a publisher who is at the wrong listener.
+/// 404; 405 with the methods that the path knows; 403 where nobody can publish over HTTP.
 pub fn route<'a>(allows: Allows, method: &Method, path: &'a str) -> Result<Route<'a>, Problem> {
     let read = |route| match *method {
         Method::GET | Method::HEAD => Ok(route),
@@ -82,6 +88,7 @@ pub fn route<'a>(allows: Allows, method: &Method, path: &'a str) -> Result<Route
             Method::OPTIONS => Ok(Route::Options(STREAM_METHODS)),
             _ => Err(Problem::method(STREAM_METHODS)),
         },
+        "/try" if allows.streams => read(Route::Try),
         "/healthz" if allows.health => read(Route::Health),
         "/readyz" if allows.health => read(Route::Ready),
         "/metrics" if allows.health => read(Route::Metrics),
@@ -101,12 +108,9 @@ fn events<'a>(allows: Allows, method: &Method, path: &'a str) -> Result<Route<'a
         Method::GET | Method::HEAD if allows.streams => Ok(Route::Stream(topic)),
         Method::OPTIONS if allows.streams => Ok(Route::Options(methods)),
         Method::POST if allows.publish => Ok(Route::Publish(topic)),
-        Method::GET | Method::HEAD => Err(Problem::method(methods).saying("streams are on the public listener")),
-        Method::POST => {
-            let elsewhere = allows.publish_elsewhere;
-            let detail = if elsewhere { "publishing is on the control listener" } else { NO_PUBLISHING };
-            Err(Problem::new(Refusal::Forbidden, detail).about("method"))
-        }
+        Method::GET | Method::HEAD => Ok(Route::StreamElsewhere),
+        Method::POST if allows.publish_elsewhere => Ok(Route::PublishElsewhere),
+        Method::POST => Err(Problem::new(Refusal::Forbidden, NO_PUBLISHING).about("method")),
         _ => Err(Problem::method(methods)),
     }
 }
@@ -158,6 +162,7 @@ mod tests {
     fn a_listener_is_the_set_of_routes_that_it_allows() {
         for allows in [Allows::PUBLIC, ALL] {
             check(allows, "GET /", Route::Root);
+            check(allows, "GET /try", Route::Try);
             check(allows, "HEAD /events/a%2Fb", Route::Stream(Some("a%2Fb")));
             check(allows, "GET /events", Route::Stream(None));
             check(allows, "GET /events/", Route::Stream(Some("")));
@@ -185,16 +190,14 @@ mod tests {
         check_refused(Allows::PUBLIC, "GET /metrics", Refusal::NotFound);
         check_refused(Allows::PUBLIC, "GET /admin/streams", Refusal::NotFound);
         check_refused(Allows::PUBLIC, "GET /eventsa", Refusal::NotFound);
-        check_refused(Allows::PUBLIC, "POST /events/a", Refusal::Forbidden);
         check_refused(Allows::PUBLIC, "PUT /events/a", Refusal::Method);
         check_refused(Allows::CONTROL, "GET /", Refusal::NotFound);
-        check_refused(Allows::CONTROL, "GET /events/a", Refusal::Method);
+        check(Allows::PUBLIC, "POST /events/a", Route::PublishElsewhere);
+        check(Allows::CONTROL, "GET /events/a", Route::StreamElsewhere);
         let said = |allows, method| {
             document(route(allows, &method, "/events/a").unwrap_err())["detail"].as_str().unwrap().to_owned()
         };
-        assert_eq!(said(Allows::CONTROL, Method::GET), "streams are on the public listener");
         assert_eq!(said(Allows::CONTROL, Method::PUT), "this path knows POST");
-        assert_eq!(said(Allows::PUBLIC, Method::POST), "publishing is on the control listener");
         let alone = Allows { publish_elsewhere: false, ..Allows::PUBLIC };
         assert_eq!(said(alone, Method::POST), "this gateway takes no events over HTTP");
         for request in ["GET /", "GET /events/a", "POST /events/a", "OPTIONS /events", "GET /admin/streams"] {

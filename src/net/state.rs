@@ -1,7 +1,7 @@
 //! What requests know of the gateway as a whole.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use tokio::sync::{Semaphore, oneshot};
 
@@ -18,6 +18,7 @@ use crate::ops::reload::LiveConfig;
 
 use super::clock::Clock;
 use super::command::Command;
+use super::elsewhere::Addresses;
 use super::handler::Handler;
 use super::question::Turns;
 
@@ -35,6 +36,8 @@ pub struct State {
     pub clock: Clock,
     /// The settings that run. Not held on to: they may be replaced.
     pub config: Arc<LiveConfig>,
+    /// Where the listeners are, once they are there.
+    pub addresses: OnceLock<Addresses>,
     /// The topic of `/`.
     pub default_topic: Topic,
     /// How many streams may be open.
@@ -94,6 +97,11 @@ impl Offered {
 }
 
 impl State {
+    /// Where the listeners are, as far as they are there.
+    pub fn addresses(&self) -> Addresses {
+        self.addresses.get().copied().unwrap_or(Addresses { public: None, control: None })
+    }
+
     /// Offers drafts of these events to the engine, unless the gateway is closing. If the engine has them
     /// wait, that is `None`, and the answer comes later.
     ///
@@ -249,6 +257,7 @@ pub(super) mod tests {
             metrics: Arc::new(Metrics::new(ShardCells::for_shards(shards), Gauges::default())),
             clock: Clock::start(),
             config: Arc::new(LiveConfig::from_pointee(Config { admin: true, ..Config::default() })),
+            addresses: OnceLock::new(),
             default_topic: Topic::parse("default").unwrap(),
             streams_max: 1,
             handler: None,

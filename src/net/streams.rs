@@ -26,7 +26,7 @@ pub fn root(state: &State, parts: &Parts) -> Result<Answer<Subscribe>, Problem> 
     if negotiation::accepts_event_stream(&parts.headers) {
         return stream(state, parts, Some(state.default_topic.clone()));
     }
-    let mut ok = response::ok("ok", TEXT);
+    let mut ok = response::ok("ok\n", TEXT);
     // A cache that kept it would give it to an EventSource, which then never asks again.
     ok.headers_mut().insert(header::VARY, HeaderValue::from_static("accept"));
     ok.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));

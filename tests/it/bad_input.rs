@@ -548,7 +548,7 @@ fn what_an_operator_may_not_ask() {
         gate.check(Control, ask("GET", path, "host: h\r\n"), 400, field);
     }
     let sorts = gate.check(Control, ask("GET", "/admin/streams?sort=x", "host: h\r\n"), 400, "sort");
-    assert_eq!(sorts.json()["detail"], "is one of lag, age, written");
+    assert_eq!(sorts.json()["detail"], "sort: is one of lag, age, written");
     for path in ["/admin/streams", "/admin/topics"] {
         for method in ["POST", "DELETE", "OPTIONS"] {
             gate.check(Control, ask(method, path, "host: h\r\ncontent-length: 0\r\n"), 405, "method");

@@ -30,7 +30,7 @@ fn text(bytes: &[u8]) -> String {
 /// The configuration that would be used.
 #[track_caller]
 fn printed(arguments: &[&str], variables: &[(&str, &str)]) -> toml::Table {
-    let output = run(&[&["--print-config"], arguments].concat(), variables);
+    let output = run(&[&["config", "print"], arguments].concat(), variables);
     assert!(output.status.success(), "{output:?}");
     text(&output.stdout).parse().unwrap()
 }
@@ -72,8 +72,8 @@ fn faults_are_refused_with_their_place() {
     let unknown = File::holding("shards = 1\n\n[limits]\nstream = 1\n");
     let path = unknown.path().to_owned();
     let expected = format!("sluicegate: {path}:4: limits: unknown field `stream`");
-    for flag in ["--check-config", "--print-config"] {
-        check_refused(&["--config", &path, flag], &[], 1, &expected);
+    for task in ["check", "print"] {
+        check_refused(&["--config", &path, "config", task], &[], 1, &expected);
     }
     check_refused(&["--config", &path], &[], 1, &expected);
 
@@ -84,21 +84,21 @@ fn faults_are_refused_with_their_place() {
     check_refused(&["--config", syntax.path()], &[], 1, &format!("{}:1: ", syntax.path()));
     check_refused(&["--config", "/nowhere/gate.toml"], &[], 1, "/nowhere/gate.toml");
 
-    check_refused(&["--check-config"], &[("SLUICEGATE_SHARDS", "many")], 1, "SLUICEGATE_SHARDS (the setting shards)");
+    check_refused(&["config", "check"], &[("SLUICEGATE_SHARDS", "many")], 1, "SLUICEGATE_SHARDS (the setting shards)");
     check_refused(
-        &["--check-config"],
+        &["config", "check"],
         &[("SLUICEGATE_HISTORY_BYTES", "1KiB")],
         1,
         "limits.body_bytes and history.bytes",
     );
     let schedule = File::holding("[[schedule]]\nevery = \"1s\"\ndata = \"{now}\"\n[history]\nbytes = \"1KiB\"\n");
     let small = [("SLUICEGATE_LIMITS_BODY_BYTES", "1KiB")];
-    let output = run(&["--check-config", "--config", schedule.path()], &small);
+    let output = run(&["config", "check", "--config", schedule.path()], &small);
     assert!(output.status.success(), "{output:?}");
     let schedule =
         format!("[[schedule]]\nevery = \"1s\"\ndata = \"{}\"\n[history]\nbytes = \"1KiB\"\n", "{now}".repeat(40));
     let schedule = File::holding(&schedule);
-    for arguments in [&["--check-config", "--config", schedule.path()][..], &["--config", schedule.path()]] {
+    for arguments in [&["config", "check", "--config", schedule.path()][..], &["--config", schedule.path()]] {
         check_refused(arguments, &small, 1, "schedule and history disagree: schedule 1 can't be published");
     }
     check_refused(&["--listen", "nowhere"], &[], 2, "--listen");
@@ -114,17 +114,17 @@ fn the_longest_write_deadline_starts() {
     server.publish("a", "x");
     stream.expect_data("x");
     let longer = File::holding(&LONGEST.replace("647ms", "648ms"));
-    check_refused(&["--check-config", "--config", longer.path()], &[], 1, "stream.write_deadline: ");
+    check_refused(&["config", "check", "--config", longer.path()], &[], 1, "stream.write_deadline: ");
 }
 
 #[test]
 fn check_config_says_that_all_is_well() {
     let file = File::holding("[[schedule]]\nevery = \"1s\"\ndata = \"{now} {n}\"\n");
-    let output = run(&["--check-config", "--config", file.path()], &[("SLUICEGATE_SERVICE_HOST", "10.0.0.1")]);
+    let output = run(&["config", "check", "--config", file.path()], &[("SLUICEGATE_SERVICE_HOST", "10.0.0.1")]);
     assert!(output.status.success());
     assert_eq!(text(&output.stdout), format!("the configuration is valid; {} was read\n", file.path()));
-    assert_eq!(text(&run(&["--check-config"], &[]).stdout), "the configuration is valid; no file was read\n");
-    let odd = run(&["--check-config", "--disk-dir", "/nowhere"], &[]);
+    assert_eq!(text(&run(&["config", "check"], &[]).stdout), "the configuration is valid; no file was read\n");
+    let odd = run(&["config", "check", "--disk-dir", "/nowhere"], &[]);
     assert!(odd.status.success());
     assert_eq!(text(&odd.stderr), "sluicegate: disk.dir has no effect, since engine is not \"disk\"\n");
     // What Kubernetes sets is no reason to stop.
@@ -142,7 +142,7 @@ fn what_is_printed_reads_back_to_the_same() {
          [[schedule]]\nevery = \"250ms\"\ndata = \"a\\nb\"\nid = \"é\"\nkeep = true\nretry = \"1s\"\n",
     );
     for arguments in [&[][..], &["--config", file.path(), "--listen", "[::]:80"]] {
-        let printed = |arguments: &[&str]| text(&run(&[&["--print-config"], arguments].concat(), &[]).stdout);
+        let printed = |arguments: &[&str]| text(&run(&[&["config", "print"], arguments].concat(), &[]).stdout);
         let first = printed(arguments);
         assert!(first.contains("[stream]"), "{first}");
         let again = File::holding(&first);
@@ -208,13 +208,13 @@ fn the_limit_on_descriptors_is_raised_and_told() {
     assert!(server.log(warning).is_none());
 }
 
-/// One shard, one acceptor, one address and a control listener need 190 for themselves; `--check-config`
+/// One shard, one acceptor, one address and a control listener need 190 for themselves; `config check`
 /// knows what would be odd at a start, and what would refuse it.
 #[test]
 fn check_config_counts_descriptors() {
     let file = File::holding("shards = 1\nacceptors = 1\n");
     let arguments = ["--config", file.path(), "--listen", "127.0.0.1:0", "--control", "127.0.0.1:0"];
-    let check = |open_files| run_limited(open_files, &[&arguments[..], &["--check-config"]].concat());
+    let check = |open_files| run_limited(open_files, &[&arguments[..], &["config", "check"]].concat());
     for (open_files, odd) in [(192, true), (190 + 198, true), (190 + 200, false)] {
         let output = check(open_files);
         assert!(output.status.success(), "{output:?}");
@@ -287,13 +287,13 @@ fn what_clients_could_not_live_with_is_refused() {
         ("SLUICEGATE_LIMITS_CONNECTIONS", "0", "limits.connections"),
         ("SLUICEGATE_LIMITS_IDLE", "99ms", "limits.idle"),
     ] {
-        check_refused(&["--check-config"], &[(name, value)], 1, key);
+        check_refused(&["config", "check"], &[(name, value)], 1, key);
     }
-    check_refused(&["--check-config", "--health", "127.0.0.1:8081"], &[], 1, "control and health");
-    check_refused(&["--check-config", "--health", "[::]:8080"], &[], 1, "listen and health");
+    check_refused(&["config", "check", "--health", "127.0.0.1:8081"], &[], 1, "control and health");
+    check_refused(&["config", "check", "--health", "[::]:8080"], &[], 1, "listen and health");
     let fine = [
         ("SLUICEGATE_DRAIN_RETRY", "16days"),
         ("SLUICEGATE_CORS_ORIGINS", "[\"https://a.example\", \"http://localhost:3000\"]"),
     ];
-    assert!(run(&["--check-config"], &fine).status.success());
+    assert!(run(&["config", "check"], &fine).status.success());
 }

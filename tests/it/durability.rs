@@ -300,7 +300,7 @@ fn a_directory_that_can_not_be_used_is_named() {
     assert!(!said.contains("does not exist") && said.matches("os error").count() == 1, "{said}");
     // What a check can see without the lock, it sees.
     let checked = |dir: &Path| {
-        let checked = run(&["--check-config", "--engine=disk", "--disk-dir", dir.to_str().unwrap()], &[]);
+        let checked = run(&["config", "check", "--engine=disk", "--disk-dir", dir.to_str().unwrap()], &[]);
         (checked.status.code(), String::from_utf8_lossy(&checked.stderr).into_owned())
     };
     let (code, said) = checked(&file);

@@ -43,7 +43,7 @@ fn who_is_silent_for_longest_makes_room_for_newcomers() {
     // Who was first is gone, who was last is not, and who speaks is served at once.
     assert!(hoard[0].is_closed_within(Duration::from_secs(5)));
     hoard[CONNECTIONS + 99].send("GET / HTTP/1.1\r\nhost: h\r\n\r\n");
-    assert_eq!(hoard[CONNECTIONS + 99].response().body, "ok");
+    assert_eq!(hoard[CONNECTIONS + 99].response().body, "ok\n");
     for _ in 0..50 {
         streams.push(server.subscribe("/events/t"));
     }

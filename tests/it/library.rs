@@ -203,7 +203,7 @@ fn a_socket_that_is_bound_may_be_passed_in() {
     assert_eq!([gateway.control_address(), gateway.health_address()], [Some(addresses[1]), Some(addresses[2])]);
     // Who had connected before is served, too.
     early.send("GET / HTTP/1.1\r\nhost: h\r\n\r\n");
-    assert_eq!(early.response().body, "ok");
+    assert_eq!(early.response().body, "ok\n");
     let mut streams: Vec<_> = (0..20).map(|_| subscribe(addresses[0], "/events/a")).collect();
     streams.push(subscribe(gateway.addresses()[0], "/events/a"));
     gateway.publisher().publish("a", Event::new("x")).unwrap();
@@ -317,7 +317,7 @@ fn a_handler_may_leave_requests_to_the_gateway() {
     };
     let gateway = builder().on_request(answer).start().unwrap();
     let mut client = Conversation::to(gateway.addresses()[0]);
-    for (path, status, body) in [("/hi", 200, "hi"), ("/", 200, "ok"), ("/nothing", 404, "")] {
+    for (path, status, body) in [("/hi", 200, "hi"), ("/", 200, "ok\n"), ("/nothing", 404, "")] {
         client.send(format!("GET {path} HTTP/1.1\r\nhost: h\r\n\r\n"));
         let response = client.response();
         assert_eq!(response.status(), status, "{path}");
@@ -357,7 +357,7 @@ fn the_classic_example_in_at_most_30_lines() {
     let address = gateway.addresses()[0];
     let mut other = Conversation::to(address);
     other.send("GET /anything HTTP/1.1\r\nhost: h\r\n\r\n");
-    assert_eq!(other.response().body, "ok");
+    assert_eq!(other.response().body, "ok\n");
     let began = Instant::now();
     let mut stream = subscribe(address, "/");
     for n in 1..=2 {

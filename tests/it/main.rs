@@ -7,6 +7,7 @@ mod bad_input;
 mod clients;
 #[cfg(feature = "nats")]
 mod cluster;
+mod command_line;
 mod configuration;
 mod drain;
 mod durability;

@@ -261,7 +261,7 @@ fn a_gateway_that_drains_or_is_gone_gets_no_new_streams() {
 #[test]
 fn the_other_files_of_the_cluster_are_taken_by_what_reads_them() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/cluster");
-    let checked = run(&["--check-config", "--config", &format!("{folder}/sluicegate.toml")], &[]);
+    let checked = run(&["config", "check", "--config", &format!("{folder}/sluicegate.toml")], &[]);
     assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
     let Some(nats) = tool("nats-server") else { return };
     let mut command = Command::new(nats);

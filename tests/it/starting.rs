@@ -37,7 +37,7 @@ fn check_serves(address: SocketAddr) {
     for _ in 0..20 {
         let mut client = Conversation::to(address);
         client.send("GET / HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n");
-        assert_eq!(client.response().body, "ok");
+        assert_eq!(client.response().body, "ok\n");
     }
 }
 

@@ -302,7 +302,7 @@ fn the_root_says_ok_to_others() {
     let mut client = server.connect();
     // A cache must not give it to who asks for a stream.
     let head = "HTTP/1.1 200 OK\r\ncontent-type: text/plain; charset=utf-8\r\nvary: accept\r\ncache-control: no-store\r\n\
-                content-length: 2\r\ndate: DATE\r\n\r\n";
+                content-length: 3\r\ndate: DATE\r\n\r\n";
     for accept in [
         "",
         "accept: */*\r\n",
@@ -310,7 +310,7 @@ fn the_root_says_ok_to_others() {
         "accept: text/plain, text/event-stream;q=0.1\r\n",
     ] {
         ask(&mut client, &format!("GET / HTTP/1.1\r\nhost: h\r\n{accept}\r\n"), head);
-        client.expect("ok");
+        client.expect("ok\n");
     }
 }
 
@@ -417,7 +417,7 @@ fn a_later_minor_version_is_served_as_1_1() {
         for _ in 0..2 {
             client.send(format!("GET / HTTP/{version}\r\nhost: h\r\n\r\n"));
             let response = client.response();
-            assert_eq!(response.body, "ok");
+            assert_eq!(response.body, "ok\n");
             assert!(response.head.text.starts_with("HTTP/1.1 200 OK\r\n"), "{}", response.head.text);
         }
         ask(&mut client, &format!("GET /events/a HTTP/{version}\r\nhost: h\r\n\r\n"), CHUNKED_HEAD);
@@ -494,7 +494,7 @@ fn an_idle_connection_lives_longer_than_a_slow_head() {
     let mut idle = server.connect();
     for _ in 0..2 {
         idle.send("GET / HTTP/1.1\r\nhost: h\r\n\r\n");
-        assert_eq!(idle.response().body, "ok");
+        assert_eq!(idle.response().body, "ok\n");
         idle.expect_nothing(Duration::from_millis(900));
     }
     let began = Instant::now();
@@ -539,10 +539,10 @@ fn a_kept_connection_may_become_a_stream() {
     let server = Server::start("");
     let mut client = server.connect();
     client.send("GET / HTTP/1.1\r\nhost: h\r\n\r\n");
-    assert_eq!(client.response().body, "ok");
+    assert_eq!(client.response().body, "ok\n");
     // Both in one packet: the answer is whole before the stream begins.
     client.send("GET / HTTP/1.1\r\nhost: h\r\n\r\nGET /events/a HTTP/1.1\r\nhost: h\r\n\r\n");
-    assert_eq!(client.response().body, "ok");
+    assert_eq!(client.response().body, "ok\n");
     assert_eq!(client.head().masked(), CHUNKED_HEAD);
     client.beginning();
     server.publish("a", "x");
@@ -679,7 +679,7 @@ fn half_a_close_is_none() {
     let mut client = server.connect();
     client.send("GET / HTTP/1.1\r\nhost: h\r\n\r\n");
     client.shut_write();
-    assert_eq!(client.response().body, "ok");
+    assert_eq!(client.response().body, "ok\n");
     client.expect_end();
 }
 

@@ -18,8 +18,8 @@ mod error;
 mod history;
 /// `[limits]`.
 mod limits;
-/// `listen`.
-mod listen;
+/// `listen`, `control` and `health`.
+pub mod listen;
 /// `[log]`.
 mod log;
 /// `[pass]`.
@@ -77,6 +77,7 @@ pub struct Config {
     pub listen: Listen,
     /// Address of the control listener: publishing, metrics, health. Default:
     /// 127.0.0.1:8081, so that only this host reaches it.
+    #[serde(deserialize_with = "listen::control")]
     pub control: SocketAddr,
     /// Address of the health listener: health, readiness and metrics, for probes and scrapes that
     /// publishers must not be in the way of. Default: `off`.

@@ -52,7 +52,7 @@ fn errors_in_a_file_name_file_line_and_key() {
     refused("shards = 65", "gate.toml:1: shards: 65 is out of range, from 0 to 64 is allowed");
     refused("shards = -1", "gate.toml:1: shards: invalid value: integer `-1`");
     refused("listen = []", "gate.toml:1: listen: 0 addresses");
-    refused("listen = [\"a\"]", "gate.toml:1: listen: invalid socket address");
+    refused("listen = [\"a\"]", "gate.toml:1: listen: \"a\" is no address: give");
     refused("default_topic = \"a/*\"", "gate.toml:1: default_topic: the segments * and **");
     refused("[stream]\nmax_age_jitter = nan", "gate.toml:2: stream.max_age_jitter: NaN is out of range");
     refused(
@@ -157,7 +157,8 @@ fn errors_in_variables_name_the_variable() {
     refused_variable("SLUICEGATE_SHARDS", "65", "65 is out of range");
     refused_variable("SLUICEGATE_ADMIN", "yes", "\"yes\" is neither true (1) nor false (0)");
     refused_variable("SLUICEGATE_STREAM_MAX_AGE_JITTER", "x", "is no number");
-    refused_variable("SLUICEGATE_LISTEN", "", "invalid socket address");
+    refused_variable("SLUICEGATE_LISTEN", "", "\"\" is no address: give");
+    refused_variable("SLUICEGATE_CONTROL", "nowhere:1", "\"nowhere:1\" is no address: give");
     refused_variable("SLUICEGATE_POLICY", "a", "is no TOML array");
     refused_variable("SLUICEGATE_POLICY", "1", "is a TOML integer");
     refused_variable("SLUICEGATE_POLICY", "[{topic = \"a\"}]", "missing field `slow`");
