@@ -28,6 +28,7 @@ pub mod wheel;
 pub mod bounds;
 pub mod shard;
 // What others are made of.
+pub mod chunked;
 pub mod paged;
 pub mod slab;
 pub mod top;

@@ -3,9 +3,9 @@
 //! That is known exactly of all topics that the ring has events of, and of those that it had events of last, in bounded
 //! memory. Any other topic, which nothing was evicted of for longer, may have lost what the one did that was forgotten last.
 
-use std::collections::vec_deque::{self, VecDeque};
 use std::collections::{BTreeSet, Bound};
 
+use crate::hub::chunked::Chunked;
 use crate::hub::offset::Offset;
 use crate::hub::paged::Paged;
 use crate::hub::topic::{Subscription, TopicHandle};
@@ -42,7 +42,7 @@ pub(super) struct Index {
 struct Entry {
     // It holds the number as long as the entry is there.
     topic: TopicHandle,
-    offsets: VecDeque<Offset>,
+    offsets: Chunked<Offset>,
     evicted_through: Offset,
 }
 
@@ -90,8 +90,8 @@ impl Index {
             return entry.offsets.push_back(offset);
         }
         let evicted_through = self.forgotten_through;
-        let new = || Entry { topic: topic.clone(), offsets: VecDeque::from([offset]), evicted_through };
-        self.topics.get_or_insert_with(topic.number(), new);
+        let new = || Entry { topic: topic.clone(), offsets: Chunked::default(), evicted_through };
+        self.topics.get_or_insert_with(topic.number(), new).offsets.push_back(offset);
     }
 
     /// Takes out a topic's oldest offset: that of the event that is evicted now. Topics that are forgotten for it go to
@@ -105,11 +105,8 @@ impl Index {
         self.evicted.insert((offset, number));
         entry.evicted_through = offset;
         if entry.offsets.is_empty() {
-            entry.offsets = VecDeque::new();
+            entry.offsets = Chunked::default();
             self.remembered_bytes += bytes_of(topic);
-        } else if entry.offsets.capacity() > 64 && entry.offsets.len() < entry.offsets.capacity() / 4 {
-            // A topic that was busy once must not hold its memory for ever.
-            entry.offsets.shrink_to(entry.offsets.len() * 2);
         }
         // Each goes at most once for each time that it was entered.
         while self.remembered_bytes > self.remembered_bytes_max {
@@ -125,10 +122,10 @@ impl Index {
     }
 
     /// The offsets of a topic's events after this one.
-    pub(super) fn after(&self, topic: &TopicHandle, after: Offset) -> Option<Offsets<'_>> {
+    pub(super) fn after(&self, topic: &TopicHandle, after: Offset) -> Option<impl Iterator<Item = Offset>> {
         let offsets = &self.topics.get(topic.number())?.offsets;
         let from = offsets.partition_point(|&offset| offset <= after);
-        Some(offsets.range(from..).copied())
+        Some(offsets.range_from(from).copied())
     }
 
     /// Whether events of the subscription after this offset have been evicted. For one with patterns it looks at a
@@ -180,8 +177,6 @@ impl Index {
         (self.topics.len(), entries.filter(|entry| entry.offsets.is_empty()).count())
     }
 }
-
-type Offsets<'a> = std::iter::Copied<vec_deque::Iter<'a, Offset>>;
 
 #[cfg(test)]
 mod tests {

@@ -11,18 +11,18 @@
 //! Invariant: within a ring, offsets rise from front to back.
 //! Invariant: those that follow the log are given all that a call appends (see [`LogLimits::admit`]). Of what it
 //! appends only what is over [`LogLimits::events`] by itself is not kept: the newest so many are.
-//! Invariant: a ring's `by_topic` names exactly its offsets, and `by_id` those of the kept ring whose
+//! Invariant: a ring's `by_topic` names exactly its offsets, and `own_ids` those of the kept ring whose
 //! events have an id of their own.
 
 mod index;
 mod numbers;
+mod own_ids;
 mod read;
 mod resume;
 mod ring;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use crate::hub::fault::TooLarge;
@@ -34,6 +34,7 @@ use crate::hub::topic::TopicHandle;
 pub use index::remembered_bytes;
 use numbers::EngineNumbers;
 pub use numbers::Numbering;
+use own_ids::OwnIds;
 pub use read::{Read, Window};
 pub use resume::{Resume, Resumed, Search, Start};
 use ring::Ring;
@@ -106,7 +107,7 @@ pub struct Log {
     head: Offset,
     kept: Ring,
     live_only: Ring,
-    by_id: HashMap<Box<str>, VecDeque<Offset>>,
+    own_ids: OwnIds,
     live_events: usize,
     /// If an engine numbers the events: else their numbers are their offsets.
     numbers: Option<EngineNumbers>,
@@ -123,7 +124,7 @@ impl Log {
             head: Offset::ZERO,
             kept: Ring::new(limits),
             live_only: Ring::new(limits),
-            by_id: HashMap::new(),
+            own_ids: OwnIds::default(),
             live_events: 0,
             numbers: None,
             has_archive: false,
@@ -197,7 +198,7 @@ impl Log {
                 continue;
             }
             if let Some(id) = frame.own_id() {
-                self.by_id.entry(id.into()).or_default().push_back(frame.offset());
+                self.own_ids.push(id, frame.offset());
             }
             if let Some(numbers) = &mut self.numbers {
                 numbers.push(number);
@@ -239,11 +240,7 @@ impl Log {
     fn evict_oldest(&mut self, evicted: &mut Evicted) {
         let Some(frame) = self.kept.pop_oldest(&mut evicted.topics) else { return };
         if let Some(id) = frame.own_id() {
-            let offsets = self.by_id.get_mut(id).expect("the index names every own id of the ring");
-            offsets.pop_front();
-            if offsets.is_empty() {
-                self.by_id.remove(id);
-            }
+            self.own_ids.remove(id, frame.offset());
         }
         if let Some(numbers) = &mut self.numbers
             && let Some(broken_at) = numbers.evict(frame.number(), frame.offset())

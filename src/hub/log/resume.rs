@@ -116,18 +116,18 @@ impl Log {
         };
         // A publisher may pass on ids of another log, so its own ids come first. Where several kept events share one,
         // the earliest counts that the stream may have had: rather twice than never.
-        if let Some(same) = self.by_id.get(&**id) {
-            let from = same.partition_point(|&offset| offset <= search.same_through);
-            let next = same.range(from..).take(EXAMINED_MAX.min(search.same_left));
-            search.same.extend(next.filter_map(|&offset| self.kept.get(offset)).cloned());
-            if let Some(last) = search.same.last() {
-                search.same_through = last.offset();
-                search.same_left -= search.same.len();
-                return None;
-            }
-            if from < same.len() {
+        let mut same = self.own_ids.after(id, search.same_through).peekable();
+        if same.peek().is_some() {
+            if search.same_left == 0 {
                 return from_oldest(GapReason::UnknownId);
             }
+            for offset in same.take(EXAMINED_MAX.min(search.same_left)) {
+                search.same_through = offset;
+                search.same_left -= 1;
+                let frame = self.kept.get(offset).filter(|frame| frame.own_id() == Some(id));
+                search.same.extend(frame.cloned());
+            }
+            return None;
         }
         let number = match self.epoch.parse(id) {
             Parsed::Here(number) => number,

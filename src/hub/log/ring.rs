@@ -1,12 +1,12 @@
 //! Frames of one kind.
 
 use std::cmp::Reverse;
-use std::collections::VecDeque;
 use std::collections::binary_heap::{BinaryHeap, PeekMut};
 use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+use crate::hub::chunked::Chunked;
 use crate::hub::frame::Frame;
 use crate::hub::offset::Offset;
 use crate::hub::topic::{Subscription, TopicHandle};
@@ -27,13 +27,13 @@ struct Newer {
 /// Frames of one kind, oldest first.
 pub(super) struct Ring {
     /// The offset stands beside the frame so that a search touches no frame.
-    pub(super) slots: VecDeque<(Offset, Arc<Frame>)>,
+    pub(super) slots: Chunked<(Offset, Arc<Frame>)>,
     pub(super) bytes: usize,
     pub(super) evicted_through: Offset,
     /// Events of any topic may be missing up to here, though no event stands there.
     pub(super) lost_through: Offset,
     /// Those that were evicted last, for who follows the log.
-    pub(super) passed: VecDeque<Arc<Frame>>,
+    pub(super) passed: Chunked<Arc<Frame>>,
     pub(super) passed_bytes: usize,
     pub(super) gone_through: Offset,
     /// Whoever reads on from before this offset is in danger of being lapped,
@@ -46,11 +46,11 @@ pub(super) struct Ring {
 impl Ring {
     pub(super) fn new(limits: LogLimits) -> Ring {
         Ring {
-            slots: VecDeque::new(),
+            slots: Chunked::default(),
             bytes: 0,
             evicted_through: Offset::ZERO,
             lost_through: Offset::ZERO,
-            passed: VecDeque::new(),
+            passed: Chunked::default(),
             passed_bytes: 0,
             gone_through: Offset::ZERO,
             halfway: Offset::ZERO,
@@ -160,7 +160,7 @@ impl Ring {
     /// The events after an offset, with those that are held for who follows the log.
     pub(super) fn all_after(&self, after: Offset) -> impl Iterator<Item = &Arc<Frame>> {
         let from = self.passed.partition_point(|frame| frame.offset() <= after);
-        self.passed.range(from..).chain(self.after(after))
+        self.passed.range_from(from).chain(self.after(after))
     }
 
     /// Whether events of the subscription after this offset have been evicted. It never misses one, and says so of
@@ -184,11 +184,11 @@ impl Ring {
     }
 
     pub(super) fn after(&self, after: Offset) -> impl Iterator<Item = &Arc<Frame>> {
-        self.slots.range(self.index_after(after)..).map(|(_, frame)| frame)
+        self.slots.range_from(self.index_after(after)).map(|(_, frame)| frame)
     }
 
     pub(super) fn before(&self, before: Offset) -> impl Iterator<Item = &Arc<Frame>> {
-        self.slots.range(..self.index_after(before.prev())).rev().map(|(_, frame)| frame)
+        self.slots.range(0..self.index_after(before.prev())).rev().map(|(_, frame)| frame)
     }
 
     pub(super) fn get(&self, offset: Offset) -> Option<&Arc<Frame>> {
@@ -196,9 +196,9 @@ impl Ring {
         let guess = usize::try_from(offset.since(self.slots.front()?.0)).ok()?;
         let at = match self.slots.get(guess) {
             Some(&(found, _)) if found == offset => guess,
-            _ => self.slots.binary_search_by_key(&offset, |&(offset, _)| offset).ok()?,
+            _ => self.slots.partition_point(|&(other, _)| other < offset),
         };
-        Some(&self.slots[at].1)
+        self.slots.get(at).filter(|&&(found, _)| found == offset).map(|(_, frame)| frame)
     }
 }
 

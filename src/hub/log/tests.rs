@@ -230,7 +230,7 @@ fn where_own_ids_are_the_same_a_stream_resumes_after_the_earliest_that_is_kept()
     assert_eq!(resume(&log), starts(3, None));
     append(&mut log, [kept("a")]);
     assert_eq!(resume(&log), starts(3, Some(GapReason::UnknownId)));
-    assert!(log.by_id.is_empty());
+    assert!(log.own_ids.is_empty());
 }
 
 #[test]
@@ -694,4 +694,25 @@ proptest! {
             compare(&log, &model, &subscriptions);
         }
     }
+}
+
+#[test]
+fn no_append_moves_more_than_its_own_part_however_much_is_kept() {
+    const CALL: u64 = 1000;
+    let mut log = log(LogLimits { events: 250_000, ..NO_BOUNDS });
+    let mut appended: Vec<u64> = (0..300)
+        .map(|call| {
+            let own = |number| draft(&["a"], Event::new("x").id(format!("own-{}", call * CALL + number)));
+            let drafts: Vec<_> = (0..CALL).map(own).collect();
+            let mut evicted = Evicted::default();
+            let info = allocation_counter::measure(|| {
+                log.append(drafts, Numbering::Own, 0, &mut evicted);
+            });
+            info.bytes_total
+        })
+        .collect();
+    appended.sort_unstable();
+    let (median, most) = (appended[150], appended[299]);
+    assert!(most <= 4 * median, "{most} bytes at once, {median} mostly");
+    assert_eq!(log.start(&Resume::After("own-299998".into()), &to(&["a"], &[])), starts(299_999, None));
 }
