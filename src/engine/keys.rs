@@ -3,7 +3,7 @@
 //! Invariant: `order` has an entry, with its time, for each call that is done, oldest first.
 //! Invariant: a call that is under way has a [`Ticket`], which ends that however it is dropped.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::BTreeMap;
 use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 use std::sync::Arc;
 
@@ -11,12 +11,16 @@ use parking_lot::Mutex;
 
 use super::record::{self, Record};
 use super::{Answer, Ids, NotStored, Stored};
+use crate::hub::chunked::Chunked;
 use crate::hub::event::Event;
 use crate::hub::topic::Topics;
 
 /// The memory that a key takes, in bytes: its text, its places in both tables, and what they take while they grow,
 /// rounded up.
 pub const KEY_BYTES: u64 = 448;
+
+/// How many keys that are too old go with one call. A call brings one at most.
+const EVICTED_A_CALL: usize = 16;
 
 /// How many keys are remembered, and for how long.
 #[derive(Clone, Copy, Debug)]
@@ -35,8 +39,9 @@ pub struct Keys {
 
 struct Window {
     limits: KeyLimits,
-    calls: HashMap<Arc<str>, Call>,
-    order: VecDeque<(u64, Arc<str>)>,
+    // A tree and a queue in chunks: neither is ever moved as a whole, which all keyed calls would wait for.
+    calls: BTreeMap<Arc<str>, Call>,
+    order: Chunked<(u64, Arc<str>)>,
 }
 
 struct Call {
@@ -81,7 +86,7 @@ pub(super) enum Begun {
 impl Keys {
     /// Remembers nothing yet.
     pub fn new(limits: KeyLimits) -> Keys {
-        let window = Window { limits, calls: HashMap::new(), order: VecDeque::new() };
+        let window = Window { limits, calls: BTreeMap::new(), order: Chunked::default() };
         Keys { window: Mutex::new(window), hasher: RandomState::new() }
     }
 
@@ -110,7 +115,12 @@ impl Keys {
         let Key { text, fingerprint } = key;
         let mut window = self.window.lock();
         window.evict(now_ns);
-        match window.calls.get_mut(text) {
+        let age_ns = window.limits.age_ns;
+        let is_young = |call: &Call| match call.course {
+            Course::Done { at_ns, .. } => now_ns.saturating_sub(at_ns) <= age_ns,
+            Course::UnderWay(_) => true,
+        };
+        match window.calls.get_mut(text).filter(|call| is_young(call)) {
             Some(call) if call.fingerprint != fingerprint => Begun::Other,
             Some(Call { course: Course::Done { ids, .. }, .. }) => Begun::Done(*ids),
             Some(Call { course: Course::UnderWay(waiting), .. }) => {
@@ -146,7 +156,8 @@ impl Window {
     }
 
     fn evict(&mut self, now_ns: u64) {
-        while let Some((at_ns, key)) = self.order.front() {
+        for _ in 0..EVICTED_A_CALL {
+            let Some((at_ns, key)) = self.order.front() else { return };
             if self.order.len() <= self.limits.keys && now_ns.saturating_sub(*at_ns) <= self.limits.age_ns {
                 return;
             }
@@ -262,6 +273,38 @@ mod tests {
         publish(&keys, "d", 6, 3_000);
         let window = keys.window.lock();
         assert_eq!((window.calls.len(), window.order.len()), (1, 1));
+    }
+
+    #[test]
+    fn keys_that_are_too_old_go_in_parts_and_are_known_no_more() {
+        const KEYS: usize = 1000;
+        let keys = keys(KEYS, 1_000);
+        (0..KEYS).for_each(|number| publish(&keys, &number.to_string(), number as u64, 0));
+        let left = || {
+            let window = keys.window.lock();
+            (window.calls.len(), window.order.len())
+        };
+        assert_eq!(left(), (KEYS, KEYS));
+        // One that has yet to go is published anew, and stays when what it was goes.
+        drop(begin(&keys, "999", 1_001));
+        assert_eq!(left(), (KEYS - EVICTED_A_CALL - 1, KEYS - EVICTED_A_CALL));
+        publish(&keys, "998", 7, 1_001);
+        assert_eq!(left().1, KEYS - 3 * EVICTED_A_CALL + 1);
+        for _ in 0..KEYS {
+            let before = left().1;
+            is_known(&keys, "998", 7, 2_001);
+            assert!(before - left().1 <= EVICTED_A_CALL);
+        }
+        assert_eq!(left(), (1, 1));
+    }
+
+    #[test]
+    fn one_key_more_never_moves_those_that_there_are() {
+        let keys = keys(100_000, u64::MAX);
+        for number in 0..50_000 {
+            let info = allocation_counter::measure(|| publish(&keys, &number.to_string(), number, 0));
+            assert!(info.bytes_total < 64 << 10, "{} bytes at {number}", info.bytes_total);
+        }
     }
 
     #[test]
