@@ -1,7 +1,7 @@
 //! Recycled slots with an identity in the key, so that a key of a former occupant finds nothing.
 
 /// A key into a [`Slab`]. As a `u64` it fits into an epoll event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SlabKey {
     index: u32,
     generation: u32,

@@ -1,7 +1,7 @@
 //! Cohorts: the streams of one subscription and framing that a pass writes to together, at most so many.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
@@ -37,10 +37,10 @@ pub(super) struct Cohort {
 }
 
 /// The cohorts that can take in another stream, by a hash of what they are for: those of one may share it with others'.
-/// A subscription is long, and would be hashed again whenever the table grows.
+/// A tree, which is never moved as a whole.
 #[derive(Default)]
 pub(super) struct OpenCohorts {
-    lists: HashMap<u64, SmallVec<[CohortIndex; 2]>>,
+    lists: BTreeMap<u64, SmallVec<[CohortIndex; 2]>>,
     hash: RandomState,
 }
 
@@ -122,9 +122,6 @@ impl<S: Socket> Registry<S> {
             if open.is_empty() {
                 entry.remove();
             }
-        }
-        if self.open_cohorts.lists.is_empty() {
-            self.open_cohorts.lists = HashMap::new();
         }
     }
 

@@ -94,6 +94,7 @@ impl<S: Socket> Registry<S> {
         self.pass = pass;
         if self.position > before {
             self.ready.extend(self.ahead.drain(..));
+            self.ahead.shrink_to(1024);
         }
         passed
     }

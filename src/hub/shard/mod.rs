@@ -13,7 +13,7 @@ mod fault;
 mod host;
 mod pace;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use fastrand::Rng;
@@ -64,7 +64,7 @@ pub struct Shard<H: Host> {
     piece: Option<Piece>,
     /// The last pass left events to another: nobody wakes the shard for those again.
     passes_on: bool,
-    timed: HashMap<StreamKey, TimedEvent>,
+    timed: BTreeMap<StreamKey, TimedEvent>,
     drain: Option<Drain>,
     /// Streams that wait for the event that they resume after.
     ahead: Vec<Waiting<H::Socket>>,
@@ -95,7 +95,7 @@ impl<H: Host> Shard<H> {
             piece: None,
             passes_on: false,
             settings,
-            timed: HashMap::new(),
+            timed: BTreeMap::new(),
             drain: None,
             ahead: Vec::new(),
             asked: VecDeque::new(),

@@ -120,3 +120,17 @@ fn no_event_is_lost_behind_a_response_head_of_any_length() {
         assert!(peer.got() == head + &event(1, "1") + &event(2, "2"));
     }
 }
+
+#[test]
+fn streams_that_were_ahead_together_leave_no_memory_of_it() {
+    let mut shard = OneShard::new();
+    shard.say(&["old"]);
+    let _peers: Vec<_> = (0..5000).map(|_| shard.open(Asks::default())).collect();
+    assert_eq!(shard.registry.ahead.len(), 5000);
+    shard.pass();
+    while shard.registry.has_ready() {
+        shard.serve();
+    }
+    assert_eq!(shard.registry.behind(), 0);
+    assert!(shard.registry.ahead.capacity() <= 1024, "{}", shard.registry.ahead.capacity());
+}
