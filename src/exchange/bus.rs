@@ -154,8 +154,8 @@ mod tests {
     use super::*;
     use crate::hub::event::Event;
     use crate::hub::id::Epoch;
-    use crate::hub::log::LogLimits;
-    use crate::hub::topic::{TopicHandle, Topics, handle};
+    use crate::hub::log::{Log, LogLimits, Resume};
+    use crate::hub::topic::{Subscription, TopicHandle, Topics, handle};
 
     #[test]
     fn a_shards_lag_is_the_age_of_what_it_has_not_taken() {
@@ -266,5 +266,23 @@ mod tests {
         let parts = std::iter::repeat_with(|| (bus.evict(1_000_000_001), bus.log.size().0));
         let parts: Vec<_> = parts.take(5).collect();
         assert_eq!(parts, [(1, 744), (1, 488), (1, 232), (10, 0), (10, 0)]);
+    }
+
+    #[test]
+    fn what_an_engine_has_no_more_goes_in_parts() {
+        let limits = LogLimits { events: 2000, bytes: 1 << 20, age_ns: u64::MAX };
+        let log = Log::new(Epoch::new(1), limits).starting_after(None);
+        let bus = Bus::<()>::new(LogCell::of_engine(log, Epoch::new(1), limits), Vec::new(), None);
+        let draft = |_| Draft::encode(Topics::one(handle("t")), &Event::new("x"), bus.log.epoch()).unwrap();
+        bus.accept((0..1000).map(draft).collect(), Numbering::From(1), 0);
+        let kept = || {
+            let mut frames = Vec::new();
+            bus.log.before(Offset::new(u64::MAX), usize::MAX, &mut frames);
+            frames.len()
+        };
+        let earliest = || bus.log.start(&Resume::Earliest, &Subscription::to(handle("t"))).start.after.get();
+        let parts = std::iter::repeat_with(|| (bus.log.forget(900), kept(), earliest()));
+        let parts: Vec<_> = parts.take(5).collect();
+        assert_eq!(parts, [(true, 744, 900), (true, 488, 900), (true, 232, 900), (false, 100, 900), (false, 100, 900)]);
     }
 }

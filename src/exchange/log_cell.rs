@@ -137,10 +137,13 @@ impl LogCell {
         self.head.store(log.head().get(), Ordering::SeqCst);
     }
 
-    /// As [`Log::forget`].
-    pub fn forget(&self, through: u64) {
+    /// As [`Log::forget`], a part of it: says whether there are more.
+    #[must_use]
+    pub fn forget(&self, through: u64) -> bool {
         let mut evicted = Evicted::default();
-        self.log.lock().forget(through, &mut evicted);
+        let more = self.log.lock().forget(through, EVICTED_A_LOCK, &mut evicted);
+        drop(evicted);
+        more
     }
 
     /// As [`Log::restart`].

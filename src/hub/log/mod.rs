@@ -39,7 +39,7 @@ pub use read::{Read, Window};
 pub use resume::{Resume, Resumed, Search, Start};
 use ring::Ring;
 
-/// How many events that are too old are evicted under one lock.
+/// How many events that are too old, or whose engine has them no more, are evicted under one lock.
 pub const EVICTED_A_LOCK: usize = 256;
 
 /// The most events that one read looks at for patterns, and the most topics in a search for what was lost: how long it
@@ -98,6 +98,8 @@ pub struct Placed {
 pub struct Evicted {
     frames: Vec<Arc<Frame>>,
     topics: Vec<TopicHandle>,
+    /// All that there was, see [`Log::restart`].
+    replaced: Vec<(Ring, OwnIds)>,
 }
 
 /// A namespace's log.

@@ -97,18 +97,25 @@ impl Log {
         }
     }
 
-    /// The engine's events up to this number are gone: as if their retention had ended.
-    pub fn forget(&mut self, through: u64, evicted: &mut Evicted) {
-        while self.kept.slots.front().is_some_and(|(_, frame)| frame.number() <= through) {
-            self.evict_oldest(evicted);
+    /// The engine's events up to this number are gone: as if their retention had ended. Evicts at most `max` of them,
+    /// and says whether there are more. Whoever has lost one is told of all.
+    pub fn forget(&mut self, through: u64, max: usize, evicted: &mut Evicted) -> bool {
+        let gone = self.kept.slots.partition_point(|(_, frame)| frame.number() <= through);
+        if let Some(last) = gone.checked_sub(1) {
+            self.kept.forgotten_through = self.kept.slots[last].0;
         }
+        (0..gone.min(max)).for_each(|_| self.evict_oldest(evicted));
+        while let Some(frame) = self.kept.pop_passed(&self.limits, self.live_events, None) {
+            evicted.frames.push(frame);
+        }
+        gone > max
     }
 
     /// The engine's events are others from now on, in an epoch of their own, and those up to this number are not to
     /// come. Nothing is kept of what was before, and whoever reads on is told.
     pub fn restart(&mut self, epoch: Epoch, number: Option<u64>, evicted: &mut Evicted) {
-        self.forget(u64::MAX, evicted);
-        evicted.frames.extend(std::iter::from_fn(|| self.kept.pop_oldest_passed()));
+        let kept = self.kept.renewed(self.limits, self.head);
+        evicted.replaced.push((std::mem::replace(&mut self.kept, kept), std::mem::take(&mut self.own_ids)));
         self.epoch = epoch;
         self.head = self.head.next();
         self.kept.start_after(self.head);
@@ -126,7 +133,7 @@ impl Log {
     /// Whether an id is of this epoch, and of no event so far.
     pub fn is_ahead(&self, id: &str) -> bool {
         let is_beyond = |number| self.find(number) == Found::Ahead;
-        matches!(self.epoch.parse(id), Parsed::Here(number) if is_beyond(number)) && !self.by_id.contains_key(id)
+        matches!(self.epoch.parse(id), Parsed::Here(number) if is_beyond(number)) && !self.own_ids.has(id)
     }
 
     /// The number of an offset: that of the newest kept event at it or before it, or the last that is lost there.
@@ -325,7 +332,7 @@ mod tests {
         let (mut log, mut evicted) = (log(4, None), Evicted::default());
         append(&mut log, 100, &[true, true]);
         log.restart(Epoch::new(2), Some(50), &mut evicted);
-        assert_eq!((evicted.frames.len(), log.events()), (2, 0));
+        assert_eq!((evicted.replaced[0].0.slots.len(), log.events()), (2, 0));
         assert_eq!(log.id(log.head()), Epoch::new(2).id(50));
         append(&mut log, 60, &[true]);
         let foreign = Some(GapReason::ForeignEpoch);
@@ -338,7 +345,47 @@ mod tests {
         assert_eq!(log.start(&of_new(50), &subscription), starts(3, None));
         assert_eq!(log.start(&of_new(60), &subscription), starts(4, None));
         assert_eq!(log.start(&of_new(49), &subscription), starts(3, Some(GapReason::Expired)));
-        log.forget(60, &mut evicted);
+        assert!(!log.forget(60, 9, &mut evicted));
         assert_eq!((log.kept.slots.len(), log.start(&Resume::Earliest, &subscription)), (0, starts(4, None)));
+    }
+
+    #[test]
+    fn who_reads_while_events_are_forgotten_is_told_once() {
+        let mut log = log(1000, None);
+        append(&mut log, 1, &[true; 100]);
+        let to = |topic| Subscription::new(vec![Topic::parse(topic).unwrap()], Vec::new(), &table()).unwrap();
+        let (mine, quiet) = (to("t"), to("quiet"));
+        let read = |log: &Log, subscription: &Subscription, after| {
+            let (after, through) = (Offset::new(after), log.head());
+            let window = Window { subscription, after, through, opened_at: Offset::ZERO };
+            let mut frames = Vec::new();
+            (log.read(&window, 1, &mut frames), frames.len())
+        };
+        let through = |offset| Read::Through(Offset::new(offset));
+        let mut evicted = Evicted::default();
+        let lost = |kept| Read::Lost { kept_through: Offset::new(kept), live_through: Offset::ZERO };
+        let earliest = |log: &Log| log.start(&Resume::Earliest, &mine);
+        // Four parts. Whoever reads meanwhile gets what is there, and is told of all that is going when it misses one.
+        for (part, more) in [(1, true), (2, true), (3, true), (4, false)] {
+            assert_eq!(log.forget(80, 20, &mut evicted), more);
+            let gone = 20 * part;
+            assert_eq!((log.kept.slots.len() as u64, evicted.frames.len() as u64), (100 - gone, gone));
+            assert_eq!((read(&log, &mine, gone - 1), read(&log, &mine, gone)), ((lost(80), 0), (through(gone + 1), 1)));
+            assert_eq!((read(&log, &mine, 80), earliest(&log)), ((through(81), 1), starts(80, None)));
+            assert_eq!(start(&log, 1), starts(80, Some(GapReason::Expired)));
+            assert_eq!(read(&log, &quiet, 0), (through(100), 0));
+        }
+    }
+
+    #[test]
+    fn another_epoch_costs_the_same_however_much_there_was() {
+        let mut log = log(20_000, None);
+        append(&mut log, 1, &[true; 10_000]);
+        let mut evicted = Evicted::default();
+        let info = allocation_counter::measure(|| log.restart(Epoch::new(2), Some(50), &mut evicted));
+        assert!(info.bytes_total <= 4096, "{} bytes", info.bytes_total);
+        assert_eq!((log.events(), log.tail(log.head(), 9, &mut Vec::new())), (0, Some(log.head())));
+        let frees = allocation_counter::measure(|| drop(evicted));
+        assert!(frees.count_current <= -10_000, "{}", frees.count_current);
     }
 }

@@ -32,6 +32,10 @@ impl OwnIds {
         self.offsets.range(range).map(|&(_, offset)| offset)
     }
 
+    pub(super) fn has(&self, id: &str) -> bool {
+        self.after(id, Offset::ZERO).next().is_some()
+    }
+
     #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
         self.offsets.is_empty()

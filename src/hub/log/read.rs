@@ -127,7 +127,7 @@ impl Log {
                 Loss::NoneThrough(whole_through) => through = through.min(whole_through),
                 Loss::Some => {
                     return Read::Lost {
-                        kept_through: self.kept.evicted_through,
+                        kept_through: self.kept.gap_through(),
                         live_through: self.live_only.evicted_through,
                     };
                 }

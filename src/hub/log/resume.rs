@@ -105,7 +105,7 @@ impl<'a> Search<'a> {
 impl Log {
     /// Takes a step of a search. Where it does not say where the stream starts, [`Search::choose`] may.
     pub fn search(&self, search: &mut Search<'_>) -> Option<Start> {
-        let oldest = self.kept.evicted_through;
+        let oldest = self.kept.gap_through();
         let after = |after| Some(Start::after(after));
         let from_oldest = |reason| Some(Start { gap: Some(reason), ..Start::after(oldest) });
         let id = match search.resume {

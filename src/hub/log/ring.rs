@@ -32,6 +32,8 @@ pub(super) struct Ring {
     pub(super) evicted_through: Offset,
     /// Events of any topic may be missing up to here, though no event stands there.
     pub(super) lost_through: Offset,
+    /// All up to here is to be evicted, in parts.
+    pub(super) forgotten_through: Offset,
     /// Those that were evicted last, for who follows the log.
     pub(super) passed: Chunked<Arc<Frame>>,
     pub(super) passed_bytes: usize,
@@ -50,6 +52,7 @@ impl Ring {
             bytes: 0,
             evicted_through: Offset::ZERO,
             lost_through: Offset::ZERO,
+            forgotten_through: Offset::ZERO,
             passed: Chunked::default(),
             passed_bytes: 0,
             gone_through: Offset::ZERO,
@@ -63,6 +66,20 @@ impl Ring {
     pub(super) fn start_after(&mut self, offset: Offset) {
         self.evicted_through = offset;
         self.by_topic.start_after(offset);
+    }
+
+    /// An empty one in its place, when this is the newest offset.
+    pub(super) fn renewed(&self, limits: LogLimits, newest: Offset) -> Ring {
+        let mut ring = Ring::new(limits);
+        (ring.gone_through, ring.halfway) = (newest, newest);
+        #[cfg(test)]
+        (ring.by_topic.forgets_topics = self.by_topic.forgets_topics);
+        ring
+    }
+
+    /// Where a stream goes on that has lost something.
+    pub(super) fn gap_through(&self) -> Offset {
+        self.evicted_through.max(self.forgotten_through)
     }
 
     pub(super) fn push(&mut self, frame: Arc<Frame>) {
