@@ -141,3 +141,8 @@ pub mod internals {
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// As those of the page on the library do.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/library.md")]
+struct Library;

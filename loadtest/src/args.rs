@@ -50,7 +50,7 @@ pub(crate) enum Scenario {
     Ratios(Run<RatiosArgs>),
     /// How CPU a delivery grows from few streams to many, floor and server
     Scale(Run<ScaleArgs>),
-    /// The README's figures: what must be reached and what was
+    /// The figures of docs/benchmarks.md: what must be reached and what was
     Table(Run<TableArgs>),
     /// Two builds of the gateway in turn: fails if a figure of the new one is more than 5 % worse
     Ab(AbArgs),

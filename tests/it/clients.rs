@@ -1,4 +1,4 @@
-//! Clients of other hands, against the binary: `curl`, node's `eventsource` and `undici`, Python's
+//! Third-party clients, against the binary: `curl`, node's `eventsource` and `undici`, Python's
 //! `httpx-sse`, and a browser. Their scripts, and how they are installed, are in `tests/clients/`.
 
 use std::io::{BufRead, BufReader, Read, Write};
@@ -11,21 +11,22 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 use crate::support::{Server, tool, tool::absent};
 
 /// How long a client may take for all of it. Browsers start slowly on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 fn clients() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients")
 }
 
 /// A program that ends with the test, and those that it has started too.
-struct Program(Child);
+pub(crate) struct Program(Child);
 
 impl Program {
-    fn start(command: &mut Command) -> (Program, Receiver<String>) {
+    pub(crate) fn start(command: &mut Command) -> (Program, Receiver<String>) {
         use std::os::unix::process::CommandExt;
         command.process_group(0).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("a tool that is there starts");
@@ -210,11 +211,10 @@ fn curl_prints_events_as_they_come() {
 
 // ===== a browser =====
 
-/// Serves `page.html` from an origin of its own, and takes what it posts.
-fn serve_page() -> (SocketAddr, Receiver<String>) {
+/// Serves a page at `/page?` from an origin of its own, and takes what it posts to `/result`.
+pub(crate) fn serve_page(page: String) -> (SocketAddr, Receiver<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address");
-    let page = std::fs::read_to_string(clients().join("page.html")).expect("the page");
     let (tell, results) = mpsc::channel();
     thread::spawn(move || {
         for socket in listener.incoming().map_while(Result::ok) {
@@ -253,22 +253,28 @@ fn answer_page(mut socket: TcpStream, page: &str, tell: &mpsc::Sender<String>) -
     write!(socket, "HTTP/1.1 {status}\r\n{head}\r\ncontent-length: {length}\r\n\r\n{answer}").ok()
 }
 
+/// A browser without a window that opens this page, with a profile of its own.
+pub(crate) fn browser(chromium: &Path, profile: &TempDir, url: &str) -> Command {
+    let mut command = Command::new(chromium);
+    command
+        .args(["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"])
+        .args(["--disable-background-networking", "--disable-component-update", "--no-proxy-server"])
+        .arg(format!("--user-data-dir={}", profile.path().display()))
+        .arg(url)
+        .env("HOME", profile.path());
+    command
+}
+
 #[test]
 fn a_browsers_own_eventsource() {
     let Some(chromium) = tool("chromium") else { return };
     let server = Server::start(CONFIG);
     let mut expected = publish(&server, 0..BEFORE);
-    let (page, results) = serve_page();
+    let (page, results) = serve_page(std::fs::read_to_string(clients().join("page.html")).expect("the page"));
     let profile = tempfile::tempdir().expect("a temporary folder");
     let url: String = target(&server).bytes().map(|byte| format!("%{byte:02x}")).collect();
-    let (_browser, _lines) = Program::start(
-        Command::new(chromium)
-            .args(["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"])
-            .args(["--disable-background-networking", "--disable-component-update", "--no-proxy-server"])
-            .arg(format!("--user-data-dir={}", profile.path().display()))
-            .arg(format!("http://{page}/page?url={url}&count={}", BEFORE + AFTER))
-            .env("HOME", profile.path()),
-    );
+    let url = format!("http://{page}/page?url={url}&count={}", BEFORE + AFTER);
+    let (_browser, _lines) = Program::start(&mut browser(&chromium, &profile, &url));
     // It has read all but the last event that was there, and waits for a second one to come.
     let opened = || server.metrics().get("sluicegate_streams_opened_total");
     let opens = BEFORE.div_ceil(2) as f64;

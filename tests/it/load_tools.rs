@@ -1,4 +1,4 @@
-//! What drives the gateway with load clients of other hands: `loadtest/oha.sh` and `loadtest/k6/`. Briefly, with few
+//! What drives the gateway with third-party load clients: `loadtest/oha.sh` and `loadtest/k6/`. Briefly, with few
 //! streams: that their figures are there and right, and that they fail where the gateway does.
 
 use std::net::{SocketAddr, TcpListener, TcpStream};

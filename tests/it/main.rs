@@ -4,6 +4,7 @@ mod admin;
 mod allocations;
 mod archive;
 mod bad_input;
+mod book;
 mod clients;
 #[cfg(feature = "nats")]
 mod cluster;

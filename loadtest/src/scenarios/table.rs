@@ -1,4 +1,4 @@
-//! `table`: everything that the README says must be reached, measured one after another.
+//! `table`: everything that docs/benchmarks.md says must be reached, measured one after another.
 
 use super::{
     book::{Book, Outcome},

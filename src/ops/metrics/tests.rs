@@ -53,6 +53,48 @@ fn every_family_is_there_once_with_help_and_type() {
 }
 
 #[test]
+fn the_reference_lists_every_family_as_a_scrape_has_it() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/metrics.md");
+    let reference = std::fs::read_to_string(path).unwrap();
+    let rows: Vec<_> = FAMILIES
+        .iter()
+        .map(|family| {
+            let kind = format!("{:?}", family.kind).to_lowercase();
+            let labels: Vec<_> = family.labels.iter().map(|label| format!("`{label}`")).collect();
+            format!("| `{}` | {kind} | {} | {} |", family.name, labels.join(", "), family.help)
+        })
+        .collect();
+    let listed: Vec<_> = reference.lines().filter(|line| line.starts_with("| `sluicegate_")).collect();
+    for row in &rows {
+        assert_eq!(listed.iter().filter(|line| *line == row).count(), 1, "docs/metrics.md needs the row {row}");
+    }
+    assert_eq!(listed.len(), rows.len(), "docs/metrics.md has rows that are no metrics");
+}
+
+/// The values of labels are held to the code below, and the reference to these.
+#[test]
+fn the_reference_lists_every_value_of_a_label() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/metrics.md");
+    let reference = std::fs::read_to_string(path).unwrap();
+    let check = |family: &Family, values: Vec<&str>| {
+        let values: Vec<_> = values.iter().map(|value| format!("`{value}`")).collect();
+        let mut rows = reference.lines().filter(|line| line.contains(&format!("`{}`", family.name)));
+        assert!(rows.any(|row| row.ends_with(&format!(" | {} |", values.join(" ")))), "{} {values:?}", family.name);
+    };
+    check(&STREAMS_CLOSED, CloseReason::VARIANTS.iter().map(AsRef::as_ref).collect());
+    check(&GAPS, GapReason::VARIANTS.iter().map(AsRef::as_ref).collect());
+    check(&STREAMS_SHED, Shed::VARIANTS.iter().map(AsRef::as_ref).collect());
+    check(&EVENTS_PUBLISHED, Source::VARIANTS.iter().map(AsRef::as_ref).collect());
+    check(&CONNECTIONS, Listener::VARIANTS.iter().map(AsRef::as_ref).collect());
+    check(&ENGINE_PUBLISHES, EngineResult::VARIANTS.iter().map(AsRef::as_ref).collect());
+    check(&ENGINE_READER_RESTARTS, Restart::VARIANTS.iter().map(AsRef::as_ref).collect());
+    check(&ENGINE_EPOCH_CHANGES, Changed::VARIANTS.iter().map(AsRef::as_ref).collect());
+    check(&ENGINE_STATE, Phase::VARIANTS.iter().map(AsRef::as_ref).collect());
+    check(&REQUESTS_REJECTED, Refusal::VARIANTS.iter().map(AsRef::as_ref).collect());
+    check(&PUBLISH_REJECTED, Refusal::VARIANTS.iter().map(AsRef::as_ref).collect());
+}
+
+#[test]
 fn every_label_value_is_there_from_the_start() {
     let text = rendered(&metrics(2));
     for shard in 0..2 {

@@ -7,7 +7,7 @@
 //! - [`publish`]: requests to the control listener.
 //! - [`Metrics`]: a scrape.
 //! - [`within`]: waits for a condition, for a time.
-//! - [`tool`]: programs of other hands, which may be absent.
+//! - [`tool`]: third-party programs, which may be absent.
 #![allow(dead_code, unused_imports, reason = "a catalogue: what one test needs today another may need tomorrow")]
 
 pub(crate) mod conversation;

@@ -1,4 +1,4 @@
-//! Programs of other hands.
+//! Third-party programs.
 
 use std::env;
 use std::path::PathBuf;
