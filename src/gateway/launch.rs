@@ -21,6 +21,7 @@ use crate::net::acceptor::{Acceptor, Closing, Endpoint};
 use crate::net::clock::Clock;
 use crate::net::command::{Command, Timer};
 use crate::net::connection::ConnectionLimits;
+use crate::net::console::Console;
 use crate::net::elsewhere::Addresses;
 use crate::net::question::Turns;
 use crate::net::route::Allows;
@@ -109,6 +110,7 @@ impl Builder {
             },
             publishers: Semaphore::new(PUBLISHERS_MAX as usize),
             admin: Turns::new(shards),
+            console: Console::default(),
             draining: AtomicBool::new(false),
             closing: AtomicBool::new(false),
             publishing: AtomicUsize::new(0),

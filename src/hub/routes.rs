@@ -11,7 +11,7 @@ use std::num::NonZeroU32;
 use smallvec::SmallVec;
 
 use super::paged::Paged;
-use super::topic::{Subscription, TopicHandle};
+use super::topic::{Subscription, TopicHandle, is_internal};
 
 /// A cohort's slot.
 pub type CohortIndex = u32;
@@ -230,7 +230,7 @@ impl Routes {
         if let Some(cohorts) = self.exact.get(topic.number()) {
             cohorts.each(&self.current, &mut found);
         }
-        if self.has_patterns() {
+        if self.has_patterns() && !is_internal(topic.as_str()) {
             self.patterns.resolve(topic.as_str().split('/'), &self.current, &mut found);
         }
     }

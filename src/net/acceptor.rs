@@ -22,6 +22,7 @@ use super::accept::accept_loop;
 use super::answer::{answer, refusal};
 use super::command::Command;
 use super::connection::{self, ConnectionLimits, HandedOff, RequestBody};
+use super::console;
 use super::context::{Context, Protocol};
 use super::route::Allows;
 use super::slots::{Slot, Slots};
@@ -102,6 +103,10 @@ impl<L: Listen + 'static> Acceptor<L> {
         let local = LocalSet::new();
         let tasks = TaskTracker::new();
         let closing = endpoint.closing.clone();
+        if endpoint.allows.admin {
+            // It ends with the listener.
+            local.spawn_local(console::feed(state.clone()));
+        }
         let shared = Rc::new(Serving { endpoint, state, subscription: LastSubscription::default() });
         local.block_on(&runtime, async {
             let mut loops = JoinSet::new();

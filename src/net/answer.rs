@@ -21,21 +21,25 @@ use super::reply::Request;
 use super::response::{self, TEXT};
 use super::route::{self, Route};
 use super::state::State;
-use super::{admin, host, negotiation, publishing, streams, try_page};
+use super::{admin, console, host, negotiation, publishing, streams, try_page};
 
 /// Answers a request.
 pub async fn answer(state: &State, context: &Context, parts: Parts, body: &mut RequestBody) -> Answer<Subscribe> {
     let publishes = route::publishes(context.allows, &parts.method, parts.uri.path());
     let reader = Reader::of(&state.config.load().cors, &parts.headers);
     // What few requests come to has a box of its own: else all would be moved along with room for it.
-    let answered = match (check_host(context, &parts), &state.handler) {
+    let answered = match (check_host(state, context, &parts), &state.handler) {
         (Err(problem), _) => Err(problem),
         (Ok(()), Some(handler)) if context.allows.streams => Box::pin(ask(state, context, handler, parts, body)).await,
         (Ok(()), _) => follow(state, context, &parts, body).await,
     };
     let mut response = match answered {
         Ok(Answer::HandOff(mut subscribe)) => {
-            subscribe.head_fields = reader.head_fields(subscribe.head_fields);
+            subscribe.head_fields = match context.allows.streams {
+                true => reader.head_fields(subscribe.head_fields),
+                // No page of another origin reads what is for the operator.
+                false => Some("".into()),
+            };
             return Answer::HandOff(subscribe);
         }
         Ok(Answer::Respond(response)) => response,
@@ -92,9 +96,12 @@ async fn ask(
     }
 }
 
-fn check_host(context: &Context, parts: &Parts) -> Result<(), Problem> {
+fn check_host(state: &State, context: &Context, parts: &Parts) -> Result<(), Problem> {
     let host = host::read(parts)?;
-    if context.allows.pages { Ok(()) } else { host::refuse_pages(&parts.headers, host) }
+    if context.allows.pages {
+        return Ok(());
+    }
+    host::refuse_pages(&parts.method, &parts.headers, host, context.allows.admin && state.config.load().admin)
 }
 
 /// Answers as the gateway does by itself.
@@ -105,7 +112,7 @@ async fn follow(
     body: &mut RequestBody,
 ) -> Result<Answer<Subscribe>, Problem> {
     let path = parts.uri.path();
-    if context.allows.admin && path.starts_with(route::ADMIN) {
+    if context.allows.admin && route::is_admin(path) {
         admin::must_be_on(state)?;
     }
     let response = match route::route(context.allows, &parts.method, path)? {
@@ -123,6 +130,9 @@ async fn follow(
         Route::Ready => ready(state)?,
         Route::Metrics => response::ok(state.metrics.render(), CONTENT_TYPE),
         Route::AdminStreams => Box::pin(admin::streams(state, parts)).await?,
+        Route::AdminConfig => admin::config(state),
+        Route::Console(path) => console::file(path).ok_or_else(Problem::not_found)?,
+        Route::ConsoleEvents => return streams::console(state, parts),
         Route::AdminTopics => Box::pin(admin::topics(state, parts)).await?,
     };
     Ok(Answer::Respond(response))

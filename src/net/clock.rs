@@ -26,6 +26,11 @@ impl Clock {
         self.start_ns + self.origin.elapsed().as_nanos() as u64
     }
 
+    /// How long ago it was made.
+    pub fn age(&self) -> Duration {
+        self.origin.elapsed()
+    }
+
     /// Whole milliseconds since then: the ticks of the wheel.
     pub fn now_ms(&self) -> u64 {
         self.now_ns() / 1_000_000
@@ -38,6 +43,12 @@ impl Clock {
             .checked_add(Duration::from_millis(ms).saturating_sub(Duration::from_nanos(self.start_ns)))
             .unwrap_or_else(|| Instant::now() + Duration::from_secs(86_400))
     }
+}
+
+/// The processor time that the process has used.
+pub fn process_cpu() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
 /// The processor time that this thread has used, in nanoseconds.

@@ -2,9 +2,9 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
-use http::Version;
 use http::header::{self, HeaderMap};
 use http::request::Parts;
+use http::{Method, Version};
 
 use super::problem::{Problem, Refusal};
 
@@ -80,15 +80,22 @@ fn reg_name(text: &[u8]) -> Option<usize> {
     }
 }
 
-/// Refuses what a page in the operator's browser could ask. Browsers say where they come from;
+/// Refuses what a page in the operator's browser could ask, but for our own page, if there is
+/// one. Browsers say where they come from;
 /// programs do not. A page whose own name is made to resolve to this address is of one origin with it,
-/// and its browser need not say so; but it asks for that name.
+/// and its browser need not say so; but it asks for that name. That somebody follows a link to here is no page's
+/// doing, and shows that page nothing.
 ///
 /// # Errors
 /// 403.
-pub fn refuse_pages(headers: &HeaderMap, host: Option<&[u8]>) -> Result<(), Problem> {
-    let fetched = headers.get("sec-fetch-site").is_some_and(|site| site != "none");
-    if fetched || headers.contains_key(header::ORIGIN) {
+pub fn refuse_pages(method: &Method, headers: &HeaderMap, host: Option<&[u8]>, has_page: bool) -> Result<(), Problem> {
+    let says = |name, value: &str| headers.get(name).is_some_and(|said| said == value);
+    let follows_link = [Method::GET, Method::HEAD].contains(method)
+        && says("sec-fetch-mode", "navigate")
+        && says("sec-fetch-dest", "document");
+    let own = says("sec-fetch-site", "none") || (has_page && says("sec-fetch-site", "same-origin"));
+    let fetched = headers.contains_key("sec-fetch-site") && !own && !follows_link;
+    if fetched || headers.contains_key(header::ORIGIN) && !(has_page && is_own_origin(headers)) {
         return Err(
             Problem::new(Refusal::Forbidden, "requests from web pages are refused: ask from a program").about("origin")
         );
@@ -99,6 +106,12 @@ pub fn refuse_pages(headers: &HeaderMap, host: Option<&[u8]>) -> Result<(), Prob
         return Err(Problem::new(Refusal::Forbidden, detail).about("host"));
     }
     Ok(())
+}
+
+/// Whether `Origin` is this listener as it was asked for. Whoever lays TLS around it is to be asked by programs only.
+fn is_own_origin(headers: &HeaderMap) -> bool {
+    let origin = headers.get(header::ORIGIN).and_then(|origin| origin.as_bytes().strip_prefix(b"http://"));
+    origin.is_some_and(|origin| headers.get(header::HOST).is_some_and(|host| host.as_bytes() == origin))
 }
 
 fn may_be_a_page(host: &[u8]) -> bool {
@@ -169,7 +182,8 @@ mod tests {
 
     #[test]
     fn a_name_that_may_be_a_page_is_refused() {
-        let refused = |host: Option<&str>| refuse_pages(&HeaderMap::new(), host.map(str::as_bytes)).is_err();
+        let refused =
+            |host: Option<&str>| refuse_pages(&Method::GET, &HeaderMap::new(), host.map(str::as_bytes), true).is_err();
         for host in [
             "127.0.0.1",
             "::1",
@@ -190,5 +204,36 @@ mod tests {
             assert!(refused(Some(host)), "{host}");
         }
         assert!(!refused(None));
+    }
+
+    #[test]
+    fn a_page_is_refused_unless_it_is_our_own_or_somebody_follows_a_link() {
+        let refused_with = |has_page, method: Method, fields: &[(&'static str, &'static str)]| {
+            let mut headers = HeaderMap::from_iter([(header::HOST, HeaderValue::from_static("localhost:8081"))]);
+            for (name, value) in fields {
+                headers.insert(*name, HeaderValue::from_static(value));
+            }
+            refuse_pages(&method, &headers, Some(b"localhost"), has_page).is_err()
+        };
+        let refused = |method, fields: &[_]| refused_with(true, method, fields);
+        let site = |site| ("sec-fetch-site", site);
+        assert!(!refused(Method::POST, &[]), "a program");
+        assert!(!refused(Method::GET, &[site("none")]), "an address that was typed");
+        let own = ("origin", "http://localhost:8081");
+        assert!(!refused(Method::POST, &[site("same-origin"), own]) && !refused(Method::POST, &[own]));
+        assert!(refused_with(false, Method::GET, &[site("same-origin")]) && refused_with(false, Method::POST, &[own]));
+        for other in ["cross-site", "same-site", "what"] {
+            assert!(refused(Method::GET, &[site(other)]) && refused(Method::POST, &[site(other), own]), "{other}");
+        }
+        for origin in
+            ["http://localhost:80", "http://localhost", "https://localhost:8081", "null", "http://evil.example"]
+        {
+            assert!(refused(Method::POST, &[("origin", origin)]), "{origin}");
+            assert!(refused(Method::POST, &[site("same-origin"), ("origin", origin)]), "{origin}");
+        }
+        let (navigates, document) = (("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "document"));
+        assert!(!refused(Method::GET, &[site("cross-site"), navigates, document]));
+        assert!(refused(Method::POST, &[site("cross-site"), navigates, document]));
+        assert!(refused(Method::GET, &[site("cross-site"), navigates, ("sec-fetch-dest", "iframe")]));
     }
 }

@@ -35,6 +35,7 @@ pub mod streams;
 mod try_page;
 pub mod publishing;
 pub mod admin;
+pub mod console;
 pub mod answer;
 // The listeners' threads.
 pub mod acceptor;

@@ -13,7 +13,7 @@ use crate::engine::{NotStored, Stored};
 use crate::hub::event::Event;
 use crate::hub::frame::Draft;
 use crate::hub::id::EventId;
-use crate::hub::topic::{Numbers, Topic, Topics};
+use crate::hub::topic::{Numbers, Topic, Topics, is_internal};
 use crate::ops::limits::{BATCH_EVENTS_MAX, PUBLISHERS_MAX};
 use crate::ops::metrics::Source;
 
@@ -22,6 +22,7 @@ use super::problem::{Problem, Refusal};
 use super::publish;
 use super::response;
 use super::state::{NotPublished, State};
+use super::streams;
 
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
@@ -104,6 +105,9 @@ async fn accept(
 ) -> Result<bool, Problem> {
     if events.is_empty() {
         return Ok(false);
+    }
+    if events.iter().any(|(topics, _)| topics.iter().any(|topic| is_internal(topic.as_str()))) {
+        return Err(streams::kept_for_the_gateway());
     }
     let epoch = state.bus.log.epoch();
     let drafts = events.iter().map(|(topics, event)| Draft::encode(topics.clone(), event, epoch));

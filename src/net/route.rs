@@ -7,7 +7,9 @@ use super::problem::{Problem, Refusal};
 /// What the paths of topics begin with.
 const EVENTS: &str = "/events";
 /// What the paths of the admin endpoints begin with.
-pub const ADMIN: &str = "/admin/";
+const ADMIN: &str = "/admin/";
+/// Where the console is.
+const CONSOLE: &str = "/console";
 /// What a publisher is told where only the program itself publishes.
 const NO_PUBLISHING: &str = "this gateway takes no events over HTTP";
 const READ_METHODS: &str = "GET, HEAD";
@@ -70,6 +72,12 @@ pub enum Route<'a> {
     AdminStreams,
     /// The busiest topics.
     AdminTopics,
+    /// The configuration that runs.
+    AdminConfig,
+    /// A file of the console, at this path below it.
+    Console(&'a str),
+    /// A stream for the console.
+    ConsoleEvents,
 }
 
 /// Finds a request's route among those that its listener allows.
@@ -95,10 +103,24 @@ pub fn route<'a>(allows: Allows, method: &Method, path: &'a str) -> Result<Route
         _ if allows.admin && path.starts_with(ADMIN) => match &path[ADMIN.len()..] {
             "streams" => read(Route::AdminStreams),
             "topics" => read(Route::AdminTopics),
+            "config" => read(Route::AdminConfig),
             _ => Err(Problem::not_found()),
+        },
+        _ if allows.admin && is_console(path) => match &path[CONSOLE.len()..] {
+            "/events" => read(Route::ConsoleEvents),
+            file => read(Route::Console(file)),
         },
         _ => events(allows, method, path),
     }
+}
+
+/// Whether this is for an operator who asks, and off unless the configuration turns it on.
+pub fn is_admin(path: &str) -> bool {
+    path.starts_with(ADMIN) || is_console(path)
+}
+
+fn is_console(path: &str) -> bool {
+    path.strip_prefix(CONSOLE).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 fn events<'a>(allows: Allows, method: &Method, path: &'a str) -> Result<Route<'a>, Problem> {
@@ -172,6 +194,12 @@ mod tests {
             check(allows, "POST /events", Route::Publish(None));
             check(allows, "GET /admin/streams", Route::AdminStreams);
             check(allows, "HEAD /admin/topics", Route::AdminTopics);
+            check(allows, "GET /admin/config", Route::AdminConfig);
+            check(allows, "GET /console", Route::Console(""));
+            check(allows, "GET /console/console.js", Route::Console("/console.js"));
+            check(allows, "GET /console/events", Route::ConsoleEvents);
+            check_refused(allows, "POST /console/events", Refusal::Method);
+            check_refused(allows, "GET /consoles", Refusal::NotFound);
             check_refused(allows, "POST /admin/topics", Refusal::Method);
             check_refused(allows, "GET /admin/", Refusal::NotFound);
         }
@@ -189,6 +217,7 @@ mod tests {
         check_refused(Allows::PUBLIC, "GET *", Refusal::NotFound);
         check_refused(Allows::PUBLIC, "GET /metrics", Refusal::NotFound);
         check_refused(Allows::PUBLIC, "GET /admin/streams", Refusal::NotFound);
+        check_refused(Allows::PUBLIC, "GET /console/events", Refusal::NotFound);
         check_refused(Allows::PUBLIC, "GET /eventsa", Refusal::NotFound);
         check_refused(Allows::PUBLIC, "PUT /events/a", Refusal::Method);
         check_refused(Allows::CONTROL, "GET /", Refusal::NotFound);

@@ -18,6 +18,7 @@ use crate::ops::reload::LiveConfig;
 
 use super::clock::Clock;
 use super::command::Command;
+use super::console::Console;
 use super::elsewhere::Addresses;
 use super::handler::Handler;
 use super::question::Turns;
@@ -48,6 +49,8 @@ pub struct State {
     pub publishers: Semaphore,
     /// What keeps the admin endpoints from asking for too much.
     pub admin: Turns,
+    /// Who looks at the console.
+    pub console: Console,
     /// Readiness fails: the gateway is about to stop.
     pub draining: AtomicBool,
     /// Nothing new is taken in.
@@ -263,6 +266,7 @@ pub(super) mod tests {
             handler: None,
             publishers: tokio::sync::Semaphore::new(1),
             admin: Turns::new(shards),
+            console: Console::default(),
             draining: AtomicBool::default(),
             closing: AtomicBool::default(),
             publishing: AtomicUsize::default(),

@@ -8,7 +8,7 @@ use http_body_util::Full;
 
 use crate::hub::retry;
 use crate::hub::subscribe::Subscribe;
-use crate::hub::topic::Topic;
+use crate::hub::topic::{INTERNAL, Topic, is_internal};
 use crate::ops::metrics::Shed;
 
 use super::admit::admit;
@@ -39,6 +39,28 @@ pub fn root(state: &State, parts: &Parts) -> Result<Answer<Subscribe>, Problem> 
 /// 400, naming the parameter.
 pub fn stream(state: &State, parts: &Parts, topic: Option<Topic>) -> Result<Answer<Subscribe>, Problem> {
     let asked = negotiation::subscribe(parts, topic, &state.topics)?;
+    if asked.subscription.topics().iter().any(|topic| is_internal(topic.as_str())) {
+        return Err(kept_for_the_gateway());
+    }
+    answer(state, parts, asked)
+}
+
+/// The same for the console, which may ask for what the gateway publishes about itself, too.
+///
+/// # Errors
+/// As [`stream`].
+pub fn console(state: &State, parts: &Parts) -> Result<Answer<Subscribe>, Problem> {
+    let asked = negotiation::subscribe(parts, None, &state.topics)?;
+    state.console.opens();
+    answer(state, parts, asked)
+}
+
+/// The refusal of a topic on which the gateway publishes about itself.
+pub fn kept_for_the_gateway() -> Problem {
+    Problem::in_field("topic", format_args!("topics that begin with {INTERNAL} are kept for the gateway's console"))
+}
+
+fn answer(state: &State, parts: &Parts, asked: Subscribe) -> Result<Answer<Subscribe>, Problem> {
     if parts.method == Method::HEAD {
         return Ok(Answer::Respond(negotiation::head_response()));
     }

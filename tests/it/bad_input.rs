@@ -454,7 +454,7 @@ fn pages_at_the_control_listener() {
         for (field, named) in [
             ("host: h\r\norigin: http://evil.example", "origin"),
             ("host: h\r\norigin: null", "origin"),
-            ("host: h\r\nsec-fetch-site: same-origin", "origin"),
+            ("host: h\r\nsec-fetch-site: same-site", "origin"),
             ("host: evil.example:8081", "host"),
         ] {
             let response = gate.check(Control, format!("{line} HTTP/1.1\r\n{field}\r\n{body}\r\n"), 403, named);

@@ -10,6 +10,7 @@ mod clients;
 mod cluster;
 mod command_line;
 mod configuration;
+mod console;
 mod drain;
 mod durability;
 mod fd;

@@ -5,7 +5,7 @@ mod name;
 mod subscription;
 
 pub use handle::{Numbers, Release, TopicHandle, Topics, WeakTopic};
-pub use name::{Pattern, TOPIC_BYTES_MAX, Topic};
+pub use name::{INTERNAL, Pattern, TOPIC_BYTES_MAX, Topic, is_internal};
 pub use subscription::{PATTERN_SEGMENTS_MAX, Subscription};
 
 /// The most topics and patterns that one subscription or one event may name.

@@ -131,6 +131,9 @@ impl Pattern {
 
     /// Whether the pattern covers `topic`. Linear in the topic's length, whatever the pattern.
     pub fn matches(&self, topic: &str) -> bool {
+        if is_internal(topic) {
+            return false;
+        }
         let mut segments = topic.split('/');
         for wanted in self.0.split('/') {
             match (wanted, segments.next()) {
@@ -171,6 +174,15 @@ impl fmt::Debug for Pattern {
     }
 }
 
+/// What the topics begin with on which the gateway publishes about itself. Nobody else may publish there, and only who
+/// names such a topic gets its events.
+pub const INTERNAL: &str = "$sys/";
+
+/// Whether the gateway publishes about itself on this topic. No pattern covers one.
+pub fn is_internal(topic: &str) -> bool {
+    topic.starts_with(INTERNAL)
+}
+
 fn check_name(text: &str) -> Result<(), NameError> {
     if text.is_empty() {
         return Err(NameError::Empty);
@@ -207,6 +219,10 @@ mod tests {
         check("a/b", "a/bc", false);
         check("*", "a/b", false);
         check("a/*/c", "a//c", true);
+        check("$sys", "$sys", true);
+        for pattern in ["**", "*/*", "$sys/*", "$sys/**", "*/stats"] {
+            check(pattern, "$sys/stats", false);
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@ use crate::hub::fault::SubscriptionError;
 
 use super::TOPICS_MAX;
 use super::handle::{Numbers, TopicHandle};
-use super::name::{Pattern, Topic};
+use super::name::{Pattern, Topic, is_internal};
 
 /// The most segments that the patterns of one subscription may have together: each takes memory in a
 /// shard's routes.
@@ -82,7 +82,10 @@ impl Subscription {
 
     /// Whether an event with these topics belongs to the subscription.
     pub fn covers(&self, topics: &[TopicHandle]) -> bool {
-        topics.iter().any(|topic| self.topics.contains(topic) || any_matches(&self.patterns, 0, topic.as_str()))
+        topics.iter().any(|topic| {
+            self.topics.contains(topic)
+                || !is_internal(topic.as_str()) && any_matches(&self.patterns, 0, topic.as_str())
+        })
     }
 
     /// What it costs to hold an event against all of it, in units of a turn's work.

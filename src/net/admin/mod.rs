@@ -26,7 +26,7 @@ use super::state::State;
 /// # Errors
 /// 400, naming the parameter; 503 while another such request is under way.
 pub async fn streams(state: &State, parts: &Parts) -> Result<Response<Full<Bytes>>, Problem> {
-    Ok(shown(streams::streams(state, parts.uri.query().unwrap_or_default()).await?))
+    Ok(shown(streams_document(state, parts.uri.query().unwrap_or_default()).await?))
 }
 
 /// The busiest topics.
@@ -34,7 +34,30 @@ pub async fn streams(state: &State, parts: &Parts) -> Result<Response<Full<Bytes
 /// # Errors
 /// As [`streams()`].
 pub async fn topics(state: &State, parts: &Parts) -> Result<Response<Full<Bytes>>, Problem> {
-    Ok(shown(topics::topics(state, parts.uri.query().unwrap_or_default()).await?))
+    Ok(shown(topics_document(state, parts.uri.query().unwrap_or_default()).await?))
+}
+
+/// The document of [`streams()`].
+///
+/// # Errors
+/// As there.
+pub async fn streams_document(state: &State, query: &str) -> Result<Vec<u8>, Problem> {
+    streams::streams(state, query).await
+}
+
+/// The document of [`topics()`].
+///
+/// # Errors
+/// As there.
+pub async fn topics_document(state: &State, query: &str) -> Result<Vec<u8>, Problem> {
+    topics::topics(state, query).await
+}
+
+/// The configuration that runs.
+pub fn config(state: &State) -> Response<Full<Bytes>> {
+    let mut response = shown(state.config.load().to_toml().into_bytes());
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/toml; charset=utf-8"));
+    response
 }
 
 /// Refuses what is below `/admin/` while it is off.
