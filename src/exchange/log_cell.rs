@@ -34,6 +34,8 @@ pub struct LogCell {
     admits: LogLimits,
     /// The way to what has left it, if an engine has that.
     pages: Option<PageCache>,
+    /// The offset with which its epoch began: what streams knew that had all before it, is of another.
+    began: AtomicU64,
 }
 
 impl LogCell {
@@ -62,7 +64,16 @@ impl LogCell {
         let head = AtomicU64::new(log.head().get());
         let epoch = AtomicU64::new(u64::from_ne_bytes(*epoch.digits()));
         let whole_ns = AtomicU64::new(u64::MAX);
-        LogCell { log: Mutex::new(log), head, epoch, own_numbers: false, admits, whole_ns, pages: None }
+        LogCell {
+            log: Mutex::new(log),
+            head,
+            epoch,
+            own_numbers: false,
+            admits,
+            whole_ns,
+            pages: None,
+            began: AtomicU64::new(0),
+        }
     }
 
     /// The same, of an engine that others write to as well.
@@ -137,12 +148,15 @@ impl LogCell {
         self.head.store(log.head().get(), Ordering::SeqCst);
     }
 
-    /// As [`Log::forget`], a part of it: says whether there are more.
+    /// As [`Log::forget`], a part of it, and of pages, too: says whether there are more.
     #[must_use]
     pub fn forget(&self, through: u64) -> bool {
         let mut evicted = Evicted::default();
         let more = self.log.lock().forget(through, EVICTED_A_LOCK, &mut evicted);
         drop(evicted);
+        if let (false, Some(pages)) = (more, &self.pages) {
+            pages.forget(through);
+        }
         more
     }
 
@@ -154,8 +168,17 @@ impl LogCell {
             log.restart(epoch, number, &mut evicted);
             self.epoch.store(u64::from_ne_bytes(*epoch.digits()), Ordering::Relaxed);
             self.head.store(log.head().get(), Ordering::SeqCst);
+            self.began.store(log.head().get(), Ordering::SeqCst);
+        }
+        if let Some(pages) = &self.pages {
+            pages.forget(u64::MAX);
         }
         drop(evicted);
+    }
+
+    /// Whether a stream that had all up to this offset knows this epoch.
+    fn is_of_epoch(&self, cursor: Offset) -> bool {
+        self.began.load(Ordering::SeqCst) <= cursor.get()
     }
 
     /// Evicts a part of what is too old. Says who is in danger then, as [`Log::halfway`], and whether there may be more.
@@ -251,12 +274,15 @@ impl History for LogCell {
 }
 
 impl Pages for LogCell {
-    fn reach(&self, number: u64, opened_at: Offset, subscription: &Subscription) -> Reach {
-        self.log.lock().reach(number, opened_at, subscription)
+    fn reach(&self, number: u64, cursor: Offset, opened_at: Offset, subscription: &Subscription) -> Reach {
+        let log = self.log.lock();
+        if self.is_of_epoch(cursor) { log.reach(number, opened_at, subscription) } else { Reach::Foreign }
     }
 
-    fn page(&self, after: u64) -> Wanted {
-        self.pages.as_ref().expect("who asks has been given the way").find(after)
+    fn page(&self, after: u64, cursor: Offset) -> Option<Wanted> {
+        let found = self.pages.as_ref().expect("Invariant: who asks has been given the way").find(after);
+        // Looked at last: pages of another epoch are not there before that has begun.
+        self.is_of_epoch(cursor).then_some(found)
     }
 
     fn numbered(&self, number: u64) -> EventId {
@@ -267,6 +293,43 @@ impl Pages for LogCell {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hub::archive::{Page, Past};
+    use crate::hub::gap::GapReason;
+    use crate::hub::log::Start;
+    use crate::hub::topic::{Topic, table};
+
+    #[test]
+    fn what_a_stream_knew_of_an_epoch_is_foreign_in_the_next_and_its_pages_are_gone() {
+        let limits = LogLimits { events: 9, bytes: 1 << 20, age_ns: u64::MAX };
+        let log = Log::new(Epoch::new(1), limits).starting_after(Some(500));
+        let log = LogCell::of_engine(log, Epoch::new(1), limits).with_pages(PageCache::new(100, 1 << 20));
+        let topics = vec![Topic::parse("t").unwrap()];
+        let all = Subscription::new(topics, Vec::new(), &table()).unwrap();
+        let resume = |log: &LogCell, epoch, number| {
+            log.start(&Resume::After(Epoch::new(epoch).id(number).as_str().into()), &all).start
+        };
+        let earliest = |log: &LogCell| log.start(&Resume::Earliest, &all).start;
+        let old = resume(&log, 1, 250);
+        assert_eq!(old.archive, Some(Past::After(250)));
+        assert_eq!(earliest(&log).archive, Some(Past::Oldest(0)));
+        let is_read = |start: Start| {
+            let Some(past) = start.archive else { return false };
+            let found = log.page(past.number(), start.after);
+            let reach = log.reach(past.number(), start.after, start.after, &all);
+            assert_eq!(found.is_none(), reach == Reach::Foreign);
+            matches!(found, Some(Wanted::Here(_)))
+        };
+        assert!(!is_read(old));
+        let pages = log.page_cache().unwrap();
+        pages.put(pages.try_next().unwrap(), Page { through: 299, stays: true, ..Page::default() });
+        assert!(is_read(old));
+        log.restart(Epoch::new(2), Some(400));
+        assert!(!is_read(old) && pages.try_next().is_some());
+        let new = resume(&log, 2, 250);
+        assert_eq!((new.archive, log.page(250, new.after).is_some()), (Some(Past::After(250)), true));
+        assert!(!is_read(new), "the page was of the old epoch");
+        assert_eq!(resume(&log, 1, 250).gap, Some(GapReason::ForeignEpoch));
+    }
 
     #[test]
     fn an_id_may_be_to_come_until_the_log_was_whole_after_it_was_asked_for() {

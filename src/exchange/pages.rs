@@ -20,9 +20,20 @@ pub struct PageCache {
     shared: AtomicU64,
 }
 
+/// A page that is to be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// The number with which it begins.
+    pub first: u64,
+    /// How often pages were forgotten before.
+    forgotten: u64,
+}
+
 #[derive(Default)]
 struct State {
     slots: HashMap<u64, Slot>,
+    /// How often pages were forgotten.
+    forgotten: u64,
     /// Those that are to be read.
     asked: VecDeque<u64>,
     stopped: bool,
@@ -48,15 +59,15 @@ impl PageCache {
         PageCache { state, changed: Condvar::new(), numbers, read: AtomicU64::new(0), shared: AtomicU64::new(0) }
     }
 
-    /// The number with which the next page begins that is to be [read](Self::put), once there is one; `None` at the end.
-    pub fn next(&self) -> Option<u64> {
+    /// The next page that is to be [read](Self::put), once there is one; `None` at the end.
+    pub fn next(&self) -> Option<Asked> {
         let mut state = self.state.lock();
         loop {
             if state.stopped {
                 return None;
             }
             if let Some(first) = state.asked.pop_front() {
-                return Some(first);
+                return Some(Asked { first, forgotten: state.forgotten });
             }
             self.changed.wait(&mut state);
         }
@@ -64,8 +75,10 @@ impl PageCache {
 
     /// The same, if there is one now.
     #[cfg(test)]
-    pub(crate) fn try_next(&self) -> Option<u64> {
-        self.state.lock().asked.pop_front()
+    pub(crate) fn try_next(&self) -> Option<Asked> {
+        let mut state = self.state.lock();
+        let forgotten = state.forgotten;
+        state.asked.pop_front().map(|first| Asked { first, forgotten })
     }
 
     /// Whether any is.
@@ -113,9 +126,33 @@ impl PageCache {
         }
     }
 
-    /// A page that was asked for.
-    pub fn put(&self, first: u64, page: Page) {
+    /// Whether it is still to be read: what was read of it may have been forgotten meanwhile.
+    pub fn is_wanted(&self, asked: Asked) -> bool {
+        let state = self.state.lock();
+        !state.stopped && state.forgotten == asked.forgotten
+    }
+
+    /// What pages have up to this number is no longer so: they are read again, and so are those that are being read.
+    pub fn forget(&self, through: u64) {
         let mut state = self.state.lock();
+        let gone: Vec<_> =
+            state.slots.iter().filter(|(first, _)| **first <= through).map(|(first, _)| *first).collect();
+        for first in &gone {
+            if matches!(state.slots.get(first), Some(Slot::Here { .. })) {
+                state.take_out(*first);
+            }
+        }
+        state.forgotten += u64::from(!gone.is_empty());
+    }
+
+    /// A page that was asked for. It is not kept if it is not [wanted](Self::is_wanted) any more: who wants it has to ask again.
+    pub fn put(&self, asked: Asked, page: Page) {
+        let first = asked.first;
+        let mut state = self.state.lock();
+        if state.stopped || state.forgotten != asked.forgotten {
+            state.slots.remove(&first);
+            return;
+        }
         state.uses += 1;
         let (bytes, used) = (page.cost_bytes(), state.uses);
         state.slots.insert(first, Slot::Here { page: Arc::new(page), bytes, used });
@@ -169,9 +206,10 @@ mod tests {
             assert_eq!(find(&pages, after), Err(200), "{after}");
         }
         assert_eq!(find(&pages, 300), Err(300));
-        assert_eq!((pages.try_next(), pages.try_next(), pages.try_next()), (Some(200), Some(300), None));
+        let asked: Vec<_> = std::iter::from_fn(|| pages.try_next()).collect();
+        assert_eq!(asked.iter().map(|asked| asked.first).collect::<Vec<_>>(), [200, 300]);
         assert_eq!(find(&pages, 205), Err(200), "it is being read");
-        pages.put(200, page(299, true));
+        pages.put(asked[0], page(299, true));
         // What comes after its last number is in the next.
         assert_eq!((find(&pages, 200), find(&pages, 298), find(&pages, 299)), (Ok(299), Ok(299), Err(300)));
         assert_eq!((pages.counts(), pages.try_next()), ([1, 2], None));
@@ -180,15 +218,19 @@ mod tests {
     #[test]
     fn a_page_that_ends_early_is_followed_by_another_and_one_of_the_end_is_read_again() {
         let pages = PageCache::new(100, 1 << 20);
+        let put = |first, page| {
+            let asked = std::iter::from_fn(|| pages.try_next()).find(|asked| asked.first == first);
+            pages.put(asked.unwrap(), page);
+        };
         assert_eq!(find(&pages, 50), Err(0));
-        pages.put(0, page(40, true));
+        put(0, page(40, true));
         assert_eq!((find(&pages, 39), find(&pages, 50), pages.end_of(41)), (Ok(40), Err(41), 100));
-        pages.put(41, page(60, false));
+        put(41, page(60, false));
         assert_eq!((find(&pages, 50), find(&pages, 60)), (Ok(60), Err(41)));
-        pages.put(41, page(99, true));
+        put(41, page(99, true));
         assert_eq!((find(&pages, 60), find(&pages, 99)), (Ok(99), Err(100)));
         // What is missing may be more than a page.
-        pages.put(100, page(450, true));
+        put(100, page(450, true));
         assert_eq!(find(&pages, 120), Ok(450));
     }
 
@@ -198,11 +240,11 @@ mod tests {
         let pages = PageCache::new(100, 3 * bytes);
         for first in [0, 100, 200] {
             assert_eq!(find(&pages, first), Err(first));
-            pages.put(first, page(first + 99, true));
+            pages.put(pages.try_next().unwrap(), page(first + 99, true));
         }
         assert_eq!(find(&pages, 0), Ok(99));
         assert_eq!(find(&pages, 300), Err(300));
-        pages.put(300, page(399, true));
+        pages.put(pages.try_next().unwrap(), page(399, true));
         assert_eq!(pages.state.lock().bytes, 3 * bytes);
         assert_eq!((find(&pages, 0), find(&pages, 200), find(&pages, 300)), (Ok(99), Ok(299), Ok(399)));
         assert_eq!(find(&pages, 100), Err(100));
@@ -218,7 +260,30 @@ mod tests {
                 std::thread::yield_now();
             }
             pages.stop();
-            assert_eq!(reader.join().unwrap(), [0]);
+            assert_eq!(reader.join().unwrap().iter().map(|asked| asked.first).collect::<Vec<_>>(), [0]);
         });
+    }
+
+    #[test]
+    fn what_was_forgotten_is_read_again_though_it_was_being_read() {
+        let pages = PageCache::new(100, 1 << 20);
+        for first in [0, 100, 200] {
+            assert_eq!(find(&pages, first), Err(first));
+        }
+        let asked: Vec<_> = std::iter::from_fn(|| pages.try_next()).collect();
+        pages.put(asked[0], page(99, true));
+        pages.put(asked[1], page(199, true));
+        pages.forget(50);
+        assert_eq!((find(&pages, 150), pages.is_wanted(asked[2])), (Ok(199), false), "only what was before");
+        assert_eq!(find(&pages, 10), Err(0));
+        pages.put(asked[2], page(299, true));
+        assert_eq!(find(&pages, 210), Err(200), "asked for again");
+        let again: Vec<_> = std::iter::from_fn(|| pages.try_next()).collect();
+        again.iter().for_each(|asked| pages.put(*asked, page(asked.first + 99, true)));
+        assert_eq!((find(&pages, 10), find(&pages, 210)), (Ok(99), Ok(299)));
+        // Of what nobody has asked for nothing is known.
+        let sixth = (find(&pages, 500), pages.try_next().unwrap()).1;
+        pages.forget(u64::MAX);
+        assert_eq!((pages.is_wanted(sixth), find(&pages, 10), pages.state.lock().bytes), (false, Err(0), 0));
     }
 }

@@ -17,7 +17,7 @@ use crate::engine::disk::store::{Options, SEGMENT_BYTES, Store};
 use crate::engine::keys::Keys;
 use crate::engine::load::Loading;
 #[cfg(feature = "nats")]
-use crate::engine::nats::{self, Cluster, Publisher, Reader};
+use crate::engine::nats::{self, Cluster, Publisher, Reader, Replayer};
 use crate::engine::status::Phase;
 use crate::exchange::bus::Bus;
 use crate::exchange::log_cell::LogCell;
@@ -60,7 +60,7 @@ pub(super) enum Filled {
 pub(super) enum Filling {
     Disk(Box<Writer>, Loading, Readers),
     #[cfg(feature = "nats")]
-    Nats(Publisher, Reader),
+    Nats(Publisher, Reader, Replayer),
 }
 
 impl Opened {
@@ -93,7 +93,8 @@ impl Opened {
             }
             Opened::Nats => {
                 let log = Log::new(epoch, limits).starting_after(None);
-                (LogCell::of_engine(log, epoch, limits).shared(), Filled::Nats)
+                let log = LogCell::of_engine(log, epoch, limits).shared();
+                (log.with_pages(PageCache::new(PAGE_NUMBERS, PAGES_BYTES)), Filled::Nats)
             }
         }
     }
@@ -122,8 +123,9 @@ impl Filled {
             }
             #[cfg(feature = "nats")]
             Filled::Nats => {
-                let (cluster, publisher, reader) = Cluster::new(config.cluster.settings(config.history.events.get()));
-                (Engine::nats(cluster, keys.clone()), Some(Filling::Nats(publisher, reader)))
+                let settings = config.cluster.settings(config.history.events.get());
+                let (cluster, publisher, reader, replayer) = Cluster::new(settings);
+                (Engine::nats(cluster, keys.clone()), Some(Filling::Nats(publisher, reader, replayer)))
             }
             #[cfg(not(feature = "nats"))]
             Filled::Nats => unreachable!("Invariant: the configuration was checked"),
@@ -160,11 +162,11 @@ impl Filling {
                     age_ms: file_age_ms(&state.config.load()),
                     now_ns: Box::new(move || clock.now_ns()),
                 };
-                threads.push(replayer(state, Box::new(segments))?);
+                threads.push(replayer_thread(state, Box::new(segments))?);
                 (loaded.events, loaded.lost_packs)
             }
             #[cfg(feature = "nats")]
-            Filling::Nats(publisher, reader) => {
+            Filling::Nats(publisher, reader, replayer) => {
                 let (told, loaded) = crossbeam_channel::bounded(1);
                 let bus = state.bus.clone();
                 let surroundings = nats::Surroundings {
@@ -185,6 +187,13 @@ impl Filling {
                 })?);
                 let loaded = loaded.recv().map_err(|error| failed(Box::new(error)))?;
                 let loaded = loaded.map_err(|error| failed(Box::new(error)))?;
+                let of_epoch = state.bus.clone();
+                let archive = replayer.archive(nats::archive::Surroundings {
+                    epoch: Box::new(move || of_epoch.log.epoch()),
+                    topics: state.topics.clone(),
+                    now_ns: Box::new(move || clock.now_ns()),
+                })?;
+                threads.push(replayer_thread(state, Box::new(archive))?);
                 (loaded.events, loaded.lost_packs)
             }
         };
@@ -195,7 +204,7 @@ impl Filling {
 }
 
 /// The thread that reads what has left the log.
-fn replayer(state: &Arc<State>, mut archive: Box<dyn Archive>) -> std::io::Result<JoinHandle<()>> {
+fn replayer_thread(state: &Arc<State>, mut archive: Box<dyn Archive>) -> std::io::Result<JoinHandle<()>> {
     let bus = state.bus.clone();
     spawn("replayer".to_owned(), move || {
         let tell = |page| (0..bus.shards()).for_each(|shard| tell_of(&bus, shard, page));

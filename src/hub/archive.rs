@@ -47,9 +47,29 @@ pub enum Taken {
     Hole(Hole),
 }
 
+/// How far a stream is that is yet to come to the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Past {
+    /// It wants the oldest that there is and all after that, and there is nothing up to this number.
+    Oldest(u64),
+    /// It has everything up to this number.
+    After(u64),
+}
+
+impl Past {
+    /// It has everything up to this number.
+    pub fn number(self) -> u64 {
+        match self {
+            Past::Oldest(number) | Past::After(number) => number,
+        }
+    }
+}
+
 /// Where a number stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reach {
+    /// It is of an epoch that has ended.
+    Foreign,
     /// The log has all that comes after it.
     Here {
         /// What comes after it comes after this offset.
@@ -78,10 +98,12 @@ pub enum Wanted {
 
 /// The way to what has left the log.
 pub trait Pages {
-    /// Where a number stands, for a stream with this subscription that was opened at this offset.
-    fn reach(&self, number: u64, opened_at: Offset, subscription: &Subscription) -> Reach;
-    /// The page with what comes after a number. It never waits.
-    fn page(&self, after: u64) -> Wanted;
+    /// Where a number stands that a stream was given when the log had all after `cursor`. The stream has this
+    /// subscription, and was opened at this offset.
+    fn reach(&self, number: u64, cursor: Offset, opened_at: Offset, subscription: &Subscription) -> Reach;
+    /// The page with what comes after a number, unless that is of an epoch that has ended: as for [`Pages::reach`].
+    /// It never waits.
+    fn page(&self, after: u64, cursor: Offset) -> Option<Wanted>;
     /// The id with a number.
     fn numbered(&self, number: u64) -> EventId;
 }

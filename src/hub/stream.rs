@@ -15,6 +15,7 @@ use std::collections::VecDeque;
 use std::num::NonZero;
 use std::sync::Arc;
 
+use super::archive::Past;
 use super::close::CloseReason;
 use super::frame::{Chunk, Frame, Framing};
 use super::heartbeats::HeartbeatPosition;
@@ -138,8 +139,8 @@ impl Remaining {
 pub(super) struct Behind {
     /// It has everything up to this offset, but for what is unsent.
     pub(super) cursor: Offset,
-    /// It has yet to come to the log: it has everything up to this number.
-    pub(super) archive: Option<u64>,
+    /// It has yet to come to the log.
+    pub(super) archive: Option<Past>,
     /// It gets live-only events after this offset only: where the log's head was when it was opened.
     pub(super) opened_at: Offset,
     /// Up to which offset it asked for replay: that is never thinned out, and its age is no latency.

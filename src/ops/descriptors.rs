@@ -40,7 +40,7 @@ const AN_ACCEPTOR: u64 = 4;
 const AN_ADDRESS: u64 = 2;
 /// Those of the process: the standard streams, the runtime that waits for signals, the configuration as
 /// it is read again, `/proc` as it is read for a scrape, the disk engine's lock, its newest segment and those
-/// that it makes, reads or removes, and some to spare.
+/// that it makes, reads or removes, or the NATS engine's three runtimes and connections, and some to spare.
 const THE_PROCESS: u64 = 32;
 
 /// Who has descriptors of the gateway's own.

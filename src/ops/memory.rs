@@ -94,22 +94,11 @@ impl MemorySum {
         let waiting = WAITING_BYTES_MAX as u64;
         match config.engine {
             EngineKind::Memory => {}
-            EngineKind::Disk => terms.extend([
-                term(
-                    "publishes that wait for the disk",
-                    format!("{} MiB, and of one call events, pack and write: 3 x history.bytes", waiting / MIB),
-                    history.saturating_mul(3).saturating_add(waiting),
-                ),
-                term(
-                    "pages of events that have left the log",
-                    format!(
-                        "{} MiB, and two pages of {} MiB and a call",
-                        PAGES_BYTES as u64 / MIB,
-                        PAGE_BYTES as u64 / MIB
-                    ),
-                    (PAGES_BYTES + 2 * PAGE_BYTES) as u64 + 2 * history,
-                ),
-            ]),
+            EngineKind::Disk => terms.push(term(
+                "publishes that wait for the disk",
+                format!("{} MiB, and of one call events, pack and write: 3 x history.bytes", waiting / MIB),
+                history.saturating_mul(3).saturating_add(waiting),
+            )),
             EngineKind::Nats => terms.push(term(
                 "publishes that wait for the servers",
                 format!(
@@ -118,6 +107,17 @@ impl MemorySum {
                 ),
                 history.saturating_add(waiting).saturating_mul(3),
             )),
+        }
+        if config.engine != EngineKind::Memory {
+            terms.push(term(
+                "pages of events that have left the log",
+                format!(
+                    "{} MiB, and two pages of {} MiB and a call",
+                    PAGES_BYTES as u64 / MIB,
+                    PAGE_BYTES as u64 / MIB
+                ),
+                (PAGES_BYTES + 2 * PAGE_BYTES) as u64 + 2 * history,
+            ));
         }
         MemorySum { terms }
     }
@@ -184,7 +184,7 @@ mod tests {
         assert_eq!(with_disk.bytes(), sum.bytes() + (4 * 64 + 32 + 2 * 4 + 2 * 64) * MIB);
         let nats = Config { engine: EngineKind::Nats, ..config.clone() };
         let with_nats = MemorySum::new(&nats, &Plan::new(20_748, &own, &config.limits).unwrap(), 2);
-        assert_eq!(with_nats.bytes(), sum.bytes() + 6 * 64 * MIB);
+        assert_eq!(with_nats.bytes(), sum.bytes() + (6 * 64 + 32 + 2 * 4 + 2 * 64) * MIB);
         assert!(sum.to_string().starts_with("history 64.0 MiB (history.bytes = 64MiB); live-only events 64.0 MiB"));
     }
 }

@@ -60,6 +60,10 @@ impl World {
 
     /// Whether a gap that the stream was told of accounts for an event that it did not get.
     fn is_excused(&self, connection: &Connection, published: &[Published], seq: u64) -> bool {
+        // Who wants the oldest that there is, may find that there is less than there was.
+        if connection.from_oldest && connection.events == 0 && seq <= self.press.forgotten.get() {
+            return true;
+        }
         let evicted_live = self.press.evicted.get()[1];
         let is_live_only = published[seq as usize - 1].live_only;
         if is_live_only && connection.live_gaps.iter().any(|&(from, to)| from < seq && seq <= to) {
@@ -156,7 +160,8 @@ impl World {
         if start_gap.is_some() && is_first {
             assert!(matches!(seen, Seen::Gap { .. }), "a gap is told first: {}", context());
         }
-        if is_first && self.marks && start_gap.is_none() && !matches!(seen, Seen::Mark { .. }) {
+        let is_told = is_first && self.marks && start_gap.is_none() && !connection.from_oldest;
+        if is_told && !matches!(seen, Seen::Mark { .. }) {
             let had = connection.asked.as_ref();
             assert_eq!(had, Some(&self.id(after)), "it is told where it starts: {}", context());
         }

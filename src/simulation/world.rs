@@ -14,9 +14,9 @@ use strum::VariantArray;
 use crate::exchange::bus::Bus;
 use crate::exchange::inbox::Inbox;
 use crate::exchange::log_cell::LogCell;
-use crate::exchange::pages::PageCache;
+use crate::exchange::pages::{Asked, PageCache};
 use crate::exchange::topics::TopicTable;
-use crate::hub::archive::{Hole, Page};
+use crate::hub::archive::{self, Hole, Page};
 use crate::hub::bounds::Bounds;
 use crate::hub::close::CloseReason;
 use crate::hub::frame::{Chunk, Framing};
@@ -89,6 +89,8 @@ pub(super) struct Connection {
     pub(super) named: u64,
     /// It began before the log,
     pub(super) archived: bool,
+    /// with whatever there is,
+    pub(super) from_oldest: bool,
     /// and was told that live-only events are missing between these.
     pub(super) live_gaps: Vec<(u64, u64)>,
     /// Until when it has not kept up, or was not open.
@@ -144,7 +146,7 @@ pub(super) struct World {
     pub(super) slept: u64,
     pub(super) rested: u64,
     /// Pages that are asked for, how many have come, and which of their numbers were given up.
-    pub(super) pages_asked: VecDeque<u64>,
+    pub(super) pages_asked: VecDeque<Asked>,
     pub(super) paged: u64,
     pub(super) given_up: Vec<(u64, u64)>,
     /// Whether streams are marked, and how many marks came but for those at the start.
@@ -287,11 +289,15 @@ impl World {
                 forgotten
                     + self.random.below(1 + (self.press.evicted.get()[0].saturating_sub(forgotten)) as usize) as u64,
             );
+            if self.random.chance(50) {
+                pages.forget(self.press.forgotten.get());
+            }
         }
         if !self.settling && self.random.chance(20) {
             return false;
         }
-        if let Some(first) = self.pages_asked.pop_front() {
+        if let Some(asked) = self.pages_asked.pop_front() {
+            let first = asked.first;
             let end = pages.end_of(first);
             let bytes_max = self.random.pick(&[300, usize::MAX]);
             let page = if !self.settling && self.random.chance(5) {
@@ -301,15 +307,15 @@ impl World {
             } else {
                 self.press.page(first, end, bytes_max)
             };
-            pages.put(first, page);
+            pages.put(asked, page);
             self.paged += 1;
             for shard in 0..self.cores.len() {
                 assert!(bus.inbox(shard).push(Message::Page(first)).is_ok());
             }
         }
-        while let Some(first) = pages.try_next() {
-            assert!(!self.pages_asked.contains(&first), "asked for once");
-            self.pages_asked.push_back(first);
+        while let Some(asked) = pages.try_next() {
+            assert!(self.pages_asked.iter().all(|other| other.first != asked.first), "asked for once");
+            self.pages_asked.push_back(asked);
         }
         !self.pages_asked.is_empty()
     }
@@ -389,8 +395,9 @@ impl World {
         let closed = std::mem::take(&mut notes.closed);
         drop(notes);
         for (at, start, head) in started {
-            let after = start.archive.unwrap_or(start.after.get());
+            let after = start.archive.map_or(start.after.get(), archive::Past::number);
             self.connections[at].archived = start.archive.is_some();
+            self.connections[at].from_oldest = matches!(start.archive, Some(archive::Past::Oldest(_)));
             self.connections[at].opened = Some((after, start.gap, head));
             self.connections[at].accounted = after;
             self.connections[at].clear = after;
@@ -516,6 +523,7 @@ impl World {
             farewells: 0,
             named: 0,
             archived: false,
+            from_oldest: false,
             live_gaps: Vec::new(),
             caught_up_ms: self.time.now_ms(),
         });

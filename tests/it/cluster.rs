@@ -12,9 +12,9 @@ use crate::support::nats::Nats;
 use crate::support::{Item, Launch, Response, Server, run, within};
 
 /// How long may pass until all have what was published, on a busy machine.
-const SETTLED: Duration = Duration::from_secs(30);
+pub(crate) const SETTLED: Duration = Duration::from_secs(30);
 
-fn config(nats: &Nats, replicas: usize) -> String {
+pub(crate) fn config(nats: &Nats, replicas: usize) -> String {
     let urls = nats.urls();
     format!("schedule = []\nengine = \"nats\"\n[cluster]\nurls = {urls}\nreplicas = {replicas}\n")
 }
@@ -27,7 +27,7 @@ fn addresses(servers: &[&Server], of: impl Fn(&Server) -> std::net::SocketAddr) 
     Arc::new(Mutex::new(servers.iter().map(|server| of(server)).collect()))
 }
 
-fn ready(server: &Server) -> Response {
+pub(crate) fn ready(server: &Server) -> Response {
     let mut conversation = server.connect_control();
     conversation.send("GET /readyz HTTP/1.1\r\nhost: h\r\n\r\n");
     conversation.response()
@@ -191,9 +191,11 @@ fn while_servers_are_away_streams_stay_and_publishers_are_told() {
     assert_eq!(traffic.end(), NO_GAP);
 }
 
+/// Who comes back after a while is further behind than memory reaches, and reads the stream.
 #[test]
 fn gateways_that_are_killed_lose_and_repeat_nothing() {
     let Some(nats) = Nats::start(1) else { return };
+    let gateway = |nats: &Nats, _| Launch::config(&(config(nats, 1) + "[history]\nevents = 10\n")).start();
     let (one, other) = (gateway(&nats, 1), gateway(&nats, 1));
     let traffic = Traffic::start([&one, &other]);
     let mut gateways = [one, other];

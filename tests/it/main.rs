@@ -8,6 +8,8 @@ mod book;
 mod clients;
 #[cfg(feature = "nats")]
 mod cluster;
+#[cfg(feature = "nats")]
+mod cluster_replay;
 mod command_line;
 mod configuration;
 mod console;

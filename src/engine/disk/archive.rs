@@ -1,8 +1,6 @@
 //! The segments as an archive.
 
-use std::error::Error;
-
-use crate::engine::archive::{Archive, PAGE_BYTES};
+use crate::engine::archive::{Archive, NoPage, PAGE_BYTES};
 use crate::engine::committer::wall_ms;
 use crate::engine::load::drafts;
 use crate::engine::offset::{INDEX_BITS, Offset};
@@ -28,7 +26,7 @@ pub struct Segments {
 }
 
 impl Archive for Segments {
-    fn page(&mut self, first: u64, end: u64) -> Result<Page, Box<dyn Error + Send + Sync>> {
+    fn page(&mut self, first: u64, end: u64) -> Result<Page, NoPage> {
         let (from, through) = (first >> INDEX_BITS, (end - 1) >> INDEX_BITS);
         let number = |sequence| Offset::new(sequence, 0).get();
         let mut page = Page { through: first.saturating_sub(1), ..Page::default() };

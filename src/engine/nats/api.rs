@@ -73,6 +73,17 @@ pub(super) enum Failed {
     Unreadable(String),
 }
 
+impl std::fmt::Display for Failed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Failed::NoResponders => f.write_str("JetStream does not answer"),
+            Failed::Silent => f.write_str("no answer in time"),
+            Failed::Refused(refusal) => refusal.fmt(f),
+            Failed::Unreadable(error) => write!(f, "an answer that can't be read: {error}"),
+        }
+    }
+}
+
 /// Asks the API.
 pub(super) async fn ask<T: DeserializeOwned>(client: &Client, call: &str, body: Option<Value>) -> Result<T, Failed> {
     let payload = body.map_or_else(Vec::new, |body| body.to_string().into_bytes());

@@ -7,13 +7,16 @@
 //! ```
 //! A message is a pack: one publish call, or several that waited together. What a publisher is told comes from the
 //! server's acknowledgement; what streams are sent comes from the reader alone, so that all nodes have one order.
-//! Two threads, each with a connection of its own: reading a flood delays no acknowledgement.
+//! Three threads, each with a connection of its own: reading a flood delays no acknowledgement. The third reads what has
+//! left the log, for streams that want it, and connects when there is one.
 
 mod api;
+pub mod archive;
 mod connect;
 mod names;
 mod publish;
 mod memory;
+mod message;
 mod reader;
 pub mod settings;
 mod stream;
@@ -21,6 +24,7 @@ mod stream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use super::facts::{Changed, Facts, Restart};
@@ -31,7 +35,9 @@ use super::{Answer, NotStored};
 use connect::Link;
 use names::Names;
 use settings::Settings;
+use stream::Identity;
 
+pub use archive::Replayer;
 pub use publish::Publisher;
 pub use reader::{Reader, Surroundings};
 
@@ -53,6 +59,15 @@ struct Shared {
     stops: CancellationToken,
     /// The stream is not ours any more: it answers to another name.
     foreign: AtomicBool,
+    held: Mutex<Held>,
+}
+
+/// The stream that the reader follows, as others may know it by.
+#[derive(Clone, Default)]
+struct Held {
+    identity: Option<Identity>,
+    /// The sequence of the newest message that this node has, and when that was stored.
+    newest: Option<(u64, u64)>,
 }
 
 /// Why the engine can't do what it is to.
@@ -61,8 +76,8 @@ struct Shared {
 pub struct ClusterError(String);
 
 impl Cluster {
-    /// An engine of these settings, and what its two threads run.
-    pub fn new(settings: Settings) -> (Cluster, Publisher, Reader) {
+    /// An engine of these settings, and what its threads run.
+    pub fn new(settings: Settings) -> (Cluster, Publisher, Reader, Replayer) {
         let shared = Arc::new(Shared {
             names: Names::new(&settings.namespace),
             status: Arc::new(Status::with_grace(Phase::Connecting, settings.ready_grace)),
@@ -71,9 +86,11 @@ impl Cluster {
             link: Arc::default(),
             stops: CancellationToken::new(),
             foreign: AtomicBool::new(false),
+            held: Mutex::default(),
         });
         let (asks, publisher) = publish::new(shared.clone());
-        (Cluster { asks, shared: shared.clone() }, publisher, Reader::new(shared))
+        let reader = Reader::new(shared.clone());
+        (Cluster { asks, shared: shared.clone() }, publisher, reader, Replayer::new(shared))
     }
 
     /// What it is doing.
@@ -104,6 +121,10 @@ impl Cluster {
 }
 
 impl Shared {
+    fn held(&self) -> Held {
+        self.held.lock().clone()
+    }
+
     /// Whether it may be tried to store these now.
     fn takes(&self, packs: &Packs) -> Result<(), NotStored> {
         // The library would hold what it can't send, and send it later: perhaps when it was called a failure long ago.

@@ -23,6 +23,7 @@ use crate::hub::id::Epoch;
 use super::Shared;
 use super::api::{self, Failed, Refusal};
 use super::connect::{NotConnected, connect};
+use super::message::{VERSION, VERSION_FIELD};
 
 /// The memory that a call takes beside its events.
 const CALL_BYTES: usize = 512;
@@ -33,9 +34,6 @@ pub(super) const HEADER_BYTES: usize = 512;
 /// How long one attempt may take, and how long it is until the next.
 const ATTEMPT: Duration = Duration::from_secs(2);
 const AGAIN: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(1)];
-/// The version of what a gateway writes.
-pub(super) const VERSION_FIELD: &str = "Sg-V";
-pub(super) const VERSION: &str = "1";
 
 /// What publishers hold.
 pub(super) struct Asks {
@@ -267,7 +265,7 @@ impl Message {
                     },
                     Ok(Err(failed)) => {
                         doubt = true;
-                        format!("an answer that can't be read: {failed:?}")
+                        failed.to_string()
                     }
                     // Nobody was there to take it.
                     Err(error) if error.kind() == RequestErrorKind::NoResponders => {

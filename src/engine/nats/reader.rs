@@ -28,18 +28,15 @@ use crate::engine::record::Record;
 use crate::engine::status::Phase;
 use crate::exchange::bus::Bus;
 use crate::exchange::topics::TopicTable;
-use crate::hub::event::Event;
-use crate::hub::frame::Draft;
 use crate::hub::id::Epoch;
 use crate::hub::log::Numbering;
-use crate::hub::topic::Topics;
 
 use super::api::{self, Failed};
 use super::connect::{Link, NotConnected, connect};
 use super::memory::{Memory, Seen};
-use super::publish::VERSION_FIELD;
+use super::message::{Message, Unreadable};
 use super::stream::{self, Identity, Info};
-use super::{Changed, ClusterError, Restart, Shared};
+use super::{Changed, ClusterError, Held, Restart, Shared};
 
 /// How often the server says that it is there, and how many steps of `STEP` nothing may come.
 const HEARTBEAT: Duration = Duration::from_millis(500);
@@ -248,7 +245,7 @@ async fn recognize(
 ) -> Result<(Info, Identity), ClusterError> {
     let seen = memory.and_then(|memory| memory.seen.as_ref()).filter(|seen| seen.is_of(identity.epoch));
     let Some(seen) = seen else { return Ok((info, identity)) };
-    let failed = |failed| ClusterError(format!("the stream can't be held against cluster.state_dir: {failed:?}"));
+    let failed = |failed| ClusterError(format!("the stream can't be held against cluster.state_dir: {failed}"));
     let is_same = if seen.head > info.state.last_seq {
         false
     } else {
@@ -335,6 +332,7 @@ impl<M> Following<M> {
         let first = state.first_seq.max(1).max((state.last_seq + 1).saturating_sub(self.shared.settings.memory_events));
         self.head = first - 1;
         self.held_ns = None;
+        *self.shared.held.lock() = Held { identity: Some(self.identity.clone()), newest: None };
         self.target = state.last_seq;
         self.is_ready = false;
         self.told_ns = (self.surroundings.now_ns)();
@@ -377,7 +375,7 @@ impl<M> Following<M> {
             Ok(pending) => pending,
             Err(failed) => {
                 self.away("no consumer");
-                tracing::debug!(?failed, "no consumer of the stream");
+                tracing::debug!(%failed, "no consumer of the stream");
                 sleep(AGAIN).await;
                 return None;
             }
@@ -603,7 +601,10 @@ impl<M> Following<M> {
         let age_ns = if is_loading { (wall_ms() * 1_000_000).saturating_sub(stored_ns) } else { 0 };
         let published_ns = now_ns.saturating_sub(age_ns);
         let next = Offset::new(sequence, 0).get();
-        let found = self.read_message(message).and_then(|(drafts, record)| {
+        let headers = message.headers.as_ref();
+        let message = Message { subject: &message.subject, headers, payload: &message.payload };
+        let found = message.events(&self.shared.names, self.identity.epoch, &self.surroundings.topics);
+        let found = found.and_then(|(drafts, record)| {
             let admitted = bus.log.admit(&drafts).map_err(|fault| Unreadable::Ours(fault.to_string()));
             admitted.map(|()| (drafts, record))
         });
@@ -618,7 +619,7 @@ impl<M> Following<M> {
             }
             Err(Unreadable::Foreign) => {
                 self.shared.facts.can_not_read();
-                tracing::warn!(sequence, subject = %message.subject, "a message that no gateway wrote is no event");
+                tracing::warn!(sequence, subject = message.subject, "a message that no gateway wrote is no event");
             }
             Err(Unreadable::Ours(why)) => {
                 self.shared.facts.can_not_read();
@@ -629,29 +630,13 @@ impl<M> Following<M> {
         }
         self.head = sequence;
         self.held_ns = Some(stored_ns);
+        self.shared.held.lock().newest = Some((sequence, stored_ns));
         self.shared.facts.has(sequence);
         if is_loading && now_ns.saturating_sub(self.told_ns) > PROGRESS.as_nanos() as u64 {
             self.told_ns = now_ns;
             let (at, of, events) = (self.head, self.target, self.sum.events);
             tracing::info!(at, of, events, "loading what was kept");
         }
-    }
-
-    fn read_message<'m>(
-        &self,
-        message: &'m async_nats::Message,
-    ) -> Result<(Vec<Draft>, Option<Record<'m>>), Unreadable> {
-        let (epoch, topics) = (self.identity.epoch, &self.surroundings.topics);
-        if message.headers.as_ref().is_some_and(|fields| fields.get(VERSION_FIELD).is_some()) {
-            let record = Record::decode(&message.payload).map_err(|error| Unreadable::Ours(error.to_string()))?;
-            let drafts = drafts(&record, epoch, topics).map_err(|fault| Unreadable::Ours(fault.to_string()))?;
-            return Ok((drafts, Some(record)));
-        }
-        let topic = self.shared.names.topic_of(&message.subject).ok_or(Unreadable::Foreign)?;
-        let topic = topics.named(&topic).map_err(|_| Unreadable::Foreign)?;
-        let data = std::str::from_utf8(&message.payload).map_err(|_| Unreadable::Foreign)?;
-        let draft = Draft::encode(Topics::one(topic), &Event::new(data), epoch).map_err(|_| Unreadable::Foreign)?;
-        Ok((vec![draft], None))
     }
 
     /// Takes live-only events of any node.
@@ -686,6 +671,7 @@ impl<M> Following<M> {
         }
         self.head = last;
         self.held_ns = None;
+        self.shared.held.lock().newest = None;
         self.shared.facts.has(last);
     }
 
@@ -743,14 +729,6 @@ struct State {
     start: u64,
     /// The first message must be the one that is held.
     overlaps: bool,
-}
-
-/// Why a message is no event.
-enum Unreadable {
-    /// A gateway wrote it.
-    Ours(String),
-    /// Another publisher did.
-    Foreign,
 }
 
 #[cfg(test)]

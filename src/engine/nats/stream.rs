@@ -48,12 +48,17 @@ impl Info {
         Epoch::from_digits(text.as_bytes().try_into().ok()?)
     }
 
+    /// Whether any replica answers who reads messages, and many at once.
+    pub(super) fn allows_direct(&self) -> bool {
+        self.config.get("allow_direct").and_then(Value::as_bool) == Some(true)
+    }
+
     /// Which stream it is: none if no gateway has said so.
     pub(super) fn identity(&self) -> Option<Identity> {
         Some(Identity { epoch: self.epoch()?, created: self.created.clone() })
     }
 
-    /// What is not as the settings say, each by the setting's name.
+    /// What is not as the settings say, or as it has to be, each by its name.
     fn differences(&self, settings: &Settings) -> Vec<(&'static str, &'static str, Value)> {
         let wanted = config(settings, &Names::new(&settings.namespace), None);
         let named = [
@@ -63,6 +68,7 @@ impl Info {
             ("cluster.history.bytes", "max_bytes"),
             ("cluster.history.age", "max_age"),
             ("cluster.duplicate_window", "duplicate_window"),
+            ("allow_direct", "allow_direct"),
         ];
         let differs = named.into_iter().filter(|(_, key)| self.config.get(*key) != Some(&wanted[*key]));
         differs.map(|(setting, key)| (setting, key, wanted[key].clone())).collect()
@@ -186,7 +192,7 @@ pub(super) async fn verify(
         api::ask::<Info>(client, &format!("STREAM.UPDATE.{}", names.stream), Some(Value::Object(config))).await;
     match changed {
         Ok(_) => tracing::info!(stream = names.stream, settings = ?keys, "the stream was changed as configured"),
-        Err(failed) => tracing::warn!(stream = names.stream, settings = ?keys, ?failed, "the stream can't be changed"),
+        Err(failed) => tracing::warn!(stream = names.stream, settings = ?keys, %failed, "the stream can't be changed"),
     }
     Ok(())
 }
@@ -200,6 +206,24 @@ pub(super) async fn set_epoch(client: &Client, names: &Names, info: &Info, epoch
     }
     let subject = format!("STREAM.UPDATE.{}", names.stream);
     api::ask::<Info>(client, &subject, Some(Value::Object(config))).await.map(drop)
+}
+
+/// The sequence of the first message from this one on, as the leader has it: `None` if there is none.
+pub(super) async fn next_sequence(client: &Client, names: &Names, from: u64) -> Result<Option<u64>, Failed> {
+    #[derive(Deserialize)]
+    struct Answer {
+        message: Message,
+    }
+    #[derive(Deserialize)]
+    struct Message {
+        seq: u64,
+    }
+    let subject = format!("STREAM.MSG.GET.{}", names.stream);
+    match api::ask::<Answer>(client, &subject, Some(json!({ "seq": from, "next_by_subj": ">" }))).await {
+        Ok(answer) => Ok(Some(answer.message.seq)),
+        Err(Failed::Refused(refusal)) if refusal.is_no_message() => Ok(None),
+        Err(failed) => Err(failed),
+    }
 }
 
 /// When the message with this sequence was stored, in nanoseconds since 1970: `None` if it is not there.

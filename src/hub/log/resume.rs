@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::hub::archive::Past;
 use crate::hub::frame::Frame;
 use crate::hub::gap::GapReason;
 use crate::hub::id::Parsed;
@@ -36,8 +37,8 @@ pub struct Start {
     pub after: Offset,
     /// Whether, and why, it must be told of a gap that ends at `after`.
     pub gap: Option<GapReason>,
-    /// It begins before the log, after this number.
-    pub archive: Option<u64>,
+    /// It begins before the log.
+    pub archive: Option<Past>,
 }
 
 impl Start {
@@ -110,7 +111,7 @@ impl Log {
         let from_oldest = |reason| Some(Start { gap: Some(reason), ..Start::after(oldest) });
         let id = match search.resume {
             Resume::Now => return after(self.head),
-            Resume::Earliest => return after(oldest),
+            Resume::Earliest => return self.begin(search, Offset::ZERO, Past::Oldest(0), None),
             Resume::Unknown => return from_oldest(GapReason::UnknownId),
             Resume::After(id) => id,
         };
@@ -138,15 +139,25 @@ impl Log {
             Found::Ahead => return from_oldest(GapReason::UnknownId),
             Found::At(offset) => offset,
         };
-        match self.kept.lost_after(offset.max(search.whole_through), search.subscription) {
-            Loss::Some if self.has_archive => Some(Start { archive: Some(number), ..Start::after(oldest) }),
-            Loss::Some => from_oldest(GapReason::Expired),
+        self.begin(search, offset, Past::After(number), Some(GapReason::Expired))
+    }
+
+    /// Where a stream starts that wants what comes after an offset: there, if nothing of that has left the log; else
+    /// before the log, or if nobody has what was there, with the oldest that is left and this gap.
+    fn begin(&self, search: &mut Search<'_>, after: Offset, past: Past, gap: Option<GapReason>) -> Option<Start> {
+        let oldest = self.kept.gap_through();
+        if gap.is_none() && !self.has_archive {
+            return Some(Start::after(oldest));
+        }
+        match self.kept.lost_after(after.max(search.whole_through), search.subscription) {
+            Loss::Some if self.has_archive => Some(Start { archive: Some(past), ..Start::after(oldest) }),
+            Loss::Some => Some(Start { gap, ..Start::after(oldest) }),
             Loss::NoneThrough(through) => {
                 search.whole_through = through;
                 search.work += EXAMINED_MAX * search.subscription.event_work();
                 None
             }
-            Loss::None => after(offset),
+            Loss::None => Some(Start::after(if gap.is_none() { oldest } else { after })),
         }
     }
 

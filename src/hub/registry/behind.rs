@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use crate::hub::archive::Past;
 use crate::hub::bounds::Bounds;
 use crate::hub::close::CloseReason;
 use crate::hub::frame::{Frame, Framing};
@@ -170,8 +171,8 @@ impl<S: Socket> Registry<S> {
         serving: &mut Serving<'_, H, O>,
     ) -> Step {
         let Some(behind) = self.streams.at(serving.key.index()).behind() else { return STOP };
-        if let Some(number) = behind.archive {
-            return self.send_archived(number, frames, serving);
+        if let Some(past) = behind.archive {
+            return self.send_archived(past, frames, serving);
         }
         let (cursor, conflates) = (behind.cursor, serving.slow == SlowPolicy::Conflate && behind.slow);
         let has_selection = !behind.selection.is_empty();
@@ -311,7 +312,7 @@ impl<S: Socket> Registry<S> {
         if let (Some(cursor), Some(behind)) = (cursor, stream.behind_mut()) {
             match cursor {
                 Position::Log(cursor) => behind.cursor = cursor,
-                Position::Archive(number) => behind.archive = Some(number),
+                Position::Archive(number) => behind.archive = Some(Past::After(number)),
             }
         }
         // What was published before the stream was opened is replay, and its age no latency.

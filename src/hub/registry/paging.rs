@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::hub::archive::{Pages, Reach, Taken, Wanted};
+use crate::hub::archive::{Pages, Past, Reach, Taken, Wanted};
 use crate::hub::frame::Frame;
 use crate::hub::gap::{self, GapReason};
 use crate::hub::id::EventId;
@@ -46,17 +46,23 @@ impl<S: Socket> Registry<S> {
         self.streams.get(key).and_then(|stream| stream.behind()).is_some_and(|behind| behind.waits == Waits::Page)
     }
 
-    /// Sends a stream what comes next after a number, or has it wait for the page with that.
+    /// Sends a stream what comes next before the log, or has it wait for the page with that.
     pub(super) fn send_archived<H: History, O: Observer>(
         &mut self,
-        number: u64,
+        past: Past,
         frames: &mut Vec<Arc<Frame>>,
         serving: &mut Serving<'_, H, O>,
     ) -> Step {
         let (key, history) = (serving.key, serving.history);
         let Some(behind) = self.streams.get_mut(key).and_then(Stream::behind_mut) else { return STOP };
         let pages = history.pages().expect("Invariant: only a log with an archive starts a stream before itself");
-        let newest = match pages.reach(number, behind.opened_at, &serving.subscription) {
+        let number = past.number();
+        let newest = match pages.reach(number, behind.cursor, behind.opened_at, &serving.subscription) {
+            // The log says so where the stream goes on in it.
+            Reach::Foreign => {
+                behind.archive = None;
+                return GO_ON;
+            }
             Reach::Before { offset, missed_live: true, .. } => return self.miss_live(number, offset, pages, serving),
             Reach::Before { newest, .. } => newest,
             // The stream goes on in the log.
@@ -65,15 +71,16 @@ impl<S: Socket> Registry<S> {
                 return if missed_live { self.miss_live(number, offset, pages, serving) } else { GO_ON };
             }
         };
-        let page = match pages.page(number) {
-            Wanted::Here(page) => page,
-            Wanted::Later(_) if !serving.prelude.is_empty() => {
+        let page = match pages.page(number, behind.cursor) {
+            None => return GO_ON,
+            Some(Wanted::Here(page)) => page,
+            Some(Wanted::Later(_)) if !serving.prelude.is_empty() => {
                 // The response begins, however long that takes.
                 let prelude = std::mem::take(&mut serving.prelude);
                 let is_out = self.write_or_hold(key, Unsent::all_of(Begun::Bytes(prelude.into())), serving.now_ms);
                 return if is_out { GO_ON } else { STOP };
             }
-            Wanted::Later(page) => {
+            Some(Wanted::Later(page)) => {
                 behind.waits = Waits::Page;
                 self.paging.entry(page).or_default().push(key);
                 self.paging_streams += 1;
@@ -84,7 +91,12 @@ impl<S: Socket> Registry<S> {
         self.work += work::WRITE + work::FRAME * frames.len() + examined * serving.subscription.event_work();
         match taken {
             Taken::Hole(hole) => {
-                behind.archive = Some(hole.last);
+                // Who wants the oldest that there is, misses nothing of what was before.
+                if matches!(past, Past::Oldest(_)) && hole.reason == GapReason::Expired {
+                    behind.archive = Some(Past::Oldest(hole.last));
+                    return GO_ON;
+                }
+                behind.archive = Some(Past::After(hole.last));
                 let last = pages.numbered(hole.last);
                 serving.say_gap_after(pages.numbered(number), last, hole.reason, last);
                 self.tally.gaps[hole.reason as usize] += 1;
