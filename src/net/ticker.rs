@@ -49,10 +49,12 @@ pub fn run(timers: &Timers<Timer>, state: &State) {
                     let Some(running) = schedules.0.get_mut(key) else { continue };
                     let due_ms = if running.is_shared {
                         // All gateways publish it, with one key for each tick of the wall clock: one of them counts.
-                        let (tick, due_ms) = (wall_ms() / running.every_ms(), running.next_tick_ms(now_ms));
-                        let at = SystemTime::UNIX_EPOCH + Duration::from_millis(tick * running.every_ms());
-                        publish(&running.topic, &running.schedule.event(at, tick), Some(&running.key(tick)), state);
-                        due_ms
+                        let wall_ms = wall_ms();
+                        if let Some(tick) = running.tick(wall_ms) {
+                            let at = SystemTime::UNIX_EPOCH + Duration::from_millis(tick * running.every_ms());
+                            publish(&running.topic, &running.schedule.event(at, tick), Some(&running.key(tick)), state);
+                        }
+                        running.next_tick_ms(now_ms, wall_ms)
                     } else {
                         running.count += 1;
                         publish(&running.topic, &running.schedule.event(SystemTime::now(), running.count), None, state);
@@ -104,6 +106,7 @@ struct Schedules(Slab<Running>, bool);
 struct Running {
     schedule: Schedule,
     topic: TopicHandle,
+    /// How often it has run, or if all gateways run it, the tick of the wall clock that was last.
     count: u64,
     timer: Option<TimerKey>,
     /// Its events are kept where all gateways keep theirs.
@@ -115,9 +118,17 @@ impl Running {
         self.schedule.every().as_millis() as u64
     }
 
-    /// When the wall clock's next tick is.
-    fn next_tick_ms(&self, now_ms: u64) -> u64 {
-        now_ms + self.every_ms() - wall_ms() % self.every_ms()
+    /// When the wall clock's next tick is. Both clocks are cut to milliseconds, so that it is one later than it seems.
+    fn next_tick_ms(&self, now_ms: u64, wall_ms: u64) -> u64 {
+        now_ms + self.every_ms() - wall_ms % self.every_ms() + 1
+    }
+
+    /// The wall clock's tick, if that has not been: a clock that goes back has none until it is where it was.
+    fn tick(&mut self, wall_ms: u64) -> Option<u64> {
+        let tick = wall_ms / self.every_ms();
+        let is_new = tick > self.count;
+        self.count = self.count.max(tick);
+        is_new.then_some(tick)
     }
 
     /// The idempotency key of a tick: the same at every gateway that has the same schedule.
@@ -145,7 +156,13 @@ impl Schedules {
             let is_shared = self.1 && schedule.keeps();
             let key = self.0.insert(Running { schedule: schedule.clone(), topic, count: 0, timer: None, is_shared });
             if let Some(running) = self.0.get_mut(key) {
-                let due_ms = if is_shared { running.next_tick_ms(now_ms) } else { now_ms + running.every_ms() };
+                let due_ms = if is_shared {
+                    let wall_ms = wall_ms();
+                    running.tick(wall_ms);
+                    running.next_tick_ms(now_ms, wall_ms)
+                } else {
+                    now_ms + running.every_ms()
+                };
                 running.timer = Some(timers.arm(due_ms, Timer::Schedule(key)));
             }
         }
@@ -158,6 +175,19 @@ mod tests {
 
     fn config(text: &str) -> Config {
         Config::parse(text, "ticks.toml".as_ref()).unwrap()
+    }
+
+    #[test]
+    fn a_tick_of_the_wall_clock_runs_once_and_never_before_its_time() {
+        let config = config("[[schedule]]\nevery = \"1s\"\ndata = \"x\"\n");
+        let topic = TopicTable::default().handle(&config.schedule[0].topic(&config.default_topic));
+        let schedule = config.schedule[0].clone();
+        let mut running = Running { schedule, topic, count: 0, timer: None, is_shared: true };
+        assert_eq!(running.tick(41_500), Some(41), "it begins in the midst of one");
+        // Up to the end of that millisecond on both clocks.
+        assert_eq!([41_500, 41_999, 42_000].map(|wall_ms| running.next_tick_ms(7_000, wall_ms)), [7_501, 7_002, 8_001]);
+        let ticks = [41_999, 42_000, 42_001, 41_000, 43_500, 46_000].map(|wall_ms| running.tick(wall_ms));
+        assert_eq!(ticks, [None, Some(42), None, None, Some(43), Some(46)]);
     }
 
     #[test]
