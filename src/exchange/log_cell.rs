@@ -276,7 +276,10 @@ impl History for LogCell {
 impl Pages for LogCell {
     fn reach(&self, number: u64, cursor: Offset, opened_at: Offset, subscription: &Subscription) -> Reach {
         let log = self.log.lock();
-        if self.is_of_epoch(cursor) { log.reach(number, opened_at, subscription) } else { Reach::Foreign }
+        match self.is_of_epoch(cursor) {
+            true => log.reach(number, opened_at, subscription),
+            false => Reach::Foreign(log.oldest()),
+        }
     }
 
     fn page(&self, after: u64, cursor: Offset) -> Option<Wanted> {
@@ -316,7 +319,7 @@ mod tests {
             let Some(past) = start.archive else { return false };
             let found = log.page(past.number(), start.after);
             let reach = log.reach(past.number(), start.after, start.after, &all);
-            assert_eq!(found.is_none(), reach == Reach::Foreign);
+            assert_eq!(found.is_none(), matches!(reach, Reach::Foreign(_)));
             matches!(found, Some(Wanted::Here(_)))
         };
         assert!(!is_read(old));

@@ -68,8 +68,8 @@ impl Past {
 /// Where a number stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reach {
-    /// It is of an epoch that has ended.
-    Foreign,
+    /// It is of an epoch that has ended: the oldest that there is of this one comes after this offset.
+    Foreign(Offset),
     /// The log has all that comes after it.
     Here {
         /// What comes after it comes after this offset.

@@ -1,7 +1,7 @@
 //! Streams that resume after an id that is older than what memory has, at any gateway: they get it from the NATS stream.
 
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
@@ -76,7 +76,10 @@ fn what_is_no_longer_in_the_stream_is_told_where_it_was() {
         nats.request("$JS.API.STREAM.MSG.DELETE.SG_default", &format!("{{\"seq\":{sequence}}}"));
     }
     nats.request("$JS.API.STREAM.PURGE.SG_default", "{\"seq\":301}");
-    let is_purged = || resume(&server, &ids[10]).event().event == "gap";
+    let is_purged = || {
+        thread::sleep(Duration::from_millis(300));
+        resume(&server, &ids[10]).event().event == "gap"
+    };
     assert!(within(SETTLED, is_purged), "what was purged is served");
     let mut stream = resume(&server, &ids[10]);
     let gap = stream.event();

@@ -362,7 +362,7 @@ impl<M> Following<M> {
                 return None;
             }
         };
-        if let Err(restart) = self.compare(&info).await {
+        if let Err(restart) = self.compare(&info, self.head).await {
             return restart;
         }
         let State { start, overlaps } = self.start(&info);
@@ -386,10 +386,11 @@ impl<M> Following<M> {
         self.read(&mut messages, overlaps).await
     }
 
-    /// Whether it is the stream that memory is of; else memory is of this one now, or nothing is known yet.
-    async fn compare(&mut self, info: &Info) -> Result<(), Option<Restart>> {
+    /// Whether it is the stream that memory is of; else memory is of this one now, or nothing is known yet. `head` is the
+    /// newest that this node had when it asked: more may have come before the answer.
+    async fn compare(&mut self, info: &Info, head: u64) -> Result<(), Option<Restart>> {
         let identity = info.identity();
-        let has_less = info.state.last_seq < self.head;
+        let has_less = info.state.last_seq < head;
         if identity.as_ref() == Some(&self.identity) && !has_less {
             self.less = 0;
             return Ok(());
@@ -486,13 +487,12 @@ impl<M> Following<M> {
         let (mut silent, mut idle, mut delivered) = (0u32, 0, 0);
         self.whole_ns = None;
         let (looks, mut looked) = mpsc::channel(1);
-        let (client, names, now_ns) =
-            (self.client.clone(), self.shared.names.clone(), self.surroundings.now_ns.clone());
+        let (client, shared, now_ns) = (self.client.clone(), self.shared.clone(), self.surroundings.now_ns.clone());
         let mut looking = pin!(async move {
             loop {
-                let asked_ns = now_ns();
-                let found = stream::look(&client, &names).await;
-                if looks.send((asked_ns, found)).await.is_err() {
+                let (asked_ns, head) = (now_ns(), shared.facts.head());
+                let found = stream::look(&client, &shared.names).await;
+                if looks.send((asked_ns, head, found)).await.is_err() {
                     return;
                 }
                 sleep(LOOK).await;
@@ -547,8 +547,8 @@ impl<M> Following<M> {
                     self.take_live(&live);
                 }
                 found = looked.recv() => match found {
-                    Some((asked_ns, Ok(Some(info)))) => {
-                        if let Err(restart) = self.compare(&info).await {
+                    Some((asked_ns, head, Ok(Some(info)))) => {
+                        if let Err(restart) = self.compare(&info, head).await {
                             return restart;
                         }
                         self.shared.facts.there_is(info.state.last_seq);
@@ -558,12 +558,12 @@ impl<M> Following<M> {
                         self.confirm();
                         self.shared.facts.set_max_payload(self.client.server_info().max_payload);
                     }
-                    Some((_, Ok(None))) => {
+                    Some((.., Ok(None))) => {
                         self.away("the stream is gone");
                         return Some(Restart::Stream);
                     }
                     // Whether anything comes, is told by the heartbeats.
-                    Some((_, Err(_))) | None => {}
+                    Some((.., Err(_))) | None => {}
                 },
                 () = &mut looking => {}
                 _ = steps.tick() => {

@@ -155,6 +155,11 @@ impl Log {
         self.head
     }
 
+    /// The offset before the oldest event that is kept.
+    pub fn oldest(&self) -> Offset {
+        self.kept.gap_through()
+    }
+
     /// The id of an offset: that of the newest kept event at it or before it. Ids are made of numbers
     /// here and in `Draft::place`, and read back in [`Log::search`].
     pub fn id(&self, offset: Offset) -> EventId {

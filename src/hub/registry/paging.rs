@@ -58,9 +58,12 @@ impl<S: Socket> Registry<S> {
         let pages = history.pages().expect("Invariant: only a log with an archive starts a stream before itself");
         let number = past.number();
         let newest = match pages.reach(number, behind.cursor, behind.opened_at, &serving.subscription) {
-            // The log says so where the stream goes on in it.
-            Reach::Foreign => {
-                behind.archive = None;
+            Reach::Foreign(oldest) => {
+                (behind.archive, behind.cursor) = (None, oldest);
+                let to = history.id(oldest);
+                let gap = gap::gap(None, to, GapReason::ForeignEpoch, Some(to));
+                serving.prelude.extend_from_slice(gap.wire(serving.framing));
+                self.tally.gaps[GapReason::ForeignEpoch as usize] += 1;
                 return GO_ON;
             }
             Reach::Before { offset, missed_live: true, .. } => return self.miss_live(number, offset, pages, serving),
