@@ -106,7 +106,7 @@ pub mod config {
     pub use crate::ops::config::{
         Cluster, ClusterHistory, Config, ConfigError, Cors, Directives, Disk, DiskSync, Drain, EngineKind, Health,
         History, Holes, Latency, Limits, Listen, Log, LogFormat, Namespace, Origin, Pass, PolicyRule, ServerUrl,
-        Storage, Stream,
+        Storage, Stream, Tls,
     };
     pub use crate::ops::units::{Count, Ratio, Size, Time, TimeOrOff};
 }
@@ -122,6 +122,7 @@ pub mod internals {
     pub mod hub {
         pub use crate::hub::*;
     }
+    pub use crate::gateway::tls_server;
     pub use crate::ops::config::listen;
     pub use crate::ops::{cli, descriptors, logging};
     pub mod publish {

@@ -38,6 +38,7 @@ use crate::ops::reload::LiveConfig;
 use crate::ops::threads::spawn;
 
 use super::builder::Builder;
+use super::certificates::{Watch, tls_server};
 use super::engines::Opened;
 use super::error::StartError;
 use super::listen;
@@ -50,11 +51,14 @@ impl Builder {
     /// If the configuration is not valid, the limit on open files is too low for it, an address can't be
     /// listened on, or the system refuses a thread or a descriptor.
     pub fn start(self) -> Result<Gateway, StartError> {
-        let Builder { config, listen, control, health, handler, methods, source, raise_descriptor_limit } = self;
+        let Builder { config, listen, listen_tls, control, health, handler, methods, source, raise_descriptor_limit } =
+            self;
         config.check()?;
+        let tls = tls_server(&config)?;
         let limit = if raise_descriptor_limit { descriptors::raise() } else { descriptors::current() }?;
         let (shards, acceptors) = (config.shards.or_cores(), config.acceptors.or_cores());
-        let (addresses, control_too, health_too) = (listen.len(), control.is_some(), health.is_some());
+        let (addresses, control_too, health_too) =
+            (listen.len() + listen_tls.len(), control.is_some(), health.is_some());
         let own = Own { shards, acceptors, addresses, control: control_too, health: health_too };
         let plan = Plan::new(limit, &own, &config.limits)?;
         plan.log();
@@ -143,7 +147,7 @@ impl Builder {
             let Some((_, socket)) = socket else { continue };
             private.push(endpoint.closing.clone());
             private_acceptors
-                .push((name.to_owned(), Acceptor::<TcpListener>::new(endpoint, vec![socket], state.clone())?));
+                .push((name.to_owned(), Acceptor::<TcpListener>::new(endpoint, vec![(socket, None)], state.clone())?));
         }
 
         // Should a thread be refused, what runs by then is stopped as the gateway is dropped.
@@ -151,6 +155,8 @@ impl Builder {
             state: state.clone(),
             timers: timers.clone(),
             addresses: Vec::new(),
+            tls_addresses: Vec::new(),
+            certificates: None,
             control_address,
             health_address,
             public: public.closing.clone(),
@@ -169,10 +175,18 @@ impl Builder {
             }
             filling.run(&state, &keys, &mut gateway.engine_threads)?;
         }
-        let (addresses, listeners) = listen::public(listen, acceptors, &config)?;
+        let plain = listen.len();
+        let listen_tls = listen_tls.into_iter().map(|listen| (listen, tls.clone()));
+        let all = listen.into_iter().map(|listen| (listen, None)).chain(listen_tls).collect();
+        let (mut addresses, listeners) = listen::public(all, acceptors, &config)?;
+        gateway.tls_addresses = addresses.split_off(plain);
         let public_address = addresses.first().copied();
         let _ = state.addresses.set(Addresses { public: public_address, control: control_address });
         gateway.addresses = addresses;
+        gateway.certificates = match &tls {
+            Some(tls) => Watch::start(tls, live, metrics.clone())?,
+            None => None,
+        };
         let mut all_acceptors = Vec::new();
         for (index, sockets) in listeners.into_iter().enumerate() {
             all_acceptors.push((
@@ -193,6 +207,9 @@ impl Builder {
         }
         for address in &gateway.addresses {
             tracing::info!(%address, "streams are served");
+        }
+        for address in &gateway.tls_addresses {
+            tracing::info!(%address, "streams are served over TLS");
         }
         if let Some(address) = health_address {
             tracing::info!(%address, "health and metrics are served");

@@ -9,6 +9,8 @@ pub mod clock;
 pub mod ticker;
 // Streams.
 pub mod wire;
+pub mod tls;
+pub mod sink;
 pub mod shard;
 // Connections.
 pub mod transport;

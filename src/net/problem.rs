@@ -136,6 +136,7 @@ impl From<Problem> for Response<Full<Bytes>> {
 fn part(refusal: Refusal) -> Option<&'static str> {
     match refusal {
         Refusal::BadHead | Refusal::HeadTooLarge | Refusal::HeadTooSlow | Refusal::HttpVersion => Some("head"),
+        Refusal::NotTls => Some("scheme"),
         Refusal::UriTooLong => Some("target"),
         Refusal::NotFound => Some("path"),
         Refusal::Method => Some("method"),
@@ -149,7 +150,7 @@ fn part(refusal: Refusal) -> Option<&'static str> {
 /// The status that goes with a refusal.
 fn status(refusal: Refusal) -> StatusCode {
     match refusal {
-        Refusal::BadHead | Refusal::BadField | Refusal::BadBody => StatusCode::BAD_REQUEST,
+        Refusal::BadHead | Refusal::NotTls | Refusal::BadField | Refusal::BadBody => StatusCode::BAD_REQUEST,
         Refusal::UriTooLong => StatusCode::URI_TOO_LONG,
         Refusal::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
         Refusal::HeadTooSlow | Refusal::BodyTooSlow => StatusCode::REQUEST_TIMEOUT,

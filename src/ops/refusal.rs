@@ -16,6 +16,8 @@ pub enum Refusal {
     HeadTooSlow,
     /// The client speaks another version of HTTP than this port.
     HttpVersion,
+    /// The client speaks without TLS to a port for TLS.
+    NotTls,
     /// A field of the request is malformed.
     BadField,
     /// The body is malformed as a whole, or broke off.

@@ -80,6 +80,11 @@ mod tests {
         engine = "disk"
         schedule = []
         policy = [{ topic = "**", slow = "skip" }]
+        [tls]
+        listen = ["127.0.0.1:4"]
+        cert = ["/a.pem"]
+        key = ["/b.pem"]
+        dev = true
         [limits]
         streams = 5
         connections = 6

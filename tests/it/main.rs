@@ -34,4 +34,5 @@ mod storm;
 mod support;
 mod surface;
 mod tidy;
+mod tls;
 mod upkeep;

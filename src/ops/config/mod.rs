@@ -30,6 +30,8 @@ mod policy;
 pub(super) mod settings;
 /// `[stream]`.
 mod stream;
+/// `[tls]`.
+mod tls;
 #[cfg(test)]
 mod tests;
 
@@ -42,7 +44,7 @@ use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
 use super::cli::Flags;
-use super::limits::{POLICIES_MAX, SCHEDULES_MAX, THREADS_MAX};
+use super::limits::{CERTIFICATES_MAX, POLICIES_MAX, SCHEDULES_MAX, THREADS_MAX};
 use super::schedule::Schedule;
 use super::units::{Count, text};
 use crate::exchange::topics::TopicTable;
@@ -63,6 +65,7 @@ pub use log::{Directives, Log, LogFormat};
 pub use pass::{Latency, Pass};
 pub use policy::PolicyRule;
 pub use stream::Stream;
+pub use tls::Tls;
 
 use error::Kind;
 use settings::{Variables, gone_variable, settings_of};
@@ -94,6 +97,8 @@ pub struct Config {
     pub acceptors: Count<0, THREADS_MAX>,
     /// Where kept events live. Default: `memory`.
     pub engine: EngineKind,
+    /// The public listener's addresses for HTTPS, and its certificates.
+    pub tls: Tls,
     /// Bounds on what clients may take.
     pub limits: Limits,
     /// How much of the past is kept for streams that resume.
@@ -131,6 +136,7 @@ impl Default for Config {
             shards: Count::new(0),
             acceptors: Count::new(0),
             engine: EngineKind::default(),
+            tls: Tls::default(),
             limits: Limits::default(),
             history: History::default(),
             disk: Disk::default(),
@@ -200,6 +206,14 @@ impl Config {
             config.listen = Listen::try_from(flags.listen.clone())
                 .map_err(|reason| ConfigError(Kind::Flag { flag: "--listen", reason }))?;
         }
+        if !flags.listen_tls.is_empty() {
+            config.tls.listen = Listen::try_from(flags.listen_tls.clone())
+                .map_err(|reason| ConfigError(Kind::Flag { flag: "--listen-tls", reason }))?;
+        }
+        if !flags.tls_cert.is_empty() || !flags.tls_key.is_empty() {
+            (config.tls.cert, config.tls.key) = (flags.tls_cert.clone(), flags.tls_key.clone());
+        }
+        config.tls.dev |= flags.dev_tls;
         config.control = flags.control.unwrap_or(config.control);
         config.health = flags.health.map_or(config.health, Health::on);
         config.engine = flags.engine.unwrap_or(config.engine);
@@ -238,14 +252,24 @@ impl Config {
     pub fn check(&self) -> Result<(), ConfigError> {
         let conflict = |keys, reason: String| Err(ConfigError(Kind::Conflict { keys, reason }));
         let listen = self.listen.addresses().iter().map(|address| ("listen", *address));
+        let tls = self.tls.addresses().iter().map(|address| ("tls.listen", *address));
         let health = self.health.address().map(|address| ("health", address));
-        let addresses: Vec<_> = listen.chain([("control", self.control)]).chain(health).collect();
+        let addresses: Vec<_> = listen.chain(tls).chain([("control", self.control)]).chain(health).collect();
         for (i, (key, address)) in addresses.iter().enumerate() {
             for (other_key, other) in &addresses[i + 1..] {
                 if key != other_key && overlap(*address, *other) {
                     return conflict([key, other_key], format!("{address} and {other} can't both be bound"));
                 }
             }
+        }
+        if self.listen.addresses().is_empty() && self.tls.addresses().is_empty() {
+            return conflict(["listen", "tls.listen"], "there is no address for streams".to_owned());
+        }
+        if let Some((keys, reason)) = self.tls.conflict() {
+            return conflict(keys, reason);
+        }
+        if let Some((key, length)) = self.tls.too_many() {
+            return Err(ConfigError(Kind::TooMany { key, length, max: CERTIFICATES_MAX }));
         }
         if self.engine == EngineKind::Disk && self.disk.dir.as_os_str().is_empty() {
             return conflict(["engine", "disk.dir"], "the disk engine needs a directory".to_owned());

@@ -40,6 +40,22 @@ pub enum Listener {
     Health,
 }
 
+/// What became of a TLS handshake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, AsRefStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
+pub enum Handshake {
+    /// A new session.
+    Full,
+    /// One that was taken up again by a ticket.
+    Resumed,
+    /// The client spoke HTTP without TLS.
+    PlainHttp,
+    /// The client can't or won't, or has gone.
+    Failed,
+    /// It was not over in time.
+    Late,
+}
+
 /// What an engine made of a publish call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, AsRefStr, VariantArray)]
 #[strum(serialize_all = "snake_case")]

@@ -115,7 +115,21 @@ pub(super) const REPLAY_PAGES: Family = counter(
 pub(super) const REPLAY_WAITING: Family =
     gauge("sluicegate_replay_waiting_streams", "Streams that wait for a page of events that have left the log.");
 
-pub(super) const FAMILIES: [&Family; 46] = [
+pub(super) const TLS_HANDSHAKES: Family =
+    counter("sluicegate_tls_handshakes_total", "TLS handshakes, by result.").by(&["result"]);
+pub(super) const TLS_CERTIFICATE_EXPIRY: Family = gauge(
+    "sluicegate_tls_certificate_expiry_timestamp_seconds",
+    "When the first of the certificates expires, in seconds since 1970; 0 without TLS.",
+);
+pub(super) const TLS_CERTIFICATES_SUCCESSFUL: Family = gauge(
+    "sluicegate_tls_certificates_last_read_successful",
+    "1 if all certificates could be used when their files were last read, 0 if an old one had to stay.",
+);
+
+pub(super) const FAMILIES: [&Family; 49] = [
+    &TLS_HANDSHAKES,
+    &TLS_CERTIFICATE_EXPIRY,
+    &TLS_CERTIFICATES_SUCCESSFUL,
     &REPLAY_PAGES,
     &REPLAY_WAITING,
     &STREAMS,

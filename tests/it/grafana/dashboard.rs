@@ -8,13 +8,14 @@ use super::promql::{ranges, selectors};
 use super::{RUNBOOK, dashboard, list, of_annotations, of_panels, panels, read, text};
 use crate::support::Server;
 
-const ROWS: [&str; 10] = [
+const ROWS: [&str; 11] = [
     "Overview",
     "Streams",
     "Delivery latency",
     "Backpressure",
     "Publishing",
     "Engine",
+    "TLS",
     "Shards",
     "Timer",
     "Log",
