@@ -195,6 +195,7 @@ mod tests {
         let said = |text| listen(text).unwrap_err().message().to_owned();
         assert!(said("listen = true").contains("an address such as \"0.0.0.0:8080\" is needed, or a list of them"));
         assert!(said("listen = [\"nowhere\"]").contains("\"nowhere\" is no address"));
-        assert!(said("listen = []").contains("0 addresses"));
+        // That there is one is checked with those of TLS.
+        assert!(read("listen = []").is_empty());
     }
 }
