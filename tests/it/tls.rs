@@ -77,7 +77,7 @@ fn a_stream_by_tls_is_as_any_other() {
         // It comes back with a ticket, resumes, and a request on the same connection comes before.
         let mut back = connect(&server, &client);
         back.send("GET / HTTP/1.1\r\nhost: localhost\r\n\r\n");
-        assert_eq!(back.response().body, "ok");
+        assert_eq!(back.response().body, "ok\n");
         assert_eq!(back.tls().handshake_kind(), Some(HandshakeKind::Resumed));
         let first = plain.last_event_id().to_owned();
         back.send(format!("GET /events/a HTTP/1.1\r\nhost: localhost\r\nlast-event-id: {first}\r\n\r\n"));
@@ -428,5 +428,5 @@ fn one_flag_serves_localhost_to_try_things() {
     let Some(curl) = tool("curl") else { return };
     let url = format!("https://localhost:{}/", server.secure().port());
     let output = Command::new(curl).args(["-sk", "--max-time", "10", &url]).output().expect("curl");
-    assert_eq!(String::from_utf8_lossy(&output.stdout), "ok", "{output:?}");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "ok\n", "{output:?}");
 }

@@ -89,6 +89,7 @@ fn the_reference_lists_every_value_of_a_label() {
     check(&ENGINE_PUBLISHES, EngineResult::VARIANTS.iter().map(AsRef::as_ref).collect());
     check(&ENGINE_READER_RESTARTS, Restart::VARIANTS.iter().map(AsRef::as_ref).collect());
     check(&ENGINE_EPOCH_CHANGES, Changed::VARIANTS.iter().map(AsRef::as_ref).collect());
+    check(&TLS_HANDSHAKES, Handshake::VARIANTS.iter().map(AsRef::as_ref).collect());
     check(&ENGINE_STATE, Phase::VARIANTS.iter().map(AsRef::as_ref).collect());
     check(&REQUESTS_REJECTED, Refusal::VARIANTS.iter().map(AsRef::as_ref).collect());
     check(&PUBLISH_REJECTED, Refusal::VARIANTS.iter().map(AsRef::as_ref).collect());
