@@ -1,10 +1,8 @@
 //! Where a gateway listens.
 
 use std::net::{SocketAddr, TcpListener};
-use std::sync::Arc;
 
 use crate::net::listener::{SocketOptions, adopt, bind, bind_all};
-use crate::net::tls::server::TlsServer;
 use crate::ops::config::Config;
 
 use super::error::StartError;
@@ -16,15 +14,12 @@ pub(super) enum Listen {
     Socket(TcpListener),
 }
 
-/// A socket that is listened on, perhaps with TLS.
-pub(super) type Bound = (TcpListener, Option<Arc<TlsServer>>);
-
-/// Listens for streams, on some addresses over TLS. Gives the addresses, and for each acceptor a socket of each.
+/// Listens for streams. Gives the addresses, and for each acceptor a socket of each.
 pub(super) fn public(
-    listen: Vec<(Listen, Option<Arc<TlsServer>>)>,
+    listen: Vec<Listen>,
     acceptors: usize,
     config: &Config,
-) -> Result<(Vec<SocketAddr>, Vec<Vec<Bound>>), StartError> {
+) -> Result<(Vec<SocketAddr>, Vec<Vec<TcpListener>>), StartError> {
     let options = SocketOptions {
         reuse_port: true,
         notsent_lowat: Some(config.stream.notsent_lowat.get() as u32),
@@ -34,7 +29,7 @@ pub(super) fn public(
     // Alone on each address, too: several of our own listeners may share one, but a second gateway
     // would silently take a part of the clients. All are tried before the first is taken, since
     // `[::]` takes the place of `0.0.0.0` as well.
-    for (listen, _) in &listen {
+    for listen in &listen {
         if let Listen::Address(address) = *listen
             && address.port() != 0
         {
@@ -43,7 +38,7 @@ pub(super) fn public(
         }
     }
     let (mut addresses, mut sockets) = (Vec::new(), Vec::from_iter((0..acceptors).map(|_| Vec::new())));
-    for (listen, tls) in listen {
+    for listen in listen {
         let all = match listen {
             Listen::Address(address) => {
                 bind_all(address, acceptors, &options).map_err(|source| StartError::Bind { address, source })?
@@ -55,7 +50,7 @@ pub(super) fn public(
             }
         };
         addresses.push(all[0].local_addr()?);
-        sockets.iter_mut().zip(all).for_each(|(mine, socket)| mine.push((socket, tls.clone())));
+        sockets.iter_mut().zip(all).for_each(|(mine, socket)| mine.push(socket));
     }
     Ok((addresses, sockets))
 }
@@ -80,12 +75,12 @@ mod tests {
         let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
         let given = TcpListener::bind(any_port).unwrap();
         let expected = given.local_addr().unwrap();
-        let listen = vec![(Listen::Address(any_port), None), (Listen::Socket(given), None)];
+        let listen = vec![Listen::Address(any_port), Listen::Socket(given)];
         let (addresses, sockets) = public(listen, 3, &Config::default()).unwrap();
         assert_eq!((addresses.len(), addresses[1]), (2, expected));
         assert_eq!(sockets.len(), 3);
         for sockets in sockets {
-            let own: Vec<_> = sockets.iter().map(|(socket, _)| socket.local_addr().unwrap()).collect();
+            let own: Vec<_> = sockets.iter().map(|socket| socket.local_addr().unwrap()).collect();
             assert_eq!(own, addresses);
         }
     }

@@ -129,7 +129,7 @@ impl Page {
         let mut examined = 0;
         for frame in self.frames[from..].iter().take_while(|frame| frame.number() <= until) {
             examined += 1;
-            if subscription.covers(frame.topics()) {
+            if subscription.takes(frame.topics(), frame.private()) {
                 bytes += frame.wire(super::frame::Framing::Chunked).len();
                 out.push(frame.clone());
             }

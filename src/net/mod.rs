@@ -9,8 +9,6 @@ pub mod clock;
 pub mod ticker;
 // Streams.
 pub mod wire;
-pub mod tls;
-pub mod sink;
 pub mod shard;
 // Connections.
 pub mod transport;
@@ -28,6 +26,7 @@ pub mod route;
 pub mod host;
 pub mod cors;
 pub mod negotiation;
+pub mod token;
 pub mod admit;
 pub mod publish;
 pub mod reply;

@@ -77,8 +77,13 @@ impl Problem {
         self.reason
     }
 
+    /// Whether it is that somebody is not known, or may not.
+    pub(super) fn is_of_access(&self) -> bool {
+        matches!(self.reason, Refusal::Unauthorized | Refusal::Forbidden)
+    }
+
     /// The document.
-    fn body(&self) -> Bytes {
+    pub(super) fn body(&self) -> Bytes {
         #[derive(Serialize)]
         struct Document<'a> {
             r#type: &'static str,
@@ -136,13 +141,17 @@ impl From<Problem> for Response<Full<Bytes>> {
 fn part(refusal: Refusal) -> Option<&'static str> {
     match refusal {
         Refusal::BadHead | Refusal::HeadTooLarge | Refusal::HeadTooSlow | Refusal::HttpVersion => Some("head"),
-        Refusal::NotTls => Some("scheme"),
         Refusal::UriTooLong => Some("target"),
         Refusal::NotFound => Some("path"),
         Refusal::Method => Some("method"),
         Refusal::MediaType => Some("content-type"),
         Refusal::BadBody | Refusal::BodyTooLarge | Refusal::BodyTooSlow | Refusal::BatchTooLarge => Some("body"),
-        Refusal::BadField | Refusal::Forbidden | Refusal::Handler | Refusal::Busy | Refusal::ShuttingDown => None,
+        Refusal::BadField
+        | Refusal::Unauthorized
+        | Refusal::Forbidden
+        | Refusal::Handler
+        | Refusal::Busy
+        | Refusal::ShuttingDown => None,
         Refusal::NotStored | Refusal::KeyReused | Refusal::PerhapsStored => None,
     }
 }
@@ -150,7 +159,7 @@ fn part(refusal: Refusal) -> Option<&'static str> {
 /// The status that goes with a refusal.
 fn status(refusal: Refusal) -> StatusCode {
     match refusal {
-        Refusal::BadHead | Refusal::NotTls | Refusal::BadField | Refusal::BadBody => StatusCode::BAD_REQUEST,
+        Refusal::BadHead | Refusal::BadField | Refusal::BadBody => StatusCode::BAD_REQUEST,
         Refusal::UriTooLong => StatusCode::URI_TOO_LONG,
         Refusal::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
         Refusal::HeadTooSlow | Refusal::BodyTooSlow => StatusCode::REQUEST_TIMEOUT,
@@ -160,6 +169,7 @@ fn status(refusal: Refusal) -> StatusCode {
         Refusal::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
         Refusal::NotFound => StatusCode::NOT_FOUND,
         Refusal::Method => StatusCode::METHOD_NOT_ALLOWED,
+        Refusal::Unauthorized => StatusCode::UNAUTHORIZED,
         Refusal::Forbidden => StatusCode::FORBIDDEN,
         Refusal::Handler => StatusCode::INTERNAL_SERVER_ERROR,
         Refusal::Busy | Refusal::ShuttingDown | Refusal::NotStored | Refusal::PerhapsStored => {

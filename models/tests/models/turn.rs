@@ -70,7 +70,6 @@ struct World {
 }
 
 impl Host for World {
-    type Arriving = Wire;
     type Socket = Wire;
     type Question = ();
     type History = LogCell;
