@@ -82,7 +82,6 @@ mod exchange;
 mod engine;
 mod client;
 mod ops;
-mod access;
 mod net;
 mod gateway;
 #[cfg(test)]
@@ -105,10 +104,9 @@ pub use http;
 pub mod config {
     pub use crate::hub::policy::SlowPolicy;
     pub use crate::ops::config::{
-        Auth, Cluster, ClusterHistory, Config, ConfigError, CookieName, Cors, DeniedAs, Directives, Disk, DiskSync,
-        Drain, EngineKind, Health, History, Holes, JwtAlgorithm, JwtKey, Latency, Limits, Listen, Log, LogFormat,
-        Namespace, Origin, Pass, Patterns, PolicyRule, Rule, Secret, ServerUrl, StaticKey, Storage, Stream, Template,
-        Who,
+        Cluster, ClusterHistory, Config, ConfigError, Cors, Directives, Disk, DiskSync, Drain, EngineKind, Health,
+        History, Holes, Latency, Limits, Listen, Log, LogFormat, Namespace, Origin, Pass, PolicyRule, ServerUrl,
+        Storage, Stream, Tls,
     };
     pub use crate::ops::units::{Count, Ratio, Size, Time, TimeOrOff};
 }
@@ -124,6 +122,7 @@ pub mod internals {
     pub mod hub {
         pub use crate::hub::*;
     }
+    pub use crate::gateway::tls_server;
     pub use crate::ops::config::listen;
     pub use crate::ops::{cli, descriptors, logging};
     pub mod publish {

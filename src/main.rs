@@ -15,6 +15,7 @@ use sluicegate::internals::descriptors::{self, Own, Plan};
 use sluicegate::internals::listen::reachable;
 use sluicegate::internals::logging;
 use sluicegate::internals::stored::{CANT_LOOK, Disk, Format, NO_LOG, check_dir, dump, verify, wall_ms};
+use sluicegate::internals::tls_server;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -67,17 +68,19 @@ fn carry_out(task: Task, flags: &Flags) -> Result<(), Box<dyn Error>> {
         }
         Task::Man => clap_mangen::Man::new(Cli::command()).render(&mut io::stdout()).map_err(ClientError::System),
         Task::Publish(task) => {
-            let base = base(&task.at, flags, |config| config.control)?;
+            let base = base(&task.at, flags, |config| Some(config.control))?;
             client::run(client::publish::publish(base, task.into()))
         }
         Task::Tail(task) => {
-            let base = base(&task.at, flags, |config| config.listen.addresses()[0])?;
+            let base = base(&task.at, flags, |config| config.listen.addresses().first().copied())?;
             client::run(client::tail::tail(base, task.into()))
         }
-        Task::Top(task) => client::run(client::top::top(base(&task.at, flags, |config| config.control)?, task.once)),
+        Task::Top(task) => {
+            client::run(client::top::top(base(&task.at, flags, |config| Some(config.control))?, task.once))
+        }
         Task::Healthcheck(at) => {
             let said = client::run(client::healthcheck::healthcheck(base(&at, flags, |config| {
-                config.health.address().unwrap_or(config.control)
+                Some(config.health.address().unwrap_or(config.control))
             })?));
             said.and_then(|said| io::stdout().write_all(said.as_bytes()).map_err(ClientError::System))
         }
@@ -86,10 +89,14 @@ fn carry_out(task: Task, flags: &Flags) -> Result<(), Box<dyn Error>> {
 }
 
 /// Where the gateway is: as its flag says, or else the configuration.
-fn base(at: &At, flags: &Flags, listener: fn(&Config) -> SocketAddr) -> Result<Base, Box<dyn Error>> {
+fn base(at: &At, flags: &Flags, listener: fn(&Config) -> Option<SocketAddr>) -> Result<Base, Box<dyn Error>> {
     match &at.url {
         Some(base) => Ok(base.clone()),
-        None => Ok(Base::from(reachable(listener(&Config::load(flags)?.config)))),
+        None => {
+            let address =
+                listener(&Config::load(flags)?.config).ok_or("there is no listener without TLS: give --url")?;
+            Ok(Base::from(reachable(address)))
+        }
     }
 }
 
@@ -104,6 +111,7 @@ fn configuration(task: ConfigTask, flags: &Flags) -> Result<(), Box<dyn Error>> 
             if loaded.config.engine == EngineKind::Disk {
                 check_dir(&Disk, &loaded.config.disk.dir)?;
             }
+            tls_server(&loaded.config)?;
             loaded.warnings.iter().for_each(|warning| logging::say(warning));
             plan.oddities().into_iter().for_each(logging::say);
             let read = loaded.file.map_or("no file was read".to_owned(), |file| format!("{} was read", file.display()));

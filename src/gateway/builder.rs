@@ -24,6 +24,7 @@ impl Gateway {
         Builder {
             config,
             listen: Vec::new(),
+            listen_tls: Vec::new(),
             control: None,
             health: None,
             handler: None,
@@ -46,6 +47,7 @@ impl Gateway {
 pub struct Builder {
     pub(super) config: Config,
     pub(super) listen: Vec<Listen>,
+    pub(super) listen_tls: Vec<Listen>,
     pub(super) control: Option<Listen>,
     pub(super) health: Option<Listen>,
     pub(super) handler: Option<Handler>,
@@ -66,11 +68,13 @@ impl Builder {
     /// The gateway that this configuration describes.
     pub fn from_config(config: Config) -> Builder {
         let listen = config.listen.addresses().iter().copied().map(Listen::Address).collect();
+        let listen_tls = config.tls.addresses().iter().copied().map(Listen::Address).collect();
         let control = Some(Listen::Address(config.control));
         let health = config.health.address().map(Listen::Address);
         Builder {
             config,
             listen,
+            listen_tls,
             control,
             health,
             handler: None,

@@ -62,6 +62,7 @@ impl Gateway {
 
     /// Ends all threads, the acceptors first, so that no stream comes to a shard that is gone.
     fn stop(&mut self) {
+        self.certificates = None;
         self.state.close();
         self.public.cancel();
         self.private.iter().for_each(Closing::cancel);

@@ -20,6 +20,9 @@ pub enum StartError {
         /// What the system says.
         source: io::Error,
     },
+    /// A certificate for TLS can't be used.
+    #[error("can't serve over TLS")]
+    Certificate(#[source] Box<dyn Error + Send + Sync>),
     /// The configuration is not valid.
     #[error(transparent)]
     Config(#[from] ConfigError),

@@ -5,12 +5,10 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, OnceLock};
 
-use arc_swap::ArcSwap;
 use rustix::event::{EventfdFlags, eventfd};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
-use crate::access::gate::Gate;
 use crate::engine::Engine;
 use crate::engine::entropy::random;
 use crate::engine::keys::Keys;
@@ -31,7 +29,6 @@ use crate::net::shard::{Parts, Shard};
 use crate::net::slots::Slots;
 use crate::net::state::State;
 use crate::net::ticker;
-use crate::ops::config::ConfigError;
 use crate::ops::config::listen::reachable;
 use crate::ops::descriptors::{self, Own, Plan};
 use crate::ops::limits::{CONTROL_CONNECTIONS_MAX, HEALTH_CONNECTIONS_MAX, PUBLISHERS_MAX};
@@ -41,6 +38,7 @@ use crate::ops::reload::LiveConfig;
 use crate::ops::threads::spawn;
 
 use super::builder::Builder;
+use super::certificates::{Watch, tls_server};
 use super::engines::Opened;
 use super::error::StartError;
 use super::listen;
@@ -53,12 +51,14 @@ impl Builder {
     /// If the configuration is not valid, the limit on open files is too low for it, an address can't be
     /// listened on, or the system refuses a thread or a descriptor.
     pub fn start(self) -> Result<Gateway, StartError> {
-        let Builder { config, listen, control, health, handler, methods, source, raise_descriptor_limit } = self;
+        let Builder { config, listen, listen_tls, control, health, handler, methods, source, raise_descriptor_limit } =
+            self;
         config.check()?;
-        let gate = Gate::new(&config).map_err(|reason| ConfigError::invalid("auth", reason))?;
+        let tls = tls_server(&config)?;
         let limit = if raise_descriptor_limit { descriptors::raise() } else { descriptors::current() }?;
         let (shards, acceptors) = (config.shards.or_cores(), config.acceptors.or_cores());
-        let (addresses, control_too, health_too) = (listen.len(), control.is_some(), health.is_some());
+        let (addresses, control_too, health_too) =
+            (listen.len() + listen_tls.len(), control.is_some(), health.is_some());
         let own = Own { shards, acceptors, addresses, control: control_too, health: health_too };
         let plan = Plan::new(limit, &own, &config.limits)?;
         plan.log();
@@ -106,7 +106,6 @@ impl Builder {
             metrics: metrics.clone(),
             clock,
             addresses: OnceLock::new(),
-            gate: ArcSwap::from_pointee(gate),
             default_topic: config.default_topic.clone(),
             streams_max: plan.streams as usize,
             handler: match methods {
@@ -148,7 +147,7 @@ impl Builder {
             let Some((_, socket)) = socket else { continue };
             private.push(endpoint.closing.clone());
             private_acceptors
-                .push((name.to_owned(), Acceptor::<TcpListener>::new(endpoint, vec![socket], state.clone())?));
+                .push((name.to_owned(), Acceptor::<TcpListener>::new(endpoint, vec![(socket, None)], state.clone())?));
         }
 
         // Should a thread be refused, what runs by then is stopped as the gateway is dropped.
@@ -156,6 +155,8 @@ impl Builder {
             state: state.clone(),
             timers: timers.clone(),
             addresses: Vec::new(),
+            tls_addresses: Vec::new(),
+            certificates: None,
             control_address,
             health_address,
             public: public.closing.clone(),
@@ -174,10 +175,18 @@ impl Builder {
             }
             filling.run(&state, &keys, &mut gateway.engine_threads)?;
         }
-        let (addresses, listeners) = listen::public(listen, acceptors, &config)?;
+        let plain = listen.len();
+        let listen_tls = listen_tls.into_iter().map(|listen| (listen, tls.clone()));
+        let all = listen.into_iter().map(|listen| (listen, None)).chain(listen_tls).collect();
+        let (mut addresses, listeners) = listen::public(all, acceptors, &config)?;
+        gateway.tls_addresses = addresses.split_off(plain);
         let public_address = addresses.first().copied();
         let _ = state.addresses.set(Addresses { public: public_address, control: control_address });
         gateway.addresses = addresses;
+        gateway.certificates = match &tls {
+            Some(tls) => Watch::start(tls, live, metrics.clone())?,
+            None => None,
+        };
         let mut all_acceptors = Vec::new();
         for (index, sockets) in listeners.into_iter().enumerate() {
             all_acceptors.push((
@@ -199,6 +208,9 @@ impl Builder {
         for address in &gateway.addresses {
             tracing::info!(%address, "streams are served");
         }
+        for address in &gateway.tls_addresses {
+            tracing::info!(%address, "streams are served over TLS");
+        }
         if let Some(address) = health_address {
             tracing::info!(%address, "health and metrics are served");
         }
@@ -207,8 +219,7 @@ impl Builder {
             let publish = format!("curl -d hello http://{}/events/news", reachable(address));
             tracing::info!(%address, open, publish, "publishing, metrics and health are served");
         }
-        let is_open = |address: &SocketAddr| !address.ip().is_loopback() && config.auth.control_key.is_empty();
-        if let Some(address) = control_address.filter(is_open) {
+        if let Some(address) = control_address.filter(|address| !address.ip().is_loopback()) {
             tracing::warn!(%address, "whoever reaches the control listener may publish: it is not on loopback");
         }
         Ok(gateway)

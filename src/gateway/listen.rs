@@ -1,8 +1,10 @@
 //! Where a gateway listens.
 
 use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
 
 use crate::net::listener::{SocketOptions, adopt, bind, bind_all};
+use crate::net::tls::server::TlsServer;
 use crate::ops::config::Config;
 
 use super::error::StartError;
@@ -14,12 +16,15 @@ pub(super) enum Listen {
     Socket(TcpListener),
 }
 
-/// Listens for streams. Gives the addresses, and for each acceptor a socket of each.
+/// A socket that is listened on, perhaps with TLS.
+pub(super) type Bound = (TcpListener, Option<Arc<TlsServer>>);
+
+/// Listens for streams, on some addresses over TLS. Gives the addresses, and for each acceptor a socket of each.
 pub(super) fn public(
-    listen: Vec<Listen>,
+    listen: Vec<(Listen, Option<Arc<TlsServer>>)>,
     acceptors: usize,
     config: &Config,
-) -> Result<(Vec<SocketAddr>, Vec<Vec<TcpListener>>), StartError> {
+) -> Result<(Vec<SocketAddr>, Vec<Vec<Bound>>), StartError> {
     let options = SocketOptions {
         reuse_port: true,
         notsent_lowat: Some(config.stream.notsent_lowat.get() as u32),
@@ -29,7 +34,7 @@ pub(super) fn public(
     // Alone on each address, too: several of our own listeners may share one, but a second gateway
     // would silently take a part of the clients. All are tried before the first is taken, since
     // `[::]` takes the place of `0.0.0.0` as well.
-    for listen in &listen {
+    for (listen, _) in &listen {
         if let Listen::Address(address) = *listen
             && address.port() != 0
         {
@@ -38,7 +43,7 @@ pub(super) fn public(
         }
     }
     let (mut addresses, mut sockets) = (Vec::new(), Vec::from_iter((0..acceptors).map(|_| Vec::new())));
-    for listen in listen {
+    for (listen, tls) in listen {
         let all = match listen {
             Listen::Address(address) => {
                 bind_all(address, acceptors, &options).map_err(|source| StartError::Bind { address, source })?
@@ -50,7 +55,7 @@ pub(super) fn public(
             }
         };
         addresses.push(all[0].local_addr()?);
-        sockets.iter_mut().zip(all).for_each(|(mine, socket)| mine.push(socket));
+        sockets.iter_mut().zip(all).for_each(|(mine, socket)| mine.push((socket, tls.clone())));
     }
     Ok((addresses, sockets))
 }
@@ -75,12 +80,12 @@ mod tests {
         let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
         let given = TcpListener::bind(any_port).unwrap();
         let expected = given.local_addr().unwrap();
-        let listen = vec![Listen::Address(any_port), Listen::Socket(given)];
+        let listen = vec![(Listen::Address(any_port), None), (Listen::Socket(given), None)];
         let (addresses, sockets) = public(listen, 3, &Config::default()).unwrap();
         assert_eq!((addresses.len(), addresses[1]), (2, expected));
         assert_eq!(sockets.len(), 3);
         for sockets in sockets {
-            let own: Vec<_> = sockets.iter().map(|socket| socket.local_addr().unwrap()).collect();
+            let own: Vec<_> = sockets.iter().map(|(socket, _)| socket.local_addr().unwrap()).collect();
             assert_eq!(own, addresses);
         }
     }

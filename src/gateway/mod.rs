@@ -2,6 +2,7 @@
 
 mod error;
 mod listen;
+mod certificates;
 mod topics;
 mod publisher;
 mod reload;
@@ -13,6 +14,7 @@ mod engines;
 mod run;
 
 pub use builder::Builder;
+pub use certificates::tls_server;
 pub use error::StartError;
 pub use publisher::{PublishError, Publisher};
 pub use reload::ReloadError;

@@ -12,6 +12,7 @@ use crate::net::state::State;
 use crate::ops::config::Config;
 use crate::ops::reload::Reloaded;
 
+use super::certificates::Watch;
 use super::publisher::Publisher;
 use super::reload::{self, ReadConfig, ReloadError};
 
@@ -21,6 +22,7 @@ pub struct Gateway {
     pub(super) state: Arc<State>,
     pub(super) timers: Arc<Timers<Timer>>,
     pub(super) addresses: Vec<SocketAddr>,
+    pub(super) tls_addresses: Vec<SocketAddr>,
     pub(super) control_address: Option<SocketAddr>,
     pub(super) health_address: Option<SocketAddr>,
     /// How the public listener ends,
@@ -32,6 +34,8 @@ pub struct Gateway {
     pub(super) ticker: Option<JoinHandle<()>>,
     /// What stores events, and brings them.
     pub(super) engine_threads: Vec<JoinHandle<()>>,
+    /// Who reads certificates again.
+    pub(super) certificates: Option<Watch>,
     pub(super) source: Option<ReadConfig>,
 }
 
@@ -47,6 +51,11 @@ impl Gateway {
     /// The addresses that streams are served on.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// The addresses that streams are served on over TLS.
+    pub fn tls_addresses(&self) -> &[SocketAddr] {
+        &self.tls_addresses
     }
 
     /// The address of the control listener.

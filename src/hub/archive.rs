@@ -129,7 +129,7 @@ impl Page {
         let mut examined = 0;
         for frame in self.frames[from..].iter().take_while(|frame| frame.number() <= until) {
             examined += 1;
-            if subscription.takes(frame.topics(), frame.private()) {
+            if subscription.covers(frame.topics()) {
                 bytes += frame.wire(super::frame::Framing::Chunked).len();
                 out.push(frame.clone());
             }

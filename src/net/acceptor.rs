@@ -13,10 +13,9 @@ use tokio::task::{JoinSet, LocalSet};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::hub::stream::Socket;
 use crate::hub::subscribe::Subscribe;
 use crate::hub::topic::Subscription;
-use crate::ops::metrics::{Listener, Shed};
+use crate::ops::metrics::{Handshake, Listener, Shed};
 
 use super::accept::accept_loop;
 use super::answer::{answer, refusal};
@@ -24,11 +23,14 @@ use super::command::Command;
 use super::connection::{self, ConnectionLimits, HandedOff, RequestBody};
 use super::console;
 use super::context::{Context, Protocol};
+use super::problem::{Problem, Refusal};
 use super::route::Allows;
 use super::slots::{Slot, Slots};
 use super::state::State;
 use super::streams;
-use super::transport::{Listen, Transport};
+use super::tls::server::{TlsServer, result_of};
+use super::tls::stream::{NoHandshake, TlsStream};
+use super::transport::{Listen, Raw, Transport};
 
 /// How long requests that are under way when connections end may still take. It bounds what clients
 /// that send half a request can hold up, whose own deadlines are longer.
@@ -70,24 +72,34 @@ impl Closing {
 /// An acceptor that is about to start: what the system may refuse, it has granted.
 pub struct Acceptor<L> {
     runtime: Runtime,
-    /// With the addresses that they listen on.
-    sockets: Vec<(L, SocketAddr)>,
+    sockets: Vec<Listening<L>>,
     endpoint: Endpoint,
     state: Arc<State>,
 }
 
+/// A socket that is listened on.
+struct Listening<L> {
+    socket: L,
+    address: SocketAddr,
+    tls: Option<Arc<TlsServer>>,
+}
+
 impl<L: Listen + 'static> Acceptor<L> {
-    /// An acceptor of an endpoint, from these sockets.
+    /// An acceptor of an endpoint, from these sockets, some with TLS.
     ///
     /// # Errors
     /// If the runtime can't be made, or a socket not be registered with it.
-    pub fn new(endpoint: Endpoint, sockets: Vec<L::Bound>, state: Arc<State>) -> io::Result<Acceptor<L>> {
+    pub fn new(
+        endpoint: Endpoint,
+        sockets: Vec<(L::Bound, Option<Arc<TlsServer>>)>,
+        state: Arc<State>,
+    ) -> io::Result<Acceptor<L>> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let context = runtime.enter();
-        let register = |bound| {
+        let register = |(bound, tls)| {
             let socket = L::register(bound)?;
             let address = socket.address()?;
-            Ok((socket, address))
+            Ok(Listening { socket, address, tls })
         };
         let sockets = sockets.into_iter().map(register).collect::<io::Result<_>>()?;
         drop(context);
@@ -110,13 +122,15 @@ impl<L: Listen + 'static> Acceptor<L> {
         let shared = Rc::new(Serving { endpoint, state, subscription: LastSubscription::default() });
         local.block_on(&runtime, async {
             let mut loops = JoinSet::new();
-            for (socket, local) in sockets {
+            for Listening { socket, address: local, tls } in sockets {
                 let (serving, tasks) = (shared.clone(), tasks.clone());
                 let on_socket = move |transport, peer, slot| {
                     let Endpoint { listener, allows, .. } = serving.endpoint;
                     let context = Context { listener, allows, local, peer, protocol: Protocol::Http1 };
-                    // A framing such as TLS is laid around the transport in there.
-                    tasks.spawn_local(serving.clone().serve(transport, context, slot));
+                    match tls.clone() {
+                        None => tasks.spawn_local(serving.clone().serve(transport, context, slot)),
+                        Some(tls) => tasks.spawn_local(serving.clone().serve_tls(transport, tls, context, slot)),
+                    };
                 };
                 let (slots, errors) = (shared.endpoint.slots.clone(), shared.clone());
                 let on_error = move |_: &io::Error| errors.state.metrics.accept_error();
@@ -158,20 +172,67 @@ impl Serving {
         }
     }
 
+    async fn serve_tls(
+        self: Rc<Self>,
+        socket: impl Raw + Transport,
+        tls: Arc<TlsServer>,
+        context: Context,
+        slot: Slot,
+    ) {
+        if let Some(stream) = self.shake_hands(socket, &tls, &context, &slot).await {
+            drop(tls);
+            self.serve(stream, context, slot).await;
+        }
+    }
+
+    /// Shakes hands, unless the client takes too long. As long as that lasts it is the client's turn, as with the head
+    /// of a request: when there are too many connections, the one that takes longest gives way.
+    async fn shake_hands<S: Raw + Transport>(
+        &self,
+        socket: S,
+        tls: &TlsServer,
+        context: &Context,
+        slot: &Slot,
+    ) -> Option<TlsStream<S>> {
+        let Endpoint { limits, closing, .. } = &self.endpoint;
+        let shaken = tokio::select! {
+            biased;
+            shaken = tls.accept(socket) => shaken,
+            () = slot.evicted() => return None,
+            () = closing.accepting.cancelled() => return None,
+            () = tokio::time::sleep(limits.head_deadline) => {
+                self.state.metrics.tls_handshake(Handshake::Late);
+                return None;
+            }
+        };
+        self.state.metrics.tls_handshake(result_of(&shaken));
+        match shaken {
+            Ok(stream) => slot.begin().then_some(stream),
+            Err(NoHandshake::PlainHttp(socket)) => {
+                let detail = "this port speaks HTTP over TLS: the address begins with https://";
+                let words = refusal(&self.state, context, Problem::new(Refusal::NotTls, detail));
+                connection::end(socket, Some(words), slot).await;
+                None
+            }
+            Err(NoHandshake::Failed(error)) => {
+                tracing::debug!(%error, "no TLS handshake");
+                None
+            }
+        }
+    }
+
     /// Gives a stream to the least loaded shard.
     fn open(&self, handed_off: HandedOff<Subscribe>, slot: Slot) {
-        let HandedOff { wire: socket, with: mut subscribe, read_ahead: _ } = handed_off;
+        let HandedOff { socket, with: mut subscribe, read_ahead: _ } = handed_off;
         let inbox = self.state.bus.inbox(self.state.bus.least_loaded());
         inbox.stream_comes();
         drop(slot);
         subscribe.subscription = self.subscription.share(subscribe.subscription);
-        if let Err(Command::Open { mut socket, subscribe }) = inbox.push(Command::Open { socket, subscribe }) {
+        if let Err(Command::Open { socket, subscribe }) = inbox.push(Command::Open { socket, subscribe }) {
             // The shard can't keep up with new streams: this one is sent away for a while.
             inbox.stream_gone();
             let answer = streams::shed_late(&self.state, Shed::InboxFull, subscribe.head_fields.as_deref());
-            // A socket that is new takes it whole. If it does not, the client is gone or finds the connection closed.
-            socket.send(&answer);
-            socket.close_properly(&mut [0; 1024]);
+            socket.send_away(&answer);
         }
     }
 }
@@ -201,7 +262,9 @@ mod tests {
     use tracing::span;
 
     use super::*;
+    use crate::hub::stream::Socket;
     use crate::net::listener::{SocketOptions, bind};
+    use crate::net::sink::Sink;
     use crate::net::state::tests::state;
     use crate::ops::config::{Config, Cors, Origin};
     use crate::ops::reload::LiveConfig;
@@ -249,7 +312,7 @@ mod tests {
         let endpoint = endpoint(slots);
         let closing = endpoint.closing.clone();
         let bound = net::UnixListener::bind(&path).unwrap();
-        let acceptor = Acceptor::<UnixListener>::new(endpoint, vec![bound], state).unwrap();
+        let acceptor = Acceptor::<UnixListener>::new(endpoint, vec![(bound, None)], state).unwrap();
         let runs = std::thread::spawn(move || acceptor.run());
         let client = || {
             let client = net::UnixStream::connect(&path).unwrap();
@@ -266,7 +329,8 @@ mod tests {
         let mut subscriber = client();
         subscriber.write_all(b"GET /events/a HTTP/1.1\r\nhost: h\r\n\r\n").unwrap();
         let opened = mail[0].recv_timeout(Duration::from_secs(20)).unwrap();
-        let Command::Open { mut socket, subscribe } = opened else { panic!("another message") };
+        let Command::Open { socket, subscribe } = opened else { panic!("another message") };
+        let mut socket = Sink::from(socket);
         assert_eq!(subscribe.subscription.topics()[0].as_str(), "a");
         assert_eq!(socket.send(b"a stream"), crate::hub::stream::Sent::Wrote(8));
         drop(socket);
@@ -291,7 +355,7 @@ mod tests {
         let closing = endpoint.closing.clone();
         let socket = bind(SocketAddr::from(([127, 0, 0, 1], 0)), &SocketOptions::default()).unwrap();
         let address = socket.local_addr().unwrap();
-        let acceptor = Acceptor::<TcpListener>::new(endpoint, vec![socket], state.clone()).unwrap();
+        let acceptor = Acceptor::<TcpListener>::new(endpoint, vec![(socket, None)], state.clone()).unwrap();
         let runs = std::thread::spawn(move || acceptor.run());
         let ask = |origin: &str| {
             let mut client = std::net::TcpStream::connect(address).unwrap();
@@ -331,7 +395,7 @@ mod tests {
         let socket = bind(SocketAddr::from(([127, 0, 0, 1], 0)), &SocketOptions::default()).unwrap();
         let address = socket.local_addr().unwrap();
         let _clients = [(); 2].map(|()| std::net::TcpStream::connect(address).unwrap());
-        let acceptor = Acceptor::<TcpListener>::new(endpoint, vec![socket], state).unwrap();
+        let acceptor = Acceptor::<TcpListener>::new(endpoint, vec![(socket, None)], state).unwrap();
         let rescue = std::thread::spawn(move || {
             std::thread::sleep(Duration::from_secs(20));
             closing.cancel();

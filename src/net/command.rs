@@ -5,11 +5,11 @@ use crate::hub::slab::SlabKey;
 use crate::ops::limits::INBOX_MESSAGE_BYTES;
 
 use super::question::Question;
-use super::wire::Wire;
+use super::sink::Handover;
 
 /// What can be sent to a shard. By value: a box made on one thread and freed on another is memory that the first
 /// thread's heap keeps until it allocates again.
-pub type Command = Message<Wire, Question>;
+pub type Command = Message<Handover, Question>;
 
 const _: () = assert!(size_of::<Command>() <= INBOX_MESSAGE_BYTES as usize);
 

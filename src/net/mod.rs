@@ -9,6 +9,8 @@ pub mod clock;
 pub mod ticker;
 // Streams.
 pub mod wire;
+pub mod tls;
+pub mod sink;
 pub mod shard;
 // Connections.
 pub mod transport;
@@ -26,7 +28,6 @@ pub mod route;
 pub mod host;
 pub mod cors;
 pub mod negotiation;
-pub mod token;
 pub mod admit;
 pub mod publish;
 pub mod reply;

@@ -77,13 +77,8 @@ impl Problem {
         self.reason
     }
 
-    /// Whether it is that somebody is not known, or may not.
-    pub(super) fn is_of_access(&self) -> bool {
-        matches!(self.reason, Refusal::Unauthorized | Refusal::Forbidden)
-    }
-
     /// The document.
-    pub(super) fn body(&self) -> Bytes {
+    fn body(&self) -> Bytes {
         #[derive(Serialize)]
         struct Document<'a> {
             r#type: &'static str,
@@ -141,17 +136,13 @@ impl From<Problem> for Response<Full<Bytes>> {
 fn part(refusal: Refusal) -> Option<&'static str> {
     match refusal {
         Refusal::BadHead | Refusal::HeadTooLarge | Refusal::HeadTooSlow | Refusal::HttpVersion => Some("head"),
+        Refusal::NotTls => Some("scheme"),
         Refusal::UriTooLong => Some("target"),
         Refusal::NotFound => Some("path"),
         Refusal::Method => Some("method"),
         Refusal::MediaType => Some("content-type"),
         Refusal::BadBody | Refusal::BodyTooLarge | Refusal::BodyTooSlow | Refusal::BatchTooLarge => Some("body"),
-        Refusal::BadField
-        | Refusal::Unauthorized
-        | Refusal::Forbidden
-        | Refusal::Handler
-        | Refusal::Busy
-        | Refusal::ShuttingDown => None,
+        Refusal::BadField | Refusal::Forbidden | Refusal::Handler | Refusal::Busy | Refusal::ShuttingDown => None,
         Refusal::NotStored | Refusal::KeyReused | Refusal::PerhapsStored => None,
     }
 }
@@ -159,7 +150,7 @@ fn part(refusal: Refusal) -> Option<&'static str> {
 /// The status that goes with a refusal.
 fn status(refusal: Refusal) -> StatusCode {
     match refusal {
-        Refusal::BadHead | Refusal::BadField | Refusal::BadBody => StatusCode::BAD_REQUEST,
+        Refusal::BadHead | Refusal::NotTls | Refusal::BadField | Refusal::BadBody => StatusCode::BAD_REQUEST,
         Refusal::UriTooLong => StatusCode::URI_TOO_LONG,
         Refusal::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
         Refusal::HeadTooSlow | Refusal::BodyTooSlow => StatusCode::REQUEST_TIMEOUT,
@@ -169,7 +160,6 @@ fn status(refusal: Refusal) -> StatusCode {
         Refusal::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
         Refusal::NotFound => StatusCode::NOT_FOUND,
         Refusal::Method => StatusCode::METHOD_NOT_ALLOWED,
-        Refusal::Unauthorized => StatusCode::UNAUTHORIZED,
         Refusal::Forbidden => StatusCode::FORBIDDEN,
         Refusal::Handler => StatusCode::INTERNAL_SERVER_ERROR,
         Refusal::Busy | Refusal::ShuttingDown | Refusal::NotStored | Refusal::PerhapsStored => {

@@ -8,7 +8,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use crate::hub::registry::look::{Look, Standing};
 use crate::hub::topic::Subscription;
 
-use super::wire::Wire;
+use super::sink::Sink;
 
 /// Who may ask now.
 pub struct Turns {
@@ -45,7 +45,7 @@ pub(super) struct Seen {
 
 impl Question {
     /// Answers for a shard.
-    pub fn answer<'a>(self, shard: usize, looks: impl Iterator<Item = Look<'a, Wire>>) {
+    pub fn answer<'a>(self, shard: usize, looks: impl Iterator<Item = Look<'a, Sink>>) {
         let Question { answer, turn } = self;
         let seen = looks.map(|look| Seen {
             shard,

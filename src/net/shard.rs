@@ -39,7 +39,7 @@ use crate::ops::reload::LiveConfig;
 use super::clock::{Clock, thread_cpu_ns};
 use super::command::{Command, Timer};
 use super::question::Question;
-use super::wire::Wire;
+use super::sink::{Handover, Sink};
 use super::{cors, negotiation};
 
 /// The epoll data of what wakes the shard; no stream's key, whose slots are counted from 0.
@@ -137,7 +137,8 @@ impl Shard {
 }
 
 impl Host for Shard {
-    type Socket = Wire;
+    type Arriving = Handover;
+    type Socket = Sink;
     type Question = Question;
     type History = LogCell;
 
@@ -233,17 +234,15 @@ impl Host for Shard {
             }
             None => into.extend_from_slice(head),
         }
-        if subscribe.less {
-            into.extend_from_slice(negotiation::less().wire(subscribe.framing));
-        }
         into.extend_from_slice(beginning);
     }
 
-    fn watch(&self, key: StreamKey, socket: &mut Wire, write_deadline: Duration) -> bool {
+    fn watch(&self, key: StreamKey, socket: &mut Sink, write_deadline: Duration) -> bool {
         // Edge-triggered and for good: no further epoll_ctl while the stream lives. The kernel
         // reports `OUT` only after a send found the socket full.
         let interest = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
-        if let Err(error) = epoll::add(&self.epoll, &*socket, EventData::new_u64(key.to_u64()), interest) {
+        let data = EventData::new_u64(key.to_u64());
+        if let Err(error) = socket.with_wire(|wire| epoll::add(&self.epoll, wire, data, interest)) {
             tracing::error!(shard = self.index, %error, "a stream can't be watched");
             return false;
         }
@@ -253,15 +252,15 @@ impl Host for Shard {
         true
     }
 
-    fn set_write_deadline(&self, socket: &mut Wire, write_deadline: Duration) {
+    fn set_write_deadline(&self, socket: &mut Sink, write_deadline: Duration) {
         socket.set_user_timeout(write_deadline);
     }
 
-    fn discard(&self, socket: &mut Wire, max: usize) -> Option<usize> {
+    fn discard(&self, socket: &mut Sink, max: usize) -> Option<usize> {
         socket.discard(&mut self.scratch.borrow_mut(), max)
     }
 
-    fn closed(&self, socket: Wire, reason: CloseReason) {
+    fn closed(&self, socket: Sink, reason: CloseReason) {
         tracing::trace!(shard = self.index, reason = reason.as_ref(), "stream closed");
         if reason.is_proper() {
             socket.close_properly(&mut self.scratch.borrow_mut());
@@ -286,7 +285,7 @@ impl Host for Shard {
         self.cells().pass.observe(ns);
     }
 
-    fn count(&self, tally: &Tally, streams: &Registry<Wire>) {
+    fn count(&self, tally: &Tally, streams: &Registry<Sink>) {
         let cells = self.cells();
         cells.streams.set(streams.len() as u64);
         cells.behind_streams.set(streams.behind() as u64);
@@ -304,7 +303,7 @@ impl Host for Shard {
         }
     }
 
-    fn answer<'a>(&self, question: Question, looks: impl Iterator<Item = Look<'a, Wire>>) {
+    fn answer<'a>(&self, question: Question, looks: impl Iterator<Item = Look<'a, Sink>>) {
         question.answer(self.index, looks);
     }
 }

@@ -8,11 +8,21 @@ use std::os::fd::OwnedFd;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 
+use super::sink::Handover;
 use super::wire::Wire;
 
 /// Bytes in both directions, of which requests are read.
 pub trait Transport: AsyncRead + AsyncWrite + Unpin {
     /// Takes out of the runtime what a shard then writes a stream to.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn into_handover(self) -> io::Result<Handover>;
+}
+
+/// A socket as it is accepted, with nothing around it.
+pub trait Raw: AsyncRead + AsyncWrite + Unpin {
+    /// Takes it out of the runtime.
     ///
     /// # Errors
     /// What the system says.
@@ -24,7 +34,7 @@ pub trait Listen: Sized {
     /// One that is bound, and in no runtime yet.
     type Bound;
     /// What it accepts.
-    type Transport: Transport;
+    type Transport: Raw + Transport;
 
     /// Registers it with the runtime that this is called in.
     ///
@@ -46,6 +56,12 @@ pub trait Listen: Sized {
 }
 
 impl Transport for TcpStream {
+    fn into_handover(self) -> io::Result<Handover> {
+        Ok(Handover::Plain(self.into_wire()?))
+    }
+}
+
+impl Raw for TcpStream {
     fn into_wire(self) -> io::Result<Wire> {
         Ok(Wire::from(OwnedFd::from(self.into_std()?)))
     }
@@ -101,6 +117,12 @@ pub(super) mod tests {
     }
 
     impl Transport for UnixStream {
+        fn into_handover(self) -> io::Result<Handover> {
+            Ok(Handover::Plain(self.into_wire()?))
+        }
+    }
+
+    impl Raw for UnixStream {
         fn into_wire(self) -> io::Result<Wire> {
             Ok(Wire::from(OwnedFd::from(self.into_std()?)))
         }

@@ -48,16 +48,26 @@ impl Wire {
         getpeername(&self.0).ok()??.try_into().ok()
     }
 
+    /// Reads what the client sent and is there: nothing also if it sends nothing more. `None` if the connection has
+    /// failed.
+    pub fn receive(&self, into: &mut [u8]) -> Option<usize> {
+        loop {
+            return match recv(&self.0, &mut *into, RecvFlags::DONTWAIT) {
+                Ok((_, len)) => Some(len),
+                Err(Errno::INTR) => continue,
+                Err(Errno::AGAIN) => Some(0),
+                Err(_) => None,
+            };
+        }
+    }
+
     /// Reads and drops what the client sent, up to `max` bytes. `None` if the connection has failed.
     pub fn discard(&self, scratch: &mut [u8], max: usize) -> Option<usize> {
         let mut dropped = 0;
         while dropped < max {
-            match recv(&self.0, &mut *scratch, RecvFlags::DONTWAIT) {
-                Ok((_, 0)) => break,
-                Ok((_, len)) => dropped += len,
-                Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => break,
-                Err(_) => return None,
+            match self.receive(scratch)? {
+                0 => break,
+                len => dropped += len,
             }
         }
         Some(dropped)

@@ -186,6 +186,18 @@ pub struct Flags {
     /// Address of the health listener: health, readiness, metrics [default: none]
     #[arg(long, global = true, help_heading = "Settings", value_name = "ADDR", value_parser = listen::private)]
     pub health: Option<SocketAddr>,
+    /// Address to serve streams on over TLS; may be repeated
+    #[arg(long, global = true, help_heading = "Settings", value_name = "ADDR", value_parser = listen::public)]
+    pub listen_tls: Vec<SocketAddr>,
+    /// File with a certificate and what leads to an authority, in PEM; may be repeated
+    #[arg(long, global = true, help_heading = "Settings", value_name = "FILE")]
+    pub tls_cert: Vec<PathBuf>,
+    /// File with the certificate's private key, in PEM; one for each --tls-cert, in the same order
+    #[arg(long, global = true, help_heading = "Settings", value_name = "FILE")]
+    pub tls_key: Vec<PathBuf>,
+    /// Serve over TLS with a certificate made for localhost, to try things [default address: 127.0.0.1:8443]
+    #[arg(long, global = true, help_heading = "Settings")]
+    pub dev_tls: bool,
     /// Where kept events live [default: memory]
     #[arg(long, global = true, help_heading = "Settings", value_name = "ENGINE")]
     pub engine: Option<EngineKind>,

@@ -74,7 +74,7 @@ impl Own {
         Own {
             shards: config.shards.or_cores(),
             acceptors: config.acceptors.or_cores(),
-            addresses: config.listen.addresses().len(),
+            addresses: config.listen.addresses().len() + config.tls.addresses().len(),
             control: true,
             health: config.health.address().is_some(),
         }

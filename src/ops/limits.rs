@@ -12,6 +12,8 @@ use crate::hub::event::RETRY_MS_MAX;
 pub const THREADS_MAX: u64 = SHARDS_MAX as u64;
 /// The most addresses to listen on.
 pub const LISTEN_MAX: usize = 64;
+/// The most certificates. A client that names its host is held against them one after another.
+pub const CERTIFICATES_MAX: usize = 64;
 /// The most schedules. Each costs one timer and one topic lookup a tick.
 pub const SCHEDULES_MAX: usize = 1024;
 /// The most policies. A new subscription is matched against them one after another.
@@ -64,6 +66,9 @@ pub const STREAM_BYTES: u64 = KIB;
 pub const SUBSCRIPTION_PART: u64 = 5;
 /// What hyper may read ahead on a connection, if heads aren't larger.
 pub const READ_AHEAD_BYTES: u64 = 64 * KIB;
+/// What TLS takes at most of a connection or a stream: its keys, a record that its socket has not taken, and one of the
+/// client that is not whole.
+pub const TLS_BYTES: u64 = 44 * KIB;
 /// The size of a message in an inbox, in bytes, rounded up.
 pub const INBOX_MESSAGE_BYTES: u64 = 128;
 

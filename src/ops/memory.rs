@@ -6,7 +6,7 @@ use super::config::{Config, EngineKind};
 use super::descriptors::Plan;
 use super::limits::{
     CONTROL_CONNECTIONS_MAX, HEALTH_CONNECTIONS_MAX, INBOX_MESSAGE_BYTES, LOG_LINE_BYTES, LOG_LINES_MAX,
-    PUBLISHERS_MAX, READ_AHEAD_BYTES, STREAM_BYTES, SUBSCRIPTION_PART,
+    PUBLISHERS_MAX, READ_AHEAD_BYTES, STREAM_BYTES, SUBSCRIPTION_PART, TLS_BYTES,
 };
 use super::units::{KIB, MIB};
 use crate::engine::archive::{PAGE_BYTES, PAGES_BYTES};
@@ -91,6 +91,14 @@ impl MemorySum {
                 LOG_LINES_MAX as u64 * LOG_LINE_BYTES,
             ),
         ];
+        if !config.tls.addresses().is_empty() {
+            let connections = plan.connections + streams;
+            terms.push(term(
+                "TLS",
+                format!("{connections} streams and connections x {} KiB", TLS_BYTES / KIB),
+                connections.saturating_mul(TLS_BYTES),
+            ));
+        }
         let waiting = WAITING_BYTES_MAX as u64;
         match config.engine {
             EngineKind::Memory => {}

@@ -16,6 +16,8 @@ pub enum Refusal {
     HeadTooSlow,
     /// The client speaks another version of HTTP than this port.
     HttpVersion,
+    /// The client speaks without TLS to a port for TLS.
+    NotTls,
     /// A field of the request is malformed.
     BadField,
     /// The body is malformed as a whole, or broke off.
@@ -32,9 +34,7 @@ pub enum Refusal {
     NotFound,
     /// The path doesn't know this method.
     Method,
-    /// There is no token, or none that is good.
-    Unauthorized,
-    /// This is not allowed here, or the token doesn't grant it.
+    /// The token doesn't grant this.
     Forbidden,
     /// The handler of the program that runs the gateway failed.
     Handler,

@@ -49,8 +49,6 @@ struct ScheduleText {
     retry: Option<Time>,
     #[serde(default)]
     keep: bool,
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    private: bool,
 }
 
 impl Schedule {
@@ -64,7 +62,6 @@ impl Schedule {
             id: Some("1".to_owned()),
             retry: None,
             keep: false,
-            private: false,
         })
     }
 
@@ -99,7 +96,6 @@ impl Schedule {
             // No longer than an event's may be, which is less than the longest time.
             retry: event.retry_ms.map(Time::from_millis),
             keep: !event.live_only,
-            private: event.private,
         }))
     }
 
@@ -145,7 +141,7 @@ impl Schedule {
         if let Some(retry) = text.retry {
             event = event.retry(retry.get());
         }
-        event.keep(text.keep).private(text.private)
+        event.keep(text.keep)
     }
 }
 

@@ -138,6 +138,7 @@ impl Around {
 }
 
 impl Host for Around {
+    type Arriving = Mock;
     type Socket = Mock;
     type Question = Order;
     type History = Past;

@@ -1,6 +1,5 @@
 //! The gateway from outside: raw sockets, the binary, the library, and the rules that the sources keep.
 
-mod access;
 mod admin;
 mod allocations;
 mod archive;
@@ -35,4 +34,5 @@ mod storm;
 mod support;
 mod surface;
 mod tidy;
+mod tls;
 mod upkeep;

@@ -70,6 +70,7 @@ struct World {
 }
 
 impl Host for World {
+    type Arriving = Wire;
     type Socket = Wire;
     type Question = ();
     type History = LogCell;

@@ -156,7 +156,7 @@ impl Log {
             opened_at < offset
                 && (self.live_only.lost_after(opened_at, subscription) != Loss::None || {
                     let live = self.live_only.after(opened_at).take_while(|frame| frame.offset() <= offset);
-                    live.take(EXAMINED_MAX).any(|frame| subscription.takes(frame.topics(), frame.private()))
+                    live.take(EXAMINED_MAX).any(|frame| subscription.covers(frame.topics()))
                 })
         };
         if number < evicted {

@@ -148,16 +148,9 @@ impl Log {
                 _ => Read::Through(through),
             };
         }
-        let (mut bytes, mut passed_over) = (0, 0);
+        let mut bytes = 0;
         let frames = merge(self.kept.named(after, subscription), self.live_only.named(live_after, subscription));
         for frame in frames.take_while(|frame| frame.offset() <= through) {
-            if !subscription.takes_named(frame.topics(), frame.private()) {
-                passed_over += 1;
-                if passed_over == EXAMINED_MAX {
-                    return Read::Through(frame.offset());
-                }
-                continue;
-            }
             out.push(frame.clone());
             bytes += frame.wire(Framing::Chunked).len();
             if bytes >= budget_bytes {
@@ -172,14 +165,14 @@ impl Window<'_> {
     /// What it costs at most to hold what a read has looked at against the patterns, in units of one pattern.
     pub fn search_work(&self, read: Read) -> usize {
         let through = if let Read::Through(through) = read { through } else { self.through };
-        // Events of the log, and for both kinds, public and private, topics of what has left it, however far apart they are.
-        (through.since(self.after) as usize).min(5 * EXAMINED_MAX) * self.subscription.search_work()
+        // Events of the log, and for both kinds topics of what has left it, however far apart they are.
+        (through.since(self.after) as usize).min(3 * EXAMINED_MAX) * self.subscription.search_work()
     }
 
     /// Leaves out what a search by patterns found beside what was wanted.
     pub fn choose(&self, frames: &mut Vec<Arc<Frame>>) {
         if !self.subscription.patterns().is_empty() {
-            frames.retain(|frame| self.subscription.takes(frame.topics(), frame.private()));
+            frames.retain(|frame| self.subscription.covers(frame.topics()));
         }
     }
 }

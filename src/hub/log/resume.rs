@@ -93,7 +93,7 @@ impl<'a> Search<'a> {
     pub fn choose(&mut self) -> Option<Start> {
         let same = std::mem::take(&mut self.same);
         self.work += same.len() * self.subscription.event_work();
-        let own = same.iter().find(|frame| self.subscription.takes(frame.topics(), frame.private()));
+        let own = same.iter().find(|frame| self.subscription.covers(frame.topics()));
         own.map(|frame| Start::after(frame.offset()))
     }
 

@@ -113,7 +113,7 @@ impl<S: Socket> Registry<S> {
         if let Some(through) = history.tail(behind.cursor, self.bounds.frames_a_lock, &mut frames) {
             let subscription = &self.cohorts.at(cohort).subscription;
             self.work += frames.len() * (1 + subscription.search_work());
-            frames.retain(|frame| subscription.takes(frame.topics(), frame.private()));
+            frames.retain(|frame| subscription.covers(frame.topics()));
             self.work += work::FRAME * frames.len();
             frames.iter().for_each(|frame| self.pins.take(key.index(), Hold::Chosen, frame));
             behind.selection.extend(frames.drain(..));

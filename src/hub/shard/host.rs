@@ -99,6 +99,8 @@ pub struct Settings {
 
 /// What surrounds a shard: the log, the time, sockets, and what other threads see of it.
 pub trait Host {
+    /// A socket on its way to the shard.
+    type Arriving: Into<Self::Socket>;
     /// A stream's socket.
     type Socket: Socket;
     /// A question about the shard's streams.
@@ -127,7 +129,7 @@ pub trait Host {
     /// Notes that the shard is awake: for what comes after this, it is woken again.
     fn awake(&self);
     /// The next message.
-    fn message(&self) -> Option<Message<Self::Socket, Self::Question>>;
+    fn message(&self) -> Option<Message<Self::Arriving, Self::Question>>;
     /// Whether there is none.
     fn is_inbox_empty(&self) -> bool;
     /// Says whether the shard wants to be woken for new events.

@@ -198,9 +198,9 @@ impl<H: Host> Shard<H> {
 
     // ===== what can happen =====
 
-    fn message(&mut self, host: &H, message: Message<H::Socket, H::Question>) {
+    fn message(&mut self, host: &H, message: Message<H::Arriving, H::Question>) {
         match message {
-            Message::Open { socket, subscribe } => self.open(host, socket, subscribe),
+            Message::Open { socket, subscribe } => self.open(host, socket.into(), subscribe),
             Message::Timer(timer) => self.timer(host, timer),
             Message::Drain { window, retry } => {
                 self.end_ahead(host, CloseReason::Drained);

@@ -5,7 +5,6 @@ use crate::hub::fault::SubscriptionError;
 use super::TOPICS_MAX;
 use super::handle::{Numbers, TopicHandle};
 use super::name::{Pattern, Topic, is_internal};
-use super::sees::Sees;
 
 /// The most segments that the patterns of one subscription may have together: each takes memory in a
 /// shard's routes.
@@ -14,15 +13,12 @@ pub const PATTERN_SEGMENTS_MAX: usize = 512;
 /// What a stream subscribes to. Two streams that asked for the same things in another order, or
 /// twice, have equal subscriptions.
 ///
-/// It takes public events; what is left of it by somebody's [`Grants`](super::Grants) takes what they say.
-///
 /// Invariant: topics are sorted by their texts and patterns by their segments, both are free of doubles and at
 /// most [`TOPICS_MAX`] long together; a pattern has a wildcard.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Subscription {
     topics: Box<[TopicHandle]>,
     patterns: Box<[Pattern]>,
-    pub(super) sees: Sees,
 }
 
 impl Subscription {
@@ -61,18 +57,17 @@ impl Subscription {
         Ok(Subscription {
             topics: topics.iter().map(|topic| numbers.handle(topic)).collect(),
             patterns: patterns.into(),
-            sees: Sees::Public,
         })
     }
 
     /// A subscription to one topic.
     pub fn to(topic: TopicHandle) -> Subscription {
-        Subscription { topics: Box::new([topic]), patterns: Box::default(), sees: Sees::Public }
+        Subscription { topics: Box::new([topic]), patterns: Box::default() }
     }
 
     /// A subscription to nothing: such a stream gets only what is sent to it alone.
     pub fn nothing() -> Subscription {
-        Subscription { topics: Box::default(), patterns: Box::default(), sees: Sees::Public }
+        Subscription { topics: Box::default(), patterns: Box::default() }
     }
 
     /// The topics named exactly, sorted by their texts.
@@ -93,49 +88,6 @@ impl Subscription {
         })
     }
 
-    /// Whether an event with these topics, private or not, is for the subscription: on a topic that it covers and sees it of.
-    pub fn takes(&self, topics: &[TopicHandle], private: bool) -> bool {
-        match (&self.sees, private) {
-            (Sees::Public, false) | (Sees::All, _) => self.covers(topics),
-            (Sees::Public, true) => false,
-            (Sees::ByTopic(_), _) => topics
-                .iter()
-                .any(|topic| self.covers(std::slice::from_ref(topic)) && self.sees.sees(topic.as_str(), private)),
-        }
-    }
-
-    /// The same for an event of which it names a topic.
-    pub fn takes_named(&self, topics: &[TopicHandle], private: bool) -> bool {
-        match (&self.sees, private) {
-            (Sees::Public, private) => !private,
-            (Sees::All, _) => true,
-            (Sees::ByTopic(_), _) => self.takes(topics, private),
-        }
-    }
-
-    /// Whether it takes events, private or not, that come by a topic which it covers.
-    pub fn sees(&self, topic: &TopicHandle, private: bool) -> bool {
-        self.sees.sees(topic.as_str(), private)
-    }
-
-    /// Whether it takes all events, private or not, on the topics that it covers, or none; `None` if that is by topic.
-    pub fn sees_all(&self, private: bool) -> Option<bool> {
-        match &self.sees {
-            Sees::Public => Some(!private),
-            Sees::All => Some(true),
-            Sees::ByTopic(_) => None,
-        }
-    }
-
-    /// The same, which takes private events, too.
-    pub fn with_private(&self) -> Subscription {
-        self.seeing(Sees::All)
-    }
-
-    pub(super) fn seeing(&self, sees: Sees) -> Subscription {
-        Subscription { sees, ..self.clone() }
-    }
-
     /// What it costs to hold an event against all of it, in units of a turn's work.
     pub fn event_work(&self) -> usize {
         1 + self.topics.len() / 32 + self.search_work()
@@ -144,8 +96,7 @@ impl Subscription {
     /// What it costs to hold an event against its patterns, in units of a turn's work.
     pub fn search_work(&self) -> usize {
         // A step of the search compares two segments, some 100 ns.
-        let search = self.patterns.len().checked_ilog2().map_or(0, |twofold| 3 * (1 + 2 * twofold as usize));
-        if let Sees::ByTopic(listed) = &self.sees { search + listed.len() } else { search }
+        self.patterns.len().checked_ilog2().map_or(0, |twofold| 3 * (1 + 2 * twofold as usize))
     }
 }
 

@@ -33,9 +33,9 @@ use tokio_util::sync::CancellationToken;
 use crate::ops::limits::READ_AHEAD_BYTES;
 
 use super::problem::Problem;
+use super::sink::Handover;
 use super::slots::Slot;
 use super::transport::Transport;
-use super::wire::Wire;
 
 pub use body::RequestBody;
 
@@ -69,8 +69,8 @@ pub enum Answer<T> {
 /// A connection that was given away, with nothing written for the request yet.
 #[derive(Debug)]
 pub struct HandedOff<T> {
-    /// What streams are written to.
-    pub wire: Wire,
+    /// What the stream is written to.
+    pub socket: Handover,
     /// What the handler gave along.
     pub with: T,
     /// Bytes that were read past the request and are gone: they are dropped on purpose, as the
@@ -176,8 +176,8 @@ where
                 // can't follow half an answer. hyper 1.12 polls no handler in that state.
                 return None;
             }
-            let wire = io.into_stream().into_wire().ok()?;
-            return Some(HandedOff { wire, with, read_ahead: read_ahead.len() });
+            let socket = io.into_stream().into_handover().ok()?;
+            return Some(HandedOff { socket, with, read_ahead: read_ahead.len() });
         }
         match io.reads_as_http_1_1(&read_ahead) {
             Some(again) => (stream, read) = (io.into_stream(), again),
@@ -192,14 +192,19 @@ where
         // The client went away, or can't be written to.
         (None, Ended::Hyper(Err(_))) => return None,
     };
+    end(io.into_stream(), last_words, slot).await;
+    None
+}
+
+/// Ends a connection, perhaps with last words to a client that is refused.
+pub async fn end(stream: impl Transport, last_words: Option<Vec<u8>>, slot: &Slot) {
     // Boxed: no stream comes here, and its connection would be moved along with room for it.
-    let closing = Box::pin(close::close(io.into_stream(), last_words));
+    let closing = Box::pin(close::close(stream, last_words));
     tokio::select! {
         biased;
         () = slot.evicted() => {}
         () = closing => {}
     }
-    None
 }
 
 /// How a connection came to its end.

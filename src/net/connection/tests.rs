@@ -122,9 +122,9 @@ fn check_handed_off(sent: &str, read_ahead: usize) {
     let handed_off = outcome.handed_off.expect("handed off");
     assert_eq!(handed_off.with, "/events/a");
     assert_eq!(handed_off.read_ahead, read_ahead);
-    let fd = std::os::fd::AsFd::as_fd(&handed_off.wire);
+    let Handover::Plain(mut wire) = handed_off.socket else { panic!("another kind of socket") };
+    let fd = std::os::fd::AsFd::as_fd(&wire);
     assert!(rustix::fs::fcntl_getfl(fd).unwrap().contains(rustix::fs::OFlags::NONBLOCK));
-    let mut wire = handed_off.wire;
     assert_eq!(wire.send(b"stream"), Sent::Wrote(6));
     drop(wire);
     client.set_nonblocking(false).unwrap();

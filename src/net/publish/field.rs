@@ -14,7 +14,6 @@ pub(super) enum Field {
     Retry,
     Key,
     Keep,
-    Private,
 }
 
 impl Field {
@@ -26,7 +25,7 @@ impl Field {
 
 /// The fields seen so far.
 #[derive(Default)]
-pub(super) struct Seen(u16);
+pub(super) struct Seen(u8);
 
 impl Seen {
     /// `false` if the field was there already.

@@ -4,8 +4,6 @@
 //! written down a second time: it is what the default configuration serializes to.
 //! `docs/configuration.md` is the reference for operators; a test holds it to the defaults here.
 
-/// `[auth]`.
-mod auth;
 /// `[cluster]`.
 mod cluster;
 /// `[cors]`.
@@ -28,12 +26,12 @@ mod log;
 mod pass;
 /// `[[policy]]`.
 mod policy;
-/// `[[rule]]`.
-mod rule;
 /// The list of settings, and how each is read from a variable.
 pub(super) mod settings;
 /// `[stream]`.
 mod stream;
+/// `[tls]`.
+mod tls;
 #[cfg(test)]
 mod tests;
 
@@ -46,7 +44,7 @@ use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
 use super::cli::Flags;
-use super::limits::{POLICIES_MAX, SCHEDULES_MAX, THREADS_MAX};
+use super::limits::{CERTIFICATES_MAX, POLICIES_MAX, SCHEDULES_MAX, THREADS_MAX};
 use super::schedule::Schedule;
 use super::units::{Count, text};
 use crate::exchange::topics::TopicTable;
@@ -55,7 +53,6 @@ use crate::hub::id::Epoch;
 use crate::hub::policy::Policies;
 use crate::hub::topic::{Numbers, Topic, Topics};
 
-pub use auth::{Auth, CookieName, DeniedAs, JwtAlgorithm, JwtKey, Patterns, Secret, StaticKey};
 pub use cluster::{Cluster, ClusterHistory, Holes, Namespace, ServerUrl, Storage};
 pub use cors::{Cors, Origin};
 pub use disk::{Disk, DiskSync, EngineKind};
@@ -67,12 +64,10 @@ pub use listen::{Health, Listen};
 pub use log::{Directives, Log, LogFormat};
 pub use pass::{Latency, Pass};
 pub use policy::PolicyRule;
-pub use rule::{Rule, Template, Who};
 pub use stream::Stream;
+pub use tls::Tls;
 
-use auth::AUTH_KEYS_MAX;
 use error::Kind;
-use rule::RULES_MAX;
 use settings::{Variables, gone_variable, settings_of};
 
 /// All settings. Each field's type holds valid values only; what two fields must agree on is
@@ -102,6 +97,8 @@ pub struct Config {
     pub acceptors: Count<0, THREADS_MAX>,
     /// Where kept events live. Default: `memory`.
     pub engine: EngineKind,
+    /// The public listener's addresses for HTTPS, and its certificates.
+    pub tls: Tls,
     /// Bounds on what clients may take.
     pub limits: Limits,
     /// How much of the past is kept for streams that resume.
@@ -114,8 +111,6 @@ pub struct Config {
     pub stream: Stream,
     /// How passes, the batched writes of a shard, are spaced.
     pub pass: Pass,
-    /// Who is known, and by what.
-    pub auth: Auth,
     /// Which web pages may read streams.
     pub cors: Cors,
     /// How the process ends.
@@ -128,9 +123,6 @@ pub struct Config {
     /// What is done with slow streams, by topic; the first match wins. Default: none, so that
     /// slow streams are disconnected.
     pub policy: Vec<PolicyRule>,
-    /// Who may subscribe and who may publish, by topic; the first match wins. Default: none, so that everyone may
-    /// subscribe to everything, and nobody may publish on the public listener.
-    pub rule: Vec<Rule>,
 }
 
 impl Default for Config {
@@ -144,19 +136,18 @@ impl Default for Config {
             shards: Count::new(0),
             acceptors: Count::new(0),
             engine: EngineKind::default(),
+            tls: Tls::default(),
             limits: Limits::default(),
             history: History::default(),
             disk: Disk::default(),
             cluster: Cluster::default(),
             stream: Stream::default(),
             pass: Pass::default(),
-            auth: Auth::default(),
             cors: Cors::default(),
             drain: Drain::default(),
             log: Log::default(),
             schedule: vec![Schedule::hello()],
             policy: Vec::new(),
-            rule: Vec::new(),
         }
     }
 }
@@ -215,6 +206,14 @@ impl Config {
             config.listen = Listen::try_from(flags.listen.clone())
                 .map_err(|reason| ConfigError(Kind::Flag { flag: "--listen", reason }))?;
         }
+        if !flags.listen_tls.is_empty() {
+            config.tls.listen = Listen::try_from(flags.listen_tls.clone())
+                .map_err(|reason| ConfigError(Kind::Flag { flag: "--listen-tls", reason }))?;
+        }
+        if !flags.tls_cert.is_empty() || !flags.tls_key.is_empty() {
+            (config.tls.cert, config.tls.key) = (flags.tls_cert.clone(), flags.tls_key.clone());
+        }
+        config.tls.dev |= flags.dev_tls;
         config.control = flags.control.unwrap_or(config.control);
         config.health = flags.health.map_or(config.health, Health::on);
         config.engine = flags.engine.unwrap_or(config.engine);
@@ -225,7 +224,6 @@ impl Config {
         if config.engine != EngineKind::Disk && !config.disk.dir.as_os_str().is_empty() {
             warnings.push("disk.dir has no effect, since engine is not \"disk\"".to_owned());
         }
-        warnings.extend(rule::unreachable(&config.rule));
         Ok(Loaded { config, file, warnings })
     }
 
@@ -254,14 +252,24 @@ impl Config {
     pub fn check(&self) -> Result<(), ConfigError> {
         let conflict = |keys, reason: String| Err(ConfigError(Kind::Conflict { keys, reason }));
         let listen = self.listen.addresses().iter().map(|address| ("listen", *address));
+        let tls = self.tls.addresses().iter().map(|address| ("tls.listen", *address));
         let health = self.health.address().map(|address| ("health", address));
-        let addresses: Vec<_> = listen.chain([("control", self.control)]).chain(health).collect();
+        let addresses: Vec<_> = listen.chain(tls).chain([("control", self.control)]).chain(health).collect();
         for (i, (key, address)) in addresses.iter().enumerate() {
             for (other_key, other) in &addresses[i + 1..] {
                 if key != other_key && overlap(*address, *other) {
                     return conflict([key, other_key], format!("{address} and {other} can't both be bound"));
                 }
             }
+        }
+        if self.listen.addresses().is_empty() && self.tls.addresses().is_empty() {
+            return conflict(["listen", "tls.listen"], "there is no address for streams".to_owned());
+        }
+        if let Some((keys, reason)) = self.tls.conflict() {
+            return conflict(keys, reason);
+        }
+        if let Some((key, length)) = self.tls.too_many() {
+            return Err(ConfigError(Kind::TooMany { key, length, max: CERTIFICATES_MAX }));
         }
         if self.engine == EngineKind::Disk && self.disk.dir.as_os_str().is_empty() {
             return conflict(["engine", "disk.dir"], "the disk engine needs a directory".to_owned());
@@ -289,14 +297,7 @@ impl Config {
                 conflict(["schedule", "history"], format!("schedule {} can't be published: {reason}", i + 1))
             })?;
         }
-        self.auth.check().map_err(|(key, reason)| ConfigError(Kind::Invalid { key, reason }))?;
-        let lists = [
-            ("schedule", self.schedule.len(), SCHEDULES_MAX),
-            ("policy", self.policy.len(), POLICIES_MAX),
-            ("rule", self.rule.len(), RULES_MAX),
-            ("auth.jwt", self.auth.jwt.len(), AUTH_KEYS_MAX),
-            ("auth.key", self.auth.key.len(), AUTH_KEYS_MAX),
-        ];
+        let lists = [("schedule", self.schedule.len(), SCHEDULES_MAX), ("policy", self.policy.len(), POLICIES_MAX)];
         for (key, length, max) in lists {
             if length > max {
                 return Err(ConfigError(Kind::TooMany { key, length, max }));

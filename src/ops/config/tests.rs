@@ -51,7 +51,6 @@ fn errors_in_a_file_name_file_line_and_key() {
     refused("[limits]\nhead_bytes = 8191\n", "gate.toml:2: limits.head_bytes: 8191 bytes is out of range, from 8KiB");
     refused("shards = 65", "gate.toml:1: shards: 65 is out of range, from 0 to 64 is allowed");
     refused("shards = -1", "gate.toml:1: shards: invalid value: integer `-1`");
-    refused("listen = []", "gate.toml:1: listen: 0 addresses");
     refused("listen = [\"a\"]", "gate.toml:1: listen: \"a\" is no address: give");
     refused("default_topic = \"a/*\"", "gate.toml:1: default_topic: the segments * and **");
     refused("[stream]\nmax_age_jitter = nan", "gate.toml:2: stream.max_age_jitter: NaN is out of range");
@@ -205,6 +204,16 @@ fn unknown_variables_only_warn() {
 fn settings_that_disagree_are_both_named() {
     conflict("listen = [\"127.0.0.1:81\"]\ncontrol = \"127.0.0.1:81\"", "listen and control disagree: ");
     conflict("listen = [\"0.0.0.0:81\"]\ncontrol = \"127.0.0.1:81\"", "listen and control disagree: ");
+    conflict("listen = []", "listen and tls.listen disagree: there is no address for streams");
+    let pair = "cert = [\"a\"]\nkey = [\"b\"]";
+    conflict(&format!("[tls]\nlisten = [\"127.0.0.1:8081\"]\n{pair}"), "tls.listen and control disagree: ");
+    conflict(&format!("[tls]\nlisten = [\"127.0.0.1:8080\"]\n{pair}"), "listen and tls.listen disagree: ");
+    conflict("[tls]\nlisten = [\"127.0.0.1:1\"]", "tls.listen and tls.cert disagree: TLS needs a certificate");
+    conflict("[tls]\ncert = [\"a\"]", "tls.cert and tls.key disagree: 1 certificates and 0 keys");
+    let many = format!("[tls]\ncert = {0:?}\nkey = {0:?}", ["a"; 65]);
+    conflict(&many, "tls.cert: 65 entries, at most 64 are allowed");
+    assert!(load(&format!("listen = []\n[tls]\nlisten = [\"127.0.0.1:1\"]\n{pair}"), &[]).is_ok());
+    assert_eq!(load("[tls]\ndev = true", &[]).unwrap().config.tls.addresses(), ["127.0.0.1:8443".parse().unwrap()]);
     conflict("[history]\nbytes = \"1023KiB\"", "limits.body_bytes and history.bytes disagree: ");
     conflict(
         "[limits]\nbody_bytes = 4\n[[schedule]]\nevery = \"1s\"\ndata = \"hello\"",

@@ -9,7 +9,7 @@ use strum::VariantArray;
 
 use super::counts::Metrics;
 use super::family::pair;
-use super::labels::{EngineResult, Listener, Shed, Source, TokenResult};
+use super::labels::{EngineResult, Handshake, Listener, Shed, Source};
 use super::names::*;
 use crate::engine::facts::{Changed, Restart};
 use crate::engine::status::Phase;
@@ -73,7 +73,6 @@ impl Collector for Metrics {
                 .values(Refusal::VARIANTS.iter().map(|r| (r.as_ref(), at(&self.publish_rejected, *r as usize)))),
             REQUESTS_REJECTED
                 .values(Refusal::VARIANTS.iter().map(|r| (r.as_ref(), at(&self.requests_rejected, *r as usize)))),
-            TOKENS.values(TokenResult::VARIANTS.iter().map(|r| (r.as_ref(), at(&self.tokens, *r as usize)))),
             ENGINE_STATE.values(Phase::VARIANTS.iter().map(|p| (p.as_ref(), u64::from(*p == phase)))),
             ENGINE_PUBLISHES
                 .values(EngineResult::VARIANTS.iter().map(|r| (r.as_ref(), at(&self.engine_publishes, *r as usize)))),
@@ -109,6 +108,10 @@ impl Collector for Metrics {
             CONNECTIONS_OVER_LIMIT
                 .values(Listener::VARIANTS.iter().map(|l| (l.as_ref(), at(&self.connections_over_limit, *l as usize)))),
             ACCEPT_ERRORS.value(self.accept_errors.load(Ordering::Relaxed)),
+            TLS_HANDSHAKES
+                .values(Handshake::VARIANTS.iter().map(|r| (r.as_ref(), at(&self.tls_handshakes, *r as usize)))),
+            TLS_CERTIFICATE_EXPIRY.value(self.tls_certificate_expiry_s.load(Ordering::Relaxed)),
+            TLS_CERTIFICATES_SUCCESSFUL.value(self.tls_certificates_successful.load(Ordering::Relaxed).into()),
             LOG_LINES_DROPPED.value(logging::lines_dropped()),
             DRAINING.value(self.draining.load(Ordering::Relaxed).into()),
             RELOAD_SUCCESSFUL.value(self.reload_successful.load(Ordering::Relaxed).into()),

@@ -10,7 +10,7 @@ use prometheus::core::Desc;
 use strum::VariantArray;
 
 use super::gauges::Gauges;
-use super::labels::{EngineResult, Listener, Shed, Source, TokenResult};
+use super::labels::{EngineResult, Handshake, Listener, Shed, Source};
 use super::names::FAMILIES;
 use super::process::Process;
 use crate::engine::{NotStored, Stored};
@@ -26,7 +26,6 @@ pub struct Metrics {
     pub(super) events_published: [AtomicU64; Source::VARIANTS.len()],
     pub(super) publish_rejected: [AtomicU64; Refusal::VARIANTS.len()],
     pub(super) requests_rejected: [AtomicU64; Refusal::VARIANTS.len()],
-    pub(super) tokens: [AtomicU64; TokenResult::VARIANTS.len()],
     pub(super) engine_publishes: [AtomicU64; EngineResult::VARIANTS.len()],
     /// Answers are given on several threads, one at a time.
     pub(super) engine_publish: Mutex<Histogram>,
@@ -34,6 +33,9 @@ pub struct Metrics {
     pub(super) connections: [AtomicU64; Listener::VARIANTS.len()],
     pub(super) connections_over_limit: [AtomicU64; Listener::VARIANTS.len()],
     pub(super) accept_errors: AtomicU64,
+    pub(super) tls_handshakes: [AtomicU64; Handshake::VARIANTS.len()],
+    pub(super) tls_certificate_expiry_s: AtomicU64,
+    pub(super) tls_certificates_successful: AtomicBool,
     pub(super) draining: AtomicBool,
     pub(super) reload_successful: AtomicBool,
     pub(super) reload_success_ms: AtomicU64,
@@ -52,13 +54,15 @@ impl Metrics {
             events_published: Default::default(),
             publish_rejected: Default::default(),
             requests_rejected: Default::default(),
-            tokens: Default::default(),
             engine_publishes: Default::default(),
             engine_publish: Mutex::default(),
             streams_shed: Default::default(),
             connections: Default::default(),
             connections_over_limit: Default::default(),
             accept_errors: AtomicU64::new(0),
+            tls_handshakes: Default::default(),
+            tls_certificate_expiry_s: AtomicU64::new(0),
+            tls_certificates_successful: AtomicBool::new(true),
             draining: AtomicBool::new(false),
             reload_successful: AtomicBool::new(true),
             reload_success_ms: AtomicU64::new(unix_ms()),
@@ -100,11 +104,6 @@ impl Metrics {
         self.streams_shed[reason as usize].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Counts a token that was shown.
-    pub fn token(&self, result: TokenResult) {
-        self.tokens[result as usize].fetch_add(1, Ordering::Relaxed);
-    }
-
     /// Counts a connection as open until the guard is dropped: when it is closed, or has become a
     /// stream.
     pub fn connection(self: &Arc<Self>, listener: Listener) -> ConnectionGuard {
@@ -119,6 +118,17 @@ impl Metrics {
     /// Counts a failure to accept.
     pub fn accept_error(&self) {
         self.accept_errors.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts a TLS handshake.
+    pub fn tls_handshake(&self, result: Handshake) {
+        self.tls_handshakes[result as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Says when the first of the certificates expires, and whether all could be used when they were last read.
+    pub fn tls_certificates(&self, expiry_s: u64, successful: bool) {
+        self.tls_certificate_expiry_s.store(expiry_s, Ordering::Relaxed);
+        self.tls_certificates_successful.store(successful, Ordering::Relaxed);
     }
 
     /// Says that the gateway is shutting down.

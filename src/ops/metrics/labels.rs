@@ -28,18 +28,6 @@ pub enum Shed {
     Draining,
 }
 
-/// What became of a token.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, AsRefStr, VariantArray)]
-#[strum(serialize_all = "snake_case")]
-pub enum TokenResult {
-    /// It was verified.
-    Verified,
-    /// It had been verified before.
-    Remembered,
-    /// It is not good.
-    Refused,
-}
-
 /// Which of the listeners.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, AsRefStr, VariantArray)]
 #[strum(serialize_all = "snake_case")]
@@ -50,6 +38,22 @@ pub enum Listener {
     Control,
     /// For probes and scrapes.
     Health,
+}
+
+/// What became of a TLS handshake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, AsRefStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
+pub enum Handshake {
+    /// A new session.
+    Full,
+    /// One that was taken up again by a ticket.
+    Resumed,
+    /// The client spoke HTTP without TLS.
+    PlainHttp,
+    /// The client can't or won't, or has gone.
+    Failed,
+    /// It was not over in time.
+    Late,
 }
 
 /// What an engine made of a publish call.

@@ -25,8 +25,6 @@ pub(super) const PUBLISH_REJECTED: Family =
     counter("sluicegate_publish_rejected_total", "Publish requests refused, by reason.").by(&["reason"]);
 pub(super) const REQUESTS_REJECTED: Family =
     counter("sluicegate_requests_rejected_total", "Requests refused that were no publish, by reason.").by(&["reason"]);
-pub(super) const TOKENS: Family =
-    counter("sluicegate_tokens_total", "Tokens and keys that requests held, by result.").by(&["result"]);
 pub(super) const ENGINE_STATE: Family =
     gauge("sluicegate_engine_state", "1 for what the engine is doing, 0 for what else it may do.").by(&["state"]);
 pub(super) const ENGINE_PUBLISHES: Family =
@@ -117,7 +115,21 @@ pub(super) const REPLAY_PAGES: Family = counter(
 pub(super) const REPLAY_WAITING: Family =
     gauge("sluicegate_replay_waiting_streams", "Streams that wait for a page of events that have left the log.");
 
-pub(super) const FAMILIES: [&Family; 47] = [
+pub(super) const TLS_HANDSHAKES: Family =
+    counter("sluicegate_tls_handshakes_total", "TLS handshakes, by result.").by(&["result"]);
+pub(super) const TLS_CERTIFICATE_EXPIRY: Family = gauge(
+    "sluicegate_tls_certificate_expiry_timestamp_seconds",
+    "When the first of the certificates expires, in seconds since 1970; 0 without TLS.",
+);
+pub(super) const TLS_CERTIFICATES_SUCCESSFUL: Family = gauge(
+    "sluicegate_tls_certificates_last_read_successful",
+    "1 if all certificates could be used when their files were last read, 0 if an old one had to stay.",
+);
+
+pub(super) const FAMILIES: [&Family; 49] = [
+    &TLS_HANDSHAKES,
+    &TLS_CERTIFICATE_EXPIRY,
+    &TLS_CERTIFICATES_SUCCESSFUL,
     &REPLAY_PAGES,
     &REPLAY_WAITING,
     &STREAMS,
@@ -130,7 +142,6 @@ pub(super) const FAMILIES: [&Family; 47] = [
     &EVENTS_PUBLISHED,
     &PUBLISH_REJECTED,
     &REQUESTS_REJECTED,
-    &TOKENS,
     &ENGINE_STATE,
     &ENGINE_PUBLISHES,
     &ENGINE_PUBLISH_SECONDS,

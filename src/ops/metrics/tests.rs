@@ -89,6 +89,7 @@ fn the_reference_lists_every_value_of_a_label() {
     check(&ENGINE_PUBLISHES, EngineResult::VARIANTS.iter().map(AsRef::as_ref).collect());
     check(&ENGINE_READER_RESTARTS, Restart::VARIANTS.iter().map(AsRef::as_ref).collect());
     check(&ENGINE_EPOCH_CHANGES, Changed::VARIANTS.iter().map(AsRef::as_ref).collect());
+    check(&TLS_HANDSHAKES, Handshake::VARIANTS.iter().map(AsRef::as_ref).collect());
     check(&ENGINE_STATE, Phase::VARIANTS.iter().map(AsRef::as_ref).collect());
     check(&REQUESTS_REJECTED, Refusal::VARIANTS.iter().map(AsRef::as_ref).collect());
     check(&PUBLISH_REJECTED, Refusal::VARIANTS.iter().map(AsRef::as_ref).collect());
@@ -132,22 +133,21 @@ fn the_values_of_labels_are_these() {
     }
     check(
         CloseReason::VARIANTS,
-        "client_gone write_error write_deadline pinned lagged max_events max_seconds rotated token_expired drained cut \
-         client_data",
+        "client_gone write_error write_deadline pinned lagged max_events max_seconds rotated drained cut client_data",
     );
     check(GapReason::VARIANTS, "unknown_id expired foreign_epoch lagged conflated lost");
     check(Shed::VARIANTS, "full inbox_full draining");
     check(Source::VARIANTS, "http schedule library");
-    check(TokenResult::VARIANTS, "verified remembered refused");
     check(Listener::VARIANTS, "public control health");
     check(EngineResult::VARIANTS, "stored duplicate busy refused too_large key_reused unknown");
     check(Restart::VARIANTS, "silence missing ended stream");
     check(Changed::VARIANTS, "remade rolled_back");
+    check(Handshake::VARIANTS, "full resumed plain_http failed late");
     check(Phase::VARIANTS, "connecting loading ready away stale reloading faulted");
     check(
         Refusal::VARIANTS,
-        "bad_head uri_too_long head_too_large head_too_slow http_version bad_field bad_body body_too_large \
-         body_too_slow batch_too_large media_type not_found method unauthorized forbidden handler busy shutting_down not_stored \
+        "bad_head uri_too_long head_too_large head_too_slow http_version not_tls bad_field bad_body \
+         body_too_large body_too_slow batch_too_large media_type not_found method forbidden handler busy shutting_down not_stored \
          key_reused perhaps_stored",
     );
 }
@@ -176,6 +176,8 @@ fn shards_are_summed() {
     metrics.request_rejected(Refusal::NotFound);
     metrics.stream_shed(Shed::Full);
     metrics.accept_error();
+    metrics.tls_handshake(Handshake::Resumed);
+    metrics.tls_certificates(1_700_000_000, false);
     metrics.set_draining();
     let started = unix_ms() as f64 / 1e3;
     metrics.reloaded(false);
@@ -186,6 +188,10 @@ fn shards_are_summed() {
         ("sluicegate_streams{shard=\"0\"}", 9.0),
         ("sluicegate_streams{shard=\"1\"}", 10.0),
         ("sluicegate_deliveries_total", 200.0),
+        ("sluicegate_tls_handshakes_total{result=\"resumed\"}", 1.0),
+        ("sluicegate_tls_handshakes_total{result=\"full\"}", 0.0),
+        ("sluicegate_tls_certificate_expiry_timestamp_seconds", 1_700_000_000.0),
+        ("sluicegate_tls_certificates_last_read_successful", 0.0),
         ("sluicegate_pinned_bytes{shard=\"1\"}", 1000.0),
         ("sluicegate_shard_lag_seconds{shard=\"0\"}", 0.0),
         ("sluicegate_shard_lag_seconds{shard=\"1\"}", 2.5),

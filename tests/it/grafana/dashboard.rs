@@ -15,11 +15,11 @@ const ROWS: [&str; 11] = [
     "Backpressure",
     "Publishing",
     "Engine",
+    "TLS",
     "Shards",
     "Timer",
     "Log",
     "Process",
-    "Access",
 ];
 
 /// Metrics that are exported and not shown, and why.

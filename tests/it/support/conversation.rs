@@ -2,7 +2,11 @@
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, SocketAddrV4, TcpStream};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, Stream};
 
 use super::SOON;
 use super::sse::{Event, Item, Parser};
@@ -18,6 +22,7 @@ enum Body {
 #[derive(Debug)]
 pub(crate) struct Conversation {
     socket: TcpStream,
+    tls: Option<Box<ClientConnection>>,
     unread: Vec<u8>,
     patience: Duration,
     body: Body,
@@ -82,12 +87,35 @@ impl Conversation {
         socket.set_write_timeout(Some(SOON)).expect("an open socket");
         Conversation {
             socket,
+            tls: None,
             unread: Vec::new(),
             patience: SOON,
             body: Body::Close,
             parser: Parser::default(),
             ended: false,
         }
+    }
+
+    /// Connects by TLS, to a server of this name, and shakes hands.
+    ///
+    /// # Errors
+    /// If that fails.
+    pub(crate) fn secure(address: SocketAddr, config: &Arc<ClientConfig>, name: &str) -> io::Result<Conversation> {
+        let mut conversation = Conversation::to(address);
+        let name = ServerName::try_from(name.to_owned()).expect("a name");
+        let mut tls = Box::new(ClientConnection::new(config.clone(), name).map_err(io::Error::other)?);
+        conversation.socket.set_read_timeout(Some(SOON))?;
+        while tls.is_handshaking() {
+            tls.complete_io(&mut conversation.socket)?;
+        }
+        conversation.tls = Some(tls);
+        Ok(conversation)
+    }
+
+    /// The TLS connection.
+    #[track_caller]
+    pub(crate) fn tls(&mut self) -> &mut ClientConnection {
+        self.tls.as_mut().expect("a conversation by TLS")
     }
 
     /// How long a read may take from now on.
@@ -103,12 +131,19 @@ impl Conversation {
     // ===== sending =====
 
     pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) {
-        self.socket.write_all(bytes.as_ref()).expect("the server takes it");
+        self.try_send(bytes).expect("the server takes it");
     }
 
     /// Sends what may well be refused in the middle.
     pub(crate) fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
-        self.socket.write_all(bytes.as_ref())
+        match &mut self.tls {
+            None => self.socket.write_all(bytes.as_ref()),
+            Some(tls) => {
+                let mut stream = Stream::new(&mut **tls, &mut self.socket);
+                stream.write_all(bytes.as_ref())?;
+                stream.flush()
+            }
+        }
     }
 
     /// Says that nothing more will be sent.
@@ -140,7 +175,10 @@ impl Conversation {
         let left = until.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
         self.socket.set_read_timeout(Some(left))?;
         let mut piece = [0; 64 * 1024];
-        let count = self.socket.read(&mut piece)?;
+        let count = match &mut self.tls {
+            None => self.socket.read(&mut piece)?,
+            Some(tls) => Stream::new(&mut **tls, &mut self.socket).read(&mut piece)?,
+        };
         self.unread.extend_from_slice(&piece[..count]);
         Ok(count)
     }

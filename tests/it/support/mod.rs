@@ -2,6 +2,7 @@
 //!
 //! - [`Server`]: the binary, started with a configuration, on free ports; ended when dropped.
 //! - [`Conversation`]: a raw connection; bytes are sent and expected, always with a deadline.
+//! - [`certificates`]: certificates, and clients that trust them.
 //! - [`fleet`]: many streams at once.
 //! - [`sse`]: the event stream grammar of the HTML standard, as a client reads it.
 //! - [`publish`]: requests to the control listener.
@@ -10,6 +11,7 @@
 //! - [`tool`]: third-party programs, which may be absent.
 #![allow(dead_code, unused_imports, reason = "a catalogue: what one test needs today another may need tomorrow")]
 
+pub(crate) mod certificates;
 pub(crate) mod conversation;
 pub(crate) mod fleet;
 pub(crate) mod hopping;

@@ -126,6 +126,7 @@ impl Launch {
         assert!(ready && server.has_ended().is_none(), "the server does not start: {:#?}", server.lines.lock());
         let address = |line: &Value| line["address"].as_str().and_then(|text| text.parse().ok()).expect("an address");
         server.public = server.logs("streams are served").iter().map(address).collect();
+        server.secure = server.logs("streams are served over TLS").iter().map(address).collect();
         server.health = server.log("health and metrics are served").as_ref().map(address);
         server.control =
             server.log("publishing, metrics and health are served").as_ref().map(address).expect("it was logged");
@@ -174,6 +175,7 @@ impl Launch {
             Server {
                 child,
                 public: Vec::new(),
+                secure: Vec::new(),
                 control: nowhere,
                 health: None,
                 lines: Arc::default(),
@@ -190,6 +192,7 @@ impl Launch {
 pub(crate) struct Server {
     child: Child,
     public: Vec<SocketAddr>,
+    secure: Vec<SocketAddr>,
     control: SocketAddr,
     health: Option<SocketAddr>,
     lines: Arc<Mutex<Vec<String>>>,
@@ -207,6 +210,12 @@ impl Server {
     /// The public listener's first address.
     pub(crate) fn public(&self) -> SocketAddr {
         self.public[0]
+    }
+
+    /// The first address for TLS.
+    #[track_caller]
+    pub(crate) fn secure(&self) -> SocketAddr {
+        self.secure[0]
     }
 
     /// All addresses that streams are served on.
