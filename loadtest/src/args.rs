@@ -46,6 +46,8 @@ pub(crate) enum Scenario {
     Publish(Run<PublishArgs>),
     /// The gateway with its events in memory and on disk, in turn: what the second costs, and how soon it starts again
     Durability(Run<DurabilityArgs>),
+    /// The gateway with its events in memory and on a nats-server, in turn: what another node gets, and when
+    Cluster(Run<ClusterArgs>),
     /// Floor and server in turn, in the same minutes, and the ratios between them
     Ratios(Run<RatiosArgs>),
     /// How CPU a delivery grows from few streams to many, floor and server
@@ -114,6 +116,10 @@ pub(crate) enum Engine {
     Memory,
     /// In files, which are synced before a publisher is answered
     Disk,
+    /// In a stream of a nats-server, which is started with it
+    Nats,
+    /// The same, and two gateways share it: events are published to one, and streams are at the other
+    NatsPair,
 }
 
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -357,6 +363,25 @@ pub(crate) struct DurabilityArgs {
     #[arg(long, default_value_t = 5, value_parser = seconds())]
     pub(crate) seconds: u32,
     /// Memory and disk in turn, so many times; medians are reported
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=20))]
+    pub(crate) rounds: u32,
+}
+
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct ClusterArgs {
+    /// Streams that events go to, and that resume
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) streams: u32,
+    /// Connections that publish
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub(crate) connections: u32,
+    /// Events that are there when a gateway starts
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    pub(crate) events: u32,
+    /// Seconds measured in each run
+    #[arg(long, default_value_t = 5, value_parser = seconds())]
+    pub(crate) seconds: u32,
+    /// Memory and nats-server in turn, so many times; medians are reported
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=20))]
     pub(crate) rounds: u32,
 }

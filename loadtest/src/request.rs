@@ -56,6 +56,16 @@ pub(crate) fn get(server: SocketAddr, path: &str) -> Result<()> {
     read_reply(&mut BufReader::new(connection))
 }
 
+/// Asks for a page by HTTP/1.0, and has its text with the head; an error unless it is a 200.
+pub(crate) fn text(server: SocketAddr, path: &str) -> Result<String> {
+    let told = |error: std::io::Error| format!("asking {server} failed: {}", streams::plain(&error));
+    let mut connection = connect(server)?;
+    write!(connection, "GET {path} HTTP/1.0\r\n\r\n").map_err(told)?;
+    let mut text = String::new();
+    connection.read_to_string(&mut text).map_err(told)?;
+    if text.split(' ').nth(1) == Some("200") { Ok(text) } else { Err(format!("{server} has no {path}")) }
+}
+
 /// Reads one reply to its end; an error unless it is a 2xx.
 pub(crate) fn read_reply(replies: &mut BufReader<TcpStream>) -> Result<()> {
     let told = |error: std::io::Error| format!("no reply to a publish: {}", streams::plain(&error));

@@ -34,8 +34,20 @@ pub(crate) struct Target {
 
 #[derive(Clone, Debug)]
 enum Source {
-    Start { program: Option<PathBuf>, extra: Vec<String> },
+    Start { program: Option<PathBuf>, extra: Vec<String>, cluster: Option<Cluster>, settings: String },
     Runs { streams: SocketAddr, control: SocketAddr, process: Option<Process> },
+}
+
+/// Why a server that runs is not changed.
+const RUNS: &str = "this scenario starts its server itself, with a config of its own: leave --url out";
+
+/// Gateways whose events are on a nats-server.
+#[derive(Clone, Debug)]
+struct Cluster {
+    /// The server, if it runs already.
+    nats: Option<SocketAddr>,
+    /// Whether they are two.
+    is_pair: bool,
 }
 
 impl Target {
@@ -47,45 +59,77 @@ impl Target {
                 let control = args.control.as_deref().map_or(Ok(streams), address)?;
                 Source::Runs { streams, control, process: args.pid.map(Process) }
             }
-            None => Source::Start { program: args.server.clone(), extra: args.server_arg.clone() },
+            None => Source::Start {
+                program: args.server.clone(),
+                extra: args.server_arg.clone(),
+                cluster: None,
+                settings: String::new(),
+            },
         };
         Self { profile, source }.with_engine(args.engine)
     }
 
     /// The same, but with its events in another place than memory, if that is asked for. It has a name of its own.
     pub(crate) fn with_engine(&self, engine: Engine) -> Result<Self> {
-        let arguments = match engine {
-            Engine::Memory => return Ok(self.clone()),
-            Engine::Disk => ["--engine", "disk", "--disk-dir", "{dir}/events"],
-        };
-        if self.name() != "sluicegate" {
+        if engine != Engine::Memory && self.name() != "sluicegate" {
             return Err(format!("--engine is for our gateway, and this is {}", self.name()));
         }
-        let mut this = self.with_arguments(&arguments.map(str::to_owned))?;
-        this.profile.name.push_str("-disk");
+        match engine {
+            Engine::Memory => Ok(self.clone()),
+            Engine::Disk => {
+                let arguments = ["--engine", "disk", "--disk-dir", "{dir}/events"];
+                let mut this = self.with_arguments(&arguments.map(str::to_owned))?;
+                this.profile.name.push_str("-disk");
+                Ok(this)
+            }
+            Engine::Nats => self.in_cluster("-nats", Cluster { nats: None, is_pair: false }),
+            Engine::NatsPair => self.in_cluster("-nats-pair", Cluster { nats: None, is_pair: true }),
+        }
+    }
+
+    /// The same, on a nats-server that runs.
+    pub(crate) fn on(&self, nats: &Nats) -> Result<Self> {
+        self.in_cluster("-nats", Cluster { nats: Some(nats.address), is_pair: false })
+    }
+
+    fn in_cluster(&self, suffix: &str, cluster: Cluster) -> Result<Self> {
+        let mut this = self.clone();
+        this.profile.name.push_str(suffix);
+        let Source::Start { cluster: of_source, .. } = &mut this.source else { return Err(RUNS.to_owned()) };
+        *of_source = Some(cluster);
+        Ok(this)
+    }
+
+    /// The same with settings of our gateway, as its configuration has them; an error if it already runs.
+    pub(crate) fn with_settings(&self, text: &str) -> Result<Self> {
+        let mut this = self.clone();
+        let Source::Start { settings, .. } = &mut this.source else { return Err(RUNS.to_owned()) };
+        settings.push_str(text);
         Ok(this)
     }
 
     /// A built-in server, started as its profile says.
     pub(crate) fn built_in(name: &str) -> Result<Self> {
-        Ok(Self { profile: Profile::named(name)?, source: Source::Start { program: None, extra: Vec::new() } })
+        let source = Source::Start { program: None, extra: Vec::new(), cluster: None, settings: String::new() };
+        Ok(Self { profile: Profile::named(name)?, source })
     }
 
     /// A build of the gateway under a name of its own; without a program, the one beside us.
     pub(crate) fn build(name: &str, program: Option<PathBuf>) -> Result<Self> {
         let mut this = Self::built_in("sluicegate")?;
         name.clone_into(&mut this.profile.name);
-        this.source = Source::Start { program, extra: Vec::new() };
+        this.source = Source::Start { program, extra: Vec::new(), cluster: None, settings: String::new() };
         Ok(this)
     }
 
     /// The same with further arguments; an error if it already runs.
     pub(crate) fn with_arguments(&self, more: &[String]) -> Result<Self> {
-        let Source::Start { program, extra } = &self.source else {
-            return Err("this scenario starts its server itself, with a config of its own: leave --url out".to_owned());
+        let mut this = self.clone();
+        let Source::Start { extra, .. } = &mut this.source else {
+            return Err(RUNS.to_owned());
         };
-        let source = Source::Start { program: program.clone(), extra: [extra.as_slice(), more].concat() };
-        Ok(Self { profile: self.profile.clone(), source })
+        extra.extend_from_slice(more);
+        Ok(this)
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -96,9 +140,13 @@ impl Target {
     pub(crate) fn contender(&self) -> Contender {
         let notes = vec![self.profile.about.clone()];
         let mut contender = Contender { name: self.name().to_owned(), notes, ..Contender::default() };
-        let (Source::Start { program, extra }, Some(start)) = (&self.source, &self.profile.start) else {
+        let (Source::Start { program, extra, cluster, .. }, Some(start)) = (&self.source, &self.profile.start) else {
             return contender;
         };
+        if let Some(Err(why)) = cluster.as_ref().map(|_| on_path(NATS)) {
+            contender.missing = Some(why);
+            return contender;
+        }
         // Ports and folders are other ones each time.
         let [cores, history] = constants();
         let values = [("cores", cores.as_str()), ("history", history.as_str())];
@@ -123,19 +171,38 @@ impl Target {
                 profile: self.profile.clone(),
                 streams: *streams,
                 control: *control,
+                metrics: *control,
                 processes: process.map(Processes::With),
                 child: None,
+                beside: Vec::new(),
             }),
-            Source::Start { program, extra } => {
+            Source::Start { program, extra, cluster, settings } => {
                 let start = self.profile.start.as_ref().ok_or_else(|| {
                     format!("the profile {} does not say how to start the server: give --url", self.name())
                 })?;
-                self.spawn(find(program.as_ref(), start)?, start, extra)
+                let program = find(program.as_ref(), start)?;
+                let Some(Cluster { nats, is_pair }) = cluster else {
+                    return self.spawn(&program, start, extra, settings);
+                };
+                let own = if nats.is_none() { Some(Nats::start()?) } else { None };
+                let nats = nats.or(own.as_ref().map(|own| own.address));
+                let urls = nats.map(|address| format!("\"nats://{address}\"")).unwrap_or_default();
+                let settings = format!("engine = \"nats\"\n[cluster]\nurls = [{urls}]\nreplicas = 1\n{settings}");
+                let mut server = self.spawn(&program, start, extra, &settings)?;
+                if *is_pair {
+                    // Published to the first, which is not measured; streams are at the second.
+                    let first = server;
+                    server = self.spawn(&program, start, extra, &settings)?;
+                    server.control = first.control;
+                    server.beside.extend(first.child);
+                }
+                server.beside.extend(own.map(|own| own.child));
+                Ok(server)
             }
         }
     }
 
-    fn spawn(&self, program: PathBuf, start: &Start, extra: &[String]) -> Result<Server> {
+    fn spawn(&self, program: &Path, start: &Start, extra: &[String], settings: &str) -> Result<Server> {
         streams::raise_descriptor_limit()?;
         let streams = free_port()?;
         let control = if start.one_port { streams } else { free_port()? };
@@ -153,30 +220,19 @@ impl Target {
         ];
         let values: Vec<(&str, &str)> = values.iter().map(|(name, value)| (*name, value.as_str())).collect();
         for file in &start.file {
-            let path = folder.0.join(&file.name);
-            fs::write(&path, fill(file.contents()?, &values))
-                .map_err(|error| format!("cannot write {}: {}", path.display(), streams::plain(&error)))?;
+            folder.write(&file.name, &fill(file.contents()?, &values))?;
         }
-        let (log, sink, errors) = folder.log().map_err(|error| format!("no file for the server's log: {error}"))?;
-        // Through `launch`, which ends all that the server has started when we end, however we do.
-        let child = Command::new(own_program()?)
-            .arg("launch")
-            .arg(&program)
-            .args(start.arguments.iter().map(|argument| fill(argument, &values)))
-            .args(extra.iter().map(|argument| fill(argument, &values)))
-            .stdin(Stdio::piped())
-            .stdout(sink)
-            .stderr(errors)
-            .spawn()
-            .map_err(|error| format!("cannot start {}: {}", program.display(), streams::plain(&error)))?;
-        let processes = Some(Processes::Below(Process(child.id())));
-        let mut server = Server {
-            profile: self.profile.clone(),
-            streams,
-            control,
-            processes,
-            child: Some(Supervised { child, log, _folder: folder }),
-        };
+        let words = start.arguments.iter().chain(extra).map(|argument| fill(argument, &values));
+        let mut words: Vec<String> = words.collect();
+        if !settings.is_empty() {
+            let file = folder.write("settings.toml", settings)?;
+            words.extend(["--config".to_owned(), file.display().to_string()]);
+        }
+        let child = Supervised::start(program, &words, folder)?;
+        let processes = Some(Processes::Below(Process(child.child.id())));
+        let profile = self.profile.clone();
+        let mut server =
+            Server { profile, streams, control, metrics: control, processes, child: Some(child), beside: Vec::new() };
         server.wait_until_it_listens()?;
         Ok(server)
     }
@@ -188,8 +244,42 @@ pub(crate) struct Server {
     pub(crate) profile: Profile,
     pub(crate) streams: SocketAddr,
     pub(crate) control: SocketAddr,
+    /// Where the node that has the streams tells of itself.
+    metrics: SocketAddr,
     pub(crate) processes: Option<Processes>,
     child: Option<Supervised>,
+    /// What it needs, and what goes with it.
+    beside: Vec<Supervised>,
+}
+
+/// The program that keeps the events of a cluster.
+const NATS: &str = "nats-server";
+
+/// A nats-server of our own, with nothing stored.
+#[derive(Debug)]
+pub(crate) struct Nats {
+    address: SocketAddr,
+    child: Supervised,
+}
+
+impl Nats {
+    pub(crate) fn start() -> Result<Self> {
+        let (program, address, folder) = (on_path(NATS)?, free_port()?, Folder::new()?);
+        let store = folder.path().join("store");
+        let text = format!(
+            "listen: \"{address}\"\njetstream {{ store_dir: {store:?}, max_mem: 1GB, max_file: 16GB }}\nmax_payload: 8MB\n"
+        );
+        let file = folder.write("nats.conf", &text)?;
+        let child = Supervised::start(&program, &["-c".to_owned(), file.display().to_string()], folder)?;
+        let began = Instant::now();
+        while TcpStream::connect(address).is_err() {
+            if began.elapsed() > START_PATIENCE {
+                return Err(format!("{NATS} does not listen on {address} after 10 s"));
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        Ok(Self { address, child })
+    }
 }
 
 /// Our child, and what it has printed.
@@ -204,6 +294,13 @@ impl Server {
     /// The server's processes, for scenarios that are nothing without them.
     pub(crate) fn measured(&self) -> Result<Processes> {
         self.processes.ok_or_else(|| "this scenario measures the server's process: name it with --pid".to_owned())
+    }
+
+    /// A counter of our gateway's, at the node that has the streams: `None` if there is none.
+    pub(crate) fn counter(&self, sample: &str) -> Option<u64> {
+        let text = request::text(self.metrics, "/metrics").ok()?;
+        let value = text.lines().find_map(|line| line.strip_prefix(sample)?.strip_prefix(' '))?;
+        value.trim().parse::<f64>().ok().map(|value| value as u64)
     }
 
     fn is_ready(&self) -> bool {
@@ -237,6 +334,23 @@ impl Server {
     }
 }
 
+impl Supervised {
+    /// Through `launch`, which ends all that it has started when we end, however we do.
+    fn start(program: &Path, words: &[String], folder: Folder) -> Result<Self> {
+        let (log, sink, errors) = folder.log().map_err(|error| format!("no file for the server's log: {error}"))?;
+        let child = Command::new(own_program()?)
+            .arg("launch")
+            .arg(program)
+            .args(words)
+            .stdin(Stdio::piped())
+            .stdout(sink)
+            .stderr(errors)
+            .spawn()
+            .map_err(|error| format!("cannot start {}: {}", program.display(), streams::plain(&error)))?;
+        Ok(Self { child, log, _folder: folder })
+    }
+}
+
 impl Drop for Supervised {
     fn drop(&mut self) {
         // The supervisor takes the end of its input for ours.
@@ -265,6 +379,13 @@ impl Folder {
         let path = std::env::temp_dir().join(name);
         fs::create_dir(&path).map_err(|error| format!("cannot make {}: {}", path.display(), streams::plain(&error)))?;
         Ok(Self(path))
+    }
+
+    fn write(&self, name: &str, text: &str) -> Result<PathBuf> {
+        let file = self.0.join(name);
+        fs::write(&file, text)
+            .map_err(|error| format!("cannot write {}: {}", file.display(), streams::plain(&error)))?;
+        Ok(file)
     }
 
     /// A log: one handle to read, two to write.

@@ -4,6 +4,7 @@
 mod ab;
 mod attack;
 mod book;
+mod cluster;
 mod compare;
 mod connect;
 mod durability;
@@ -49,6 +50,7 @@ pub(crate) fn run(args: Args) -> Result<bool> {
         Scenario::Ticks(args) => alone("ticks", &args, ticks::measure),
         Scenario::Publish(args) => alone("publish", &args, publish::measure),
         Scenario::Durability(args) => with_book(&args, durability::run),
+        Scenario::Cluster(args) => with_book(&args, cluster::run),
         Scenario::Ratios(args) => with_book(&args, |ratios, target, book| {
             book.set_columns(target);
             ratios::fill(ratios, target, book)

@@ -37,6 +37,9 @@ pub(crate) struct Figures {
     pub(crate) cpu_s: Option<f64>,
     pub(crate) user_s: Option<f64>,
     pub(crate) system_s: Option<f64>,
+    /// Pages that our gateway read of what had left its memory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) pages: Option<u64>,
 }
 
 pub(crate) fn measure(args: &StormArgs, target: &Target) -> Result<Outcome<Figures>> {
@@ -90,6 +93,7 @@ pub(crate) fn measure(args: &StormArgs, target: &Target) -> Result<Outcome<Figur
         cpu_s: cpu.map(|cpu| cpu.total()),
         user_s: cpu.map(|cpu| cpu.user),
         system_s: cpu.map(|cpu| cpu.system),
+        pages: server.counter("sluicegate_replay_pages_total{source=\"engine\"}"),
     };
     let mut said = format!(
         "storm: {} streams of {} came back for {} missed events each\n\
@@ -102,6 +106,9 @@ pub(crate) fn measure(args: &StormArgs, target: &Target) -> Result<Outcome<Figur
     );
     if let Some(cpu) = cpu {
         said += &format!("  server CPU    {:.2} s (user {:.2}, system {:.2})\n", cpu.total(), cpu.user, cpu.system);
+    }
+    if let Some(pages) = figures.pages.filter(|pages| *pages > 0) {
+        said += &format!("  pages         {pages} of what had left memory\n");
     }
     let verdict = tally.faults.complaint().map_or(Ok(()), Err);
     Ok(Outcome::new(args, figures, said).checked([fleet.all_still_open(), verdict]))
