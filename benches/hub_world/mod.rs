@@ -2,10 +2,11 @@
 
 use sluicegate::internals::hub::bounds::Bounds;
 use sluicegate::internals::hub::close::CloseReason;
+use sluicegate::internals::hub::effort::Effort;
 use sluicegate::internals::hub::event::Event;
 use sluicegate::internals::hub::frame::{Draft, Frame};
 use sluicegate::internals::hub::id::{Epoch, EventId};
-use sluicegate::internals::hub::log::{Evicted, Log, LogLimits, Numbering, Read, Resumed, Start, Window};
+use sluicegate::internals::hub::log::{Evicted, Log, LogLimits, Numbering, Read, Resume, Search, Start, Window};
 use sluicegate::internals::hub::offset::Offset;
 use sluicegate::internals::hub::policy::SlowPolicy;
 use sluicegate::internals::hub::registry::{History, Observer, Opening, Registry, StreamKey};
@@ -67,7 +68,7 @@ pub(crate) fn full_log(topics: usize) -> Log {
 pub(crate) fn replay(log: &Log, subscription: &Subscription, out: &mut Vec<Arc<Frame>>) {
     let mut window = Window { subscription, after: Offset::ZERO, through: log.head(), opened_at: log.head() };
     while window.after < window.through {
-        match log.read(&window, usize::MAX, out) {
+        match log.read(&window, usize::MAX, out, &mut Effort::unbounded()) {
             Read::Through(through) => window.after = through,
             lost => panic!("{lost:?}"),
         }
@@ -91,7 +92,10 @@ pub(crate) fn routes(cohorts: usize, by_pattern: bool) -> Routes {
 /// Resolves these topics, each of which one cohort subscribes to.
 pub(crate) fn resolve(routes: &Routes, topics: &[TopicHandle]) {
     let mut found = 0;
-    topics.iter().for_each(|topic| routes.resolve(topic, |cohort| found += usize::from(black_box(cohort) < u32::MAX)));
+    let mut effort = Effort::unbounded();
+    for topic in topics {
+        routes.resolve(topic, &mut effort, |cohort| found += usize::from(black_box(cohort) < u32::MAX));
+    }
     assert_eq!(found, topics.len());
 }
 
@@ -120,7 +124,11 @@ impl History for Brought {
         Some(self.head())
     }
 
-    fn read(&self, window: &Window<'_>, _: usize, _: &mut Vec<Arc<Frame>>) -> Read {
+    fn search(&self, _: &mut Search, _: &Resume, _: &Subscription, _: &mut Effort) -> Option<Start> {
+        Some(Start::after(Offset::ZERO))
+    }
+
+    fn read(&self, window: &Window<'_>, _: usize, _: &mut Vec<Arc<Frame>>, _: &mut Effort) -> Read {
         Read::Through(window.through)
     }
 
@@ -151,7 +159,8 @@ fn open(registry: &mut Registry<Sink>, subscription: Arc<Subscription>) -> Strea
         socket: Sink,
         subscribe: &Subscribe::to(subscription),
         slow: SlowPolicy::Disconnect,
-        resumed: Resumed { start: Start::after(Offset::ZERO), head: Offset::ZERO, work: 0 },
+        start: Some(Start::after(Offset::ZERO)),
+        search: Search::default(),
         response_head: b"head",
     };
     registry.open(opening, &Brought::default(), 0, &mut Unobserved)

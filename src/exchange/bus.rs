@@ -280,7 +280,7 @@ mod tests {
             bus.log.before(Offset::new(u64::MAX), usize::MAX, &mut frames);
             frames.len()
         };
-        let earliest = || bus.log.start(&Resume::Earliest, &Subscription::to(handle("t"))).start.after.get();
+        let earliest = || bus.log.start(&Resume::Earliest, &Subscription::to(handle("t"))).after.get();
         let parts = std::iter::repeat_with(|| (bus.log.forget(900), kept(), earliest()));
         let parts: Vec<_> = parts.take(5).collect();
         assert_eq!(parts, [(true, 744, 900), (true, 488, 900), (true, 232, 900), (false, 100, 900), (false, 100, 900)]);

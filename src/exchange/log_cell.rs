@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use crate::hub::archive::{Pages, Reach, Wanted};
+use crate::hub::effort::Effort;
 use crate::hub::fault::TooLarge;
 use crate::hub::frame::{Draft, Frame};
 use crate::hub::id::{Epoch, EventId};
 use crate::hub::log::{
-    EVICTED_A_LOCK, Evicted, LIVE_EVENTS, Log, LogLimits, Numbering, Placed, Read, Resume, Resumed, Search, Window,
+    EVICTED_A_LOCK, Evicted, LIVE_EVENTS, Log, LogLimits, Numbering, Placed, Read, Resume, Search, Start, Window,
 };
 use crate::hub::offset::Offset;
 use crate::hub::registry::History;
@@ -194,18 +195,10 @@ impl LogCell {
     }
 
     /// Where a stream starts.
-    pub fn start(&self, resume: &Resume, subscription: &Subscription) -> Resumed {
-        let mut search = Search::new(resume, subscription);
-        loop {
-            let (found, head) = {
-                let log = self.log.lock();
-                (log.search(&mut search), log.head())
-            };
-            // What has its id is looked at outside the lock.
-            if let Some(start) = found.or_else(|| search.choose()) {
-                return Resumed { start, head, work: search.work() };
-            }
-        }
+    #[cfg(test)]
+    pub(super) fn start(&self, resume: &Resume, subscription: &Subscription) -> Start {
+        let (mut search, mut effort) = (Search::default(), Effort::unbounded());
+        self.search(&mut search, resume, subscription, &mut effort).expect("it may do any work")
     }
 
     /// As [`Log::halfway`].
@@ -249,11 +242,27 @@ impl History for LogCell {
         self.log.lock().tail(after, max, out)
     }
 
-    fn read(&self, window: &Window<'_>, budget_bytes: usize, out: &mut Vec<Arc<Frame>>) -> Read {
+    fn search(
+        &self,
+        search: &mut Search,
+        resume: &Resume,
+        subscription: &Subscription,
+        effort: &mut Effort,
+    ) -> Option<Start> {
+        loop {
+            let found = self.log.lock().search(search, resume, subscription);
+            // What may be its own is looked at outside the lock.
+            let found = found.or_else(|| search.choose(subscription, effort));
+            if found.is_some() || effort.is_spent() {
+                return found;
+            }
+        }
+    }
+
+    fn read(&self, window: &Window<'_>, budget_bytes: usize, out: &mut Vec<Arc<Frame>>, effort: &mut Effort) -> Read {
         // A search by patterns is done outside the lock.
         let found = self.log.lock().candidates(window, budget_bytes, out);
-        window.choose(out);
-        found
+        window.choose(found, out, effort)
     }
 
     fn id(&self, offset: Offset) -> EventId {
@@ -274,11 +283,27 @@ impl History for LogCell {
 }
 
 impl Pages for LogCell {
-    fn reach(&self, number: u64, cursor: Offset, opened_at: Offset, subscription: &Subscription) -> Reach {
+    fn reach(&self, number: u64, cursor: Offset) -> Reach {
         let log = self.log.lock();
         match self.is_of_epoch(cursor) {
-            true => log.reach(number, opened_at, subscription),
+            true => log.reach(number),
             false => Reach::Foreign(log.oldest()),
+        }
+    }
+
+    fn without_live_only(
+        &self,
+        subscription: &Subscription,
+        after: Offset,
+        through: Offset,
+        effort: &mut Effort,
+    ) -> Option<Offset> {
+        let window = Window { subscription, after, through, opened_at: after };
+        let mut frames = Vec::new();
+        let found = self.log.lock().live_only_candidates(&window, &mut frames);
+        match window.choose(found, &mut frames, effort) {
+            Read::Through(through) if frames.is_empty() => Some(through),
+            _ => None,
         }
     }
 
@@ -297,9 +322,9 @@ impl Pages for LogCell {
 mod tests {
     use super::*;
     use crate::hub::archive::{Page, Past};
+    use crate::hub::event::Event;
     use crate::hub::gap::GapReason;
-    use crate::hub::log::Start;
-    use crate::hub::topic::{Topic, table};
+    use crate::hub::topic::{Pattern, Topic, Topics, handle, table};
 
     #[test]
     fn what_a_stream_knew_of_an_epoch_is_foreign_in_the_next_and_its_pages_are_gone() {
@@ -309,16 +334,16 @@ mod tests {
         let topics = vec![Topic::parse("t").unwrap()];
         let all = Subscription::new(topics, Vec::new(), &table()).unwrap();
         let resume = |log: &LogCell, epoch, number| {
-            log.start(&Resume::After(Epoch::new(epoch).id(number).as_str().into()), &all).start
+            log.start(&Resume::After(Epoch::new(epoch).id(number).as_str().into()), &all)
         };
-        let earliest = |log: &LogCell| log.start(&Resume::Earliest, &all).start;
+        let earliest = |log: &LogCell| log.start(&Resume::Earliest, &all);
         let old = resume(&log, 1, 250);
         assert_eq!(old.archive, Some(Past::After(250)));
         assert_eq!(earliest(&log).archive, Some(Past::Oldest(0)));
         let is_read = |start: Start| {
             let Some(past) = start.archive else { return false };
             let found = log.page(past.number(), start.after);
-            let reach = log.reach(past.number(), start.after, start.after, &all);
+            let reach = log.reach(past.number(), start.after);
             assert_eq!(found.is_none(), matches!(reach, Reach::Foreign(_)));
             matches!(found, Some(Wanted::Here(_)))
         };
@@ -349,5 +374,40 @@ mod tests {
         shared.is_whole(6);
         assert_eq!([5, 6].map(|asked_ns| shared.is_to_come(&after(epoch, 11), asked_ns)), [false, true]);
         assert!(!log().is_to_come(&after(epoch, 11), 5), "nobody else writes there");
+    }
+
+    #[test]
+    fn live_only_events_that_a_stream_passes_over_are_found_however_many_others_are_before_them() {
+        const OTHERS: usize = 1000;
+        let (epoch, limits) = (Epoch::new(1), LogLimits { events: 2 * OTHERS, bytes: 1 << 20, age_ns: u64::MAX });
+        let log = LogCell::new(epoch, limits);
+        let publish = |topic: &str| {
+            let draft = Draft::encode(Topics::one(handle(topic)), &Event::new("x").keep(false), epoch).unwrap();
+            log.append(vec![draft], Numbering::Own, 0);
+        };
+        (0..OTHERS).for_each(|at| publish(&format!("other/{at}")));
+        publish("mine/1");
+        let of = |topics: &[&str], patterns: &[&str]| {
+            let topics = topics.iter().map(|text| Topic::parse(text).unwrap()).collect();
+            Subscription::new(topics, patterns.iter().map(|text| Pattern::parse(text).unwrap()).collect(), &table())
+                .unwrap()
+        };
+        // In how many steps it is known that there are none up to here.
+        let find = |subscription: &Subscription, through: usize| {
+            let (through, mut opened_at) = (Offset::new(through as u64), Offset::ZERO);
+            for steps in 1.. {
+                opened_at = log.without_live_only(subscription, opened_at, through, &mut Effort::unbounded())?;
+                if opened_at >= through {
+                    return Some(steps);
+                }
+            }
+            None
+        };
+        let (by_topic, by_pattern) = (of(&["mine/1"], &[]), of(&["a"], &["mine/*"]));
+        assert_eq!((find(&by_topic, OTHERS), find(&by_topic, OTHERS + 1)), (Some(1), None));
+        assert_eq!((find(&by_pattern, OTHERS), find(&by_pattern, OTHERS + 1)), (Some(4), None));
+        // One that may do little has looked at one event at least.
+        let found = log.without_live_only(&by_pattern, Offset::ZERO, log.head(), &mut Effort::new(1));
+        assert_eq!(found, Some(Offset::new(1)));
     }
 }

@@ -5,14 +5,12 @@
 
 use std::sync::Arc;
 
+use super::effort::Effort;
 use super::frame::Frame;
 use super::gap::GapReason;
 use super::id::EventId;
 use super::offset::Offset;
 use super::topic::Subscription;
-
-/// The most events of a page that one read looks at.
-const EXAMINED_MAX: usize = 1024;
 
 /// A part of what an engine keeps: all up to a number.
 #[derive(Default)]
@@ -74,8 +72,6 @@ pub enum Reach {
     Here {
         /// What comes after it comes after this offset.
         offset: Offset,
-        /// Whether there were live-only events up to the offset that a stream missed which was opened before.
-        missed_live: bool,
     },
     /// Events after it have left the log.
     Before {
@@ -83,8 +79,6 @@ pub enum Reach {
         newest: u64,
         /// and its offset.
         offset: Offset,
-        /// As for [`Reach::Here`].
-        missed_live: bool,
     },
 }
 
@@ -98,9 +92,17 @@ pub enum Wanted {
 
 /// The way to what has left the log.
 pub trait Pages {
-    /// Where a number stands that a stream was given when the log had all after `cursor`. The stream has this
-    /// subscription, and was opened at this offset.
-    fn reach(&self, number: u64, cursor: Offset, opened_at: Offset, subscription: &Subscription) -> Reach;
+    /// Where a number stands that a stream was given when the log had all after `cursor`.
+    fn reach(&self, number: u64, cursor: Offset) -> Reach;
+    /// Up to which of the offsets after one, through another, there is no live-only event of the subscription, and none
+    /// was lost; `None` if there is, or was, the first that it finds. It looks until enough is done.
+    fn without_live_only(
+        &self,
+        subscription: &Subscription,
+        after: Offset,
+        through: Offset,
+        effort: &mut Effort,
+    ) -> Option<Offset>;
     /// The page with what comes after a number, unless that is of an epoch that has ended: as for [`Pages::reach`].
     /// It never waits.
     fn page(&self, after: u64, cursor: Offset) -> Option<Wanted>;
@@ -109,8 +111,8 @@ pub trait Pages {
 }
 
 impl Page {
-    /// Takes the events of a subscription after a number, up to another, until they are `budget_bytes` or more. Says up
-    /// to where that is, and how many events it has looked at.
+    /// Takes the events of a subscription after a number, up to another, until they are `budget_bytes` or more, or enough
+    /// is done. Says up to where that is.
     pub fn take(
         &self,
         after: u64,
@@ -118,7 +120,8 @@ impl Page {
         subscription: &Subscription,
         budget_bytes: usize,
         out: &mut Vec<Arc<Frame>>,
-    ) -> (Taken, usize) {
+        effort: &mut Effort,
+    ) -> Taken {
         let until = until.min(self.through);
         let hole = self.holes.iter().find(|hole| hole.last > after && hole.first <= until);
         // It may reach into what is not wanted from here.
@@ -126,20 +129,18 @@ impl Page {
         let until = hole.map_or(until, |hole| hole.first.saturating_sub(1).max(after));
         let from = self.frames.partition_point(|frame| frame.number() <= after);
         let mut bytes = 0;
-        let mut examined = 0;
         for frame in self.frames[from..].iter().take_while(|frame| frame.number() <= until) {
-            examined += 1;
-            if subscription.covers(frame.topics()) {
+            if subscription.covers(frame.topics(), effort) {
                 bytes += frame.wire(super::frame::Framing::Chunked).len();
                 out.push(frame.clone());
             }
-            if bytes >= budget_bytes || examined == EXAMINED_MAX {
-                return (Taken::Through(frame.number()), examined);
+            if bytes >= budget_bytes || effort.is_spent() {
+                return Taken::Through(frame.number());
             }
         }
         match hole {
-            Some(hole) if out.is_empty() => (Taken::Hole(hole), examined),
-            _ => (Taken::Through(until), examined),
+            Some(hole) if out.is_empty() => Taken::Hole(hole),
+            _ => Taken::Through(until),
         }
     }
 
@@ -176,11 +177,12 @@ mod tests {
         let hole = Hole { first: 5, last: 7, reason: GapReason::Expired };
         let page = Page { frames: [2, 3, 4, 8, 10].map(frame).into(), holes: vec![hole], through: 12, stays: true };
         let a = Subscription::new(vec![Topic::parse("a").unwrap()], vec![], &table()).unwrap();
-        let take = |after, until, budget| {
+        let take_some = |after, until, budget, mut effort: Effort| {
             let mut out = Vec::new();
-            let (taken, examined) = page.take(after, until, &a, budget, &mut out);
-            (taken, numbers(&out), examined)
+            let taken = page.take(after, until, &a, budget, &mut out, &mut effort);
+            (taken, numbers(&out), effort.spent())
         };
+        let take = |after, until, budget| take_some(after, until, budget, Effort::unbounded());
         assert_eq!(take(0, 100, usize::MAX), (Taken::Through(4), vec![2, 4], 3));
         assert_eq!(take(2, 100, usize::MAX), (Taken::Through(4), vec![4], 2));
         assert_eq!(take(4, 100, usize::MAX), (Taken::Hole(hole), vec![], 0));
@@ -192,5 +194,8 @@ mod tests {
         assert_eq!(take(0, 4, usize::MAX), (Taken::Through(4), vec![2, 4], 3));
         assert_eq!(take(0, 100, 1), (Taken::Through(2), vec![2], 1));
         assert_eq!(take(10, 100, usize::MAX), (Taken::Through(12), vec![], 0));
+        // One that may do little looks at some of them, one at least.
+        assert_eq!(take_some(0, 100, usize::MAX, Effort::new(2)), (Taken::Through(3), vec![2], 2));
+        assert_eq!(take_some(0, 100, usize::MAX, Effort::new(0)), (Taken::Through(2), vec![2], 1));
     }
 }

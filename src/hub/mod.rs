@@ -26,6 +26,7 @@ pub mod heartbeats;
 pub mod wheel;
 // What a shard does with all of that, and how much of it at once.
 pub mod bounds;
+pub mod effort;
 pub mod shard;
 // What others are made of.
 pub mod chunked;

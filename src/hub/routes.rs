@@ -10,6 +10,7 @@ use std::num::NonZeroU32;
 
 use smallvec::SmallVec;
 
+use super::effort::Effort;
 use super::paged::Paged;
 use super::topic::{Subscription, TopicHandle, is_internal};
 
@@ -183,6 +184,9 @@ impl<B: BuildHasher + Default> Hashed<B> {
     }
 }
 
+/// What it costs to come to a node and look for those below it, in units of a turn's work.
+const VISIT: usize = 4;
+
 /// More children than that are hashed, until they are fewer than half as many again.
 const SORTED_MAX: usize = 16;
 
@@ -225,13 +229,16 @@ impl Routes {
         }
     }
 
-    /// Names the cohorts that subscribe to a topic; one that does so twice is named twice.
-    pub fn resolve(&self, topic: &TopicHandle, mut found: impl FnMut(CohortIndex)) {
+    /// Names the cohorts that subscribe to a topic; one that does so twice is named twice. Each look-up, and each entry
+    /// that is gone through, is work.
+    pub fn resolve(&self, topic: &TopicHandle, effort: &mut Effort, mut found: impl FnMut(CohortIndex)) {
+        effort.spend(1);
         if let Some(cohorts) = self.exact.get(topic.number()) {
+            effort.spend(cohorts.list.len());
             cohorts.each(&self.current, &mut found);
         }
         if self.has_patterns() && !is_internal(topic.as_str()) {
-            self.patterns.resolve(topic.as_str().split('/'), &self.current, &mut found);
+            self.patterns.resolve(topic.as_str().split('/'), &self.current, effort, &mut found);
         }
     }
 }
@@ -426,17 +433,20 @@ impl Node {
         &self,
         mut segments: impl Iterator<Item = &'a str> + Clone,
         current: &Generations,
+        effort: &mut Effort,
         found: &mut impl FnMut(CohortIndex),
     ) {
         let Some(segment) = segments.next() else {
+            effort.spend(VISIT + self.ends.list.len());
             return self.ends.each(current, found);
         };
+        effort.spend(VISIT + self.remaining.list.len());
         self.remaining.each(current, found);
         if let Some(node) = self.literal.get(segment) {
-            node.resolve(segments.clone(), current, found);
+            node.resolve(segments.clone(), current, effort, found);
         }
         if let Some(node) = &self.any {
-            node.resolve(segments, current, found);
+            node.resolve(segments, current, effort, found);
         }
     }
 }
@@ -446,6 +456,12 @@ mod tests {
     use super::*;
     use crate::hub::topic::{Pattern, Topic, handle, table};
     use proptest::prelude::*;
+
+    /// By asking each pattern.
+    fn covers(subscription: &Subscription, topic: &TopicHandle) -> bool {
+        let matches = |pattern: &Pattern| pattern.matches(topic.as_str());
+        subscription.topics().contains(topic) || subscription.patterns().iter().any(matches)
+    }
 
     fn subscription(topics: &[&str], patterns: &[&str]) -> Subscription {
         Subscription::new(
@@ -475,11 +491,11 @@ mod tests {
             }
             let topic = handle(&topic);
             let mut found = Vec::new();
-            routes.resolve(&topic, |cohort| found.push(cohort));
+            routes.resolve(&topic, &mut Effort::unbounded(), |cohort| found.push(cohort));
             found.sort_unstable();
             found.dedup();
             let expected: Vec<u32> = subs.iter().enumerate()
-                .filter(|(index, sub)| !gone[*index] && sub.covers(std::slice::from_ref(&topic)))
+                .filter(|(index, sub)| !gone[*index] && covers(sub, &topic))
                 .map(|(index, _)| index as u32).collect();
             prop_assert_eq!(found, expected);
         }
@@ -510,11 +526,11 @@ mod tests {
             for text in texts {
                 let topic = handle(&text);
                 let mut found = Vec::new();
-                routes.resolve(&topic, |cohort| found.push(cohort));
+                routes.resolve(&topic, &mut Effort::unbounded(), |cohort| found.push(cohort));
                 found.sort_unstable();
                 found.dedup();
                 let expected: Vec<u32> = subs.iter().enumerate()
-                    .filter(|(index, sub)| there[*index] && sub.covers(std::slice::from_ref(&topic)))
+                    .filter(|(index, sub)| there[*index] && covers(sub, &topic))
                     .map(|(index, _)| index as u32).collect();
                 prop_assert_eq!(found, expected, "{}", text);
             }
@@ -549,7 +565,7 @@ mod tests {
             assert!(cohorts.len() <= (2 * left).max(SEARCHED_MAX), "{} for {left}", cohorts.len());
             assert!(capacity <= 8 * cohorts.len().max(2), "{capacity} for {}", cohorts.len());
             let mut found = 0;
-            routes.resolve(&handle("all"), |_| found += 1);
+            routes.resolve(&handle("all"), &mut Effort::unbounded(), |_| found += 1);
             assert_eq!(found, left);
         }
     }
@@ -561,7 +577,7 @@ mod tests {
         (0..100).for_each(|cohort| routes.add(&all, cohort));
         let found = |routes: &Routes, topic: &str| {
             let mut found = Vec::new();
-            routes.resolve(&handle(topic), |cohort| found.push(cohort));
+            routes.resolve(&handle(topic), &mut Effort::unbounded(), |cohort| found.push(cohort));
             found.sort_unstable();
             found
         };

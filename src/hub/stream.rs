@@ -19,6 +19,9 @@ use super::archive::Past;
 use super::close::CloseReason;
 use super::frame::{Chunk, Frame, Framing};
 use super::heartbeats::HeartbeatPosition;
+#[cfg(test)]
+use super::log::Start;
+use super::log::{Resume, Search};
 use super::offset::{LowHalf, Offset};
 use super::wheel::TimerKey;
 
@@ -40,6 +43,10 @@ pub enum Sent {
 pub trait Socket {
     /// Writes what fits, without waiting.
     fn send(&mut self, bytes: &[u8]) -> Sent;
+
+    /// Its stream starts there, and gets what is live only after that head.
+    #[cfg(test)]
+    fn starts(&mut self, _: Start, _: Offset) {}
 }
 
 /// The timers that may be armed for one stream.
@@ -165,6 +172,14 @@ pub(super) struct Behind {
     pub(super) selected_through: Offset,
     /// The last of its timed events that fell due meanwhile: one is enough.
     pub(super) timed: Option<Arc<Chunk>>,
+    /// It was opened, and where it starts is still looked for.
+    pub(super) starting: Option<Box<Starting>>,
+}
+
+/// What is needed to find where a stream starts.
+pub(super) struct Starting {
+    pub(super) search: Search,
+    pub(super) resume: Resume,
 }
 
 /// What a stream that is behind waits for.
@@ -198,6 +213,7 @@ impl Behind {
             selection: VecDeque::new(),
             selected_through: Offset::ZERO,
             timed: None,
+            starting: None,
         })
     }
 

@@ -23,14 +23,14 @@ use crate::hub::bounds::Bounds;
 use crate::hub::close::CloseReason;
 use crate::hub::frame::{Chunk, Framing};
 use crate::hub::gap::GapReason;
-use crate::hub::log::{Resume, Resumed};
+use crate::hub::log::Resume;
 use crate::hub::offset::Offset;
 use crate::hub::registry::look::Look;
 use crate::hub::registry::{Registry, StreamKey, Tally};
 use crate::hub::retry::spread;
 use crate::hub::shard::{Host, Ready, Settings, ShardTimer, Sleep};
 use crate::hub::subscribe::Subscribe;
-use crate::hub::topic::{Subscription, TopicHandle};
+use crate::hub::topic::TopicHandle;
 use crate::hub::wheel::TimerKey;
 use crate::ops::cells::ShardCells;
 use crate::ops::metrics::Metrics;
@@ -144,10 +144,6 @@ impl Host for Shard {
 
     fn history(&self) -> &LogCell {
         &self.parts.bus.log
-    }
-
-    fn start(&self, resume: &Resume, subscription: &Subscription) -> Resumed {
-        self.parts.bus.log.start(resume, subscription)
     }
 
     fn waits(&self, resume: &Resume, since_ns: u64) -> bool {

@@ -45,7 +45,12 @@ impl Crowd {
 
     /// A crowd whose patterns begin so.
     fn of(beginning: &str) -> Crowd {
-        let limits = LogLimits { events: 1000, bytes: 1 << 30, age_ns: u64::MAX };
+        Crowd::keeping(beginning, 1000)
+    }
+
+    /// A crowd beside a log of so many events.
+    fn keeping(beginning: &str, events: usize) -> Crowd {
+        let limits = LogLimits { events, bytes: 1 << 30, age_ns: u64::MAX };
         let settings = Settings {
             rest_max: 0.0,
             interval_min: Duration::ZERO,
@@ -59,7 +64,7 @@ impl Crowd {
         let bus = Rc::new(Bus::new(LogCell::new(Epoch::new(1), limits), vec![inbox], None));
         let around = Around {
             shard: 0,
-            past: Past { bus, time, look_max: Cell::new(usize::MAX) },
+            past: Past { bus, time, look_max: Cell::new(usize::MAX), searches_little: Cell::new(false) },
             mail,
             clockwork: Rc::new(Clockwork::new()),
             settings: Rc::new(RefCell::new(settings)),
@@ -78,7 +83,7 @@ impl Crowd {
         crowd.live = crowd.open(&subscription);
         while crowd.shard.turn(&crowd.around) == Sleep::No {}
         crowd.take();
-        crowd.around.notes.borrow_mut().started.clear();
+        crowd.around.notes.borrow_mut().tally.opened = 0;
         crowd
     }
 
@@ -98,7 +103,6 @@ impl Crowd {
         let wire = Rc::new(RefCell::new(Wire { room: usize::MAX, ..Wire::default() }));
         let time = self.around.past.time.clone();
         let socket = Mock { connection: self.next, wire: wire.clone(), time };
-        self.around.notes.borrow_mut().coming.push_back(self.next);
         self.next += 1;
         self.tell(Message::Open { socket, subscribe });
         wire
@@ -123,8 +127,82 @@ impl Crowd {
     }
 }
 
-/// How many streams a turn can hold against what is published: an end searches the sorted patterns for each event.
-const ENDS_A_TURN: usize = Bounds::SHIPPED.work_a_turn / (EVENTS * PATTERNS.ilog2() as usize) + 1;
+/// How many streams a turn can hold against what is published: for each event, an end looks for the first segment in
+/// the sorted patterns, and then for the second in those that have it, all of them, twice over by halves.
+const ENDS_A_TURN: usize = Bounds::SHIPPED.work_a_turn / (EVENTS * 2 * PATTERNS.ilog2() as usize) + 1;
+
+/// Patterns that all match a topic of `s0/s1/…` but at their end, so that a search finds none of them before it.
+fn deep(patterns: usize, segments: usize, end: &str) -> Vec<Pattern> {
+    let pattern = |number: usize| {
+        let segments = (0..segments).map(|at| if number >> at & 1 == 0 { "*".to_owned() } else { format!("s{at}") });
+        Pattern::parse(&format!("{}/{end}", segments.collect::<Vec<_>>().join("/"))).unwrap()
+    };
+    (0..patterns).map(pattern).collect()
+}
+
+fn topic_of(segments: usize) -> String {
+    (0..segments).map(|at| format!("s{at}")).collect::<Vec<_>>().join("/")
+}
+
+#[test]
+fn a_search_for_an_own_id_that_very_many_share_leaves_turns_to_others() {
+    const SHARED: usize = 16 * 1024;
+    let mut crowd = Crowd::keeping("crowd", SHARED);
+    let topic = crowd.table.named(&topic_of(7)).unwrap();
+    for _ in 0..SHARED {
+        let draft = Draft::encode(Topics::one(topic.clone()), &Event::new("x").id("same"), Epoch::new(1));
+        crowd.around.past.bus.publish(vec![draft.unwrap()], 0).unwrap();
+    }
+    while crowd.shard.turn(&crowd.around) == Sleep::No {}
+    let patterns = deep(PATTERNS / 2 + 1, 6, "zz");
+    let each = patterns.len();
+    let subscription = Arc::new(Subscription::new(vec![], patterns, &crowd.table).unwrap());
+    let resume = Resume::After("same".into());
+    let new = crowd.subscribe(Subscribe { resume, ..Subscribe::to(subscription) });
+    // A search comes to each of the patterns at least; the live stream's events, a batch a turn, leave fewer to find.
+    let least = (SHARED - EVENTS) * each / Bounds::SHIPPED.work_a_turn / 2;
+    let mut turns = 0;
+    crowd.shard.turn(&crowd.around);
+    assert!(!new.borrow().got.is_empty(), "its client has the response head");
+    while new.borrow().started.is_none() {
+        crowd.publish("live", 1);
+        crowd.shard.turn(&crowd.around);
+        assert_eq!(crowd.take().matches("data: x").count(), 1, "the live stream waits for one turn");
+        turns += 1;
+        assert!(turns < 10_000, "it never starts");
+    }
+    assert!(turns >= least, "{turns} turns, {least} at least");
+}
+
+#[test]
+fn a_pass_that_visits_very_many_patterns_leaves_turns_to_others() {
+    const SEGMENTS: usize = 14;
+    // Less than half of what is kept, so that the pass is not late.
+    const BATCH: usize = 8000;
+    let mut crowd = Crowd::keeping("crowd", 3 * BATCH);
+    for n in 0..8 {
+        let mut patterns = deep(1 << SEGMENTS, SEGMENTS, "zz");
+        let patterns = patterns.drain(n * 32..(n + 1) * 32).collect();
+        let subscription = Arc::new(Subscription::new(vec![], patterns, &crowd.table).unwrap());
+        crowd.open(&subscription);
+    }
+    while crowd.shard.turn(&crowd.around) == Sleep::No {}
+    crowd.take();
+    // Each event has a search come to each of the patterns, and finds nobody.
+    crowd.publish(&topic_of(SEGMENTS + 1), BATCH);
+    let mut turns = 1;
+    while crowd.shard.turn(&crowd.around) == Sleep::No {
+        turns += 1;
+        // Who comes meanwhile is served.
+        let topics = vec![Topic::parse("late").unwrap()];
+        let late = crowd.open(&Arc::new(Subscription::new(topics, vec![], &crowd.table).unwrap()));
+        crowd.shard.turn(&crowd.around);
+        assert!(!late.borrow().got.is_empty());
+    }
+    let least = BATCH * 8 * 32 / Bounds::SHIPPED.work_a_turn / 2;
+    assert!(turns >= least, "{turns} turns, {least} at least");
+    the_live_stream_waits_for_one_turn(&mut crowd);
+}
 
 #[test]
 fn streams_that_end_by_time_leave_a_turn_to_others() {
@@ -278,7 +356,7 @@ fn streams_of_many_patterns_open_some_a_turn() {
     let (mut opened, mut turns) = (0, 0);
     while opened < NEW {
         the_live_stream_waits_for_one_turn(&mut crowd);
-        let now = std::mem::take(&mut crowd.around.notes.borrow_mut().started).len();
+        let now = std::mem::take(&mut crowd.around.notes.borrow_mut().tally.opened) as usize;
         assert!((1..=most).contains(&now), "{now} opened in one turn");
         opened += now;
         turns += 1;

@@ -1,7 +1,6 @@
 //! What surrounds a simulated shard: the real exchange, a wheel, and notes of what it did.
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,9 +9,10 @@ use crossbeam_channel::Receiver;
 
 use crate::hub::archive::Pages;
 use crate::hub::close::CloseReason;
+use crate::hub::effort::Effort;
 use crate::hub::frame::Frame;
 use crate::hub::id::EventId;
-use crate::hub::log::{Read, Resume, Resumed, Start, Window};
+use crate::hub::log::{Read, Resume, Search, Start, Window};
 use crate::hub::offset::Offset;
 use crate::hub::registry::look::{Look, Order};
 use crate::hub::registry::{History, Registry, StreamKey, Tally};
@@ -57,6 +57,8 @@ pub(super) struct Past {
     pub(super) time: Rc<Time>,
     /// How many frames one look takes at most.
     pub(super) look_max: Cell<usize>,
+    /// A step of a search looks at no more than it must.
+    pub(super) searches_little: Cell<bool>,
 }
 
 impl History for Past {
@@ -70,9 +72,24 @@ impl History for Past {
         self.bus.log.tail(after, max.min(self.look_max.get()), out)
     }
 
-    fn read(&self, window: &Window<'_>, budget_bytes: usize, out: &mut Vec<Arc<Frame>>) -> Read {
+    fn search(
+        &self,
+        search: &mut Search,
+        resume: &Resume,
+        subscription: &Subscription,
+        effort: &mut Effort,
+    ) -> Option<Start> {
         self.time.touch();
-        self.bus.log.read(window, budget_bytes, out)
+        if self.searches_little.get() {
+            self.bus.log.search(search, resume, subscription, &mut Effort::new(1))
+        } else {
+            self.bus.log.search(search, resume, subscription, effort)
+        }
+    }
+
+    fn read(&self, window: &Window<'_>, budget_bytes: usize, out: &mut Vec<Arc<Frame>>, effort: &mut Effort) -> Read {
+        self.time.touch();
+        self.bus.log.read(window, budget_bytes, out, effort)
     }
 
     fn id(&self, offset: Offset) -> EventId {
@@ -101,10 +118,6 @@ pub(super) const ASKED: usize = 3;
 /// What a shard did in a turn.
 #[derive(Default)]
 pub(super) struct Notes {
-    /// The connections on their way to it, in order.
-    pub(super) coming: VecDeque<usize>,
-    /// Those it has begun to open, and where they start.
-    pub(super) started: Vec<(usize, Start, u64)>,
     pub(super) watched: Vec<(usize, StreamKey)>,
     pub(super) closed: Vec<(Mock, CloseReason)>,
     pub(super) tally: Tally,
@@ -145,15 +158,6 @@ impl Host for Around {
 
     fn history(&self) -> &Past {
         &self.past
-    }
-
-    fn start(&self, resume: &Resume, subscription: &Subscription) -> Resumed {
-        self.touch();
-        let resumed = self.past.bus.log.start(resume, subscription);
-        let mut notes = self.notes.borrow_mut();
-        let connection = notes.coming.pop_front().expect("streams are opened in order");
-        notes.started.push((connection, resumed.start, resumed.head.get()));
-        resumed
     }
 
     fn waits(&self, resume: &Resume, since_ns: u64) -> bool {

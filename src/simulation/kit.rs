@@ -4,6 +4,8 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use crate::hub::frame::Framing;
+use crate::hub::log::Start;
+use crate::hub::offset::Offset;
 use crate::hub::stream::{Sent, Socket};
 
 /// splitmix64: a seed of any kind gives a good sequence.
@@ -89,6 +91,8 @@ pub(super) struct Wire {
     pub(super) takes: Vec<(u64, usize)>,
     /// What the client has sent and the shard has not read.
     pub(super) stray: usize,
+    /// Where its stream starts, and the head after which it gets what is live only, once that is found.
+    pub(super) started: Option<(Start, Offset)>,
 }
 
 /// A stream's socket.
@@ -99,6 +103,11 @@ pub(super) struct Mock {
 }
 
 impl Socket for Mock {
+    fn starts(&mut self, start: Start, head: Offset) {
+        let before = self.wire.borrow_mut().started.replace((start, head));
+        assert!(before.is_none(), "it starts once");
+    }
+
     fn send(&mut self, bytes: &[u8]) -> Sent {
         let (cpu_ns, ns) = self.time.write_ns.get();
         self.time.cpu_ns.set(self.time.cpu_ns.get() + cpu_ns);

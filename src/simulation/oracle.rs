@@ -10,7 +10,7 @@ use crate::hub::gap::GapReason;
 use crate::hub::id::Parsed;
 use crate::hub::policy::SlowPolicy;
 use crate::hub::registry::Tally;
-use crate::hub::topic::TopicHandle;
+use crate::hub::topic::{Pattern, Subscription, TopicHandle};
 
 use super::kit::Seen;
 use super::press::Published;
@@ -21,9 +21,16 @@ pub(super) const NOTHING_LOST: &str = "nothing of it has left the log";
 pub(super) const ABOUT_TO_BE_LAPPED: &str = "it sleeps, and is about to be lapped";
 pub(super) const OWED_IN_SLEEP: &str = "and its shard sleeps";
 
+/// Whether a subscription names a topic, or one of its patterns matches it: each is asked.
+fn wants(subscription: &Subscription, topic: &TopicHandle) -> bool {
+    let matches = |pattern: &Pattern| pattern.matches(topic.as_str());
+    subscription.topics().iter().any(|named| named.as_str() == topic.as_str())
+        || subscription.patterns().iter().any(matches)
+}
+
 impl World {
     fn is_of(&self, subscription: usize, event: &Published) -> bool {
-        self.subscriptions[subscription].covers(&event.topics)
+        event.topics.iter().any(|topic| wants(&self.subscriptions[subscription], topic))
     }
 
     /// Whether this event is one of the connection's.
@@ -46,7 +53,7 @@ impl World {
     fn is_stood_for(&self, connection: &Connection, published: &[Published], seq: u64, to: u64) -> bool {
         let event = &published[seq as usize - 1];
         let subscription = &self.subscriptions[connection.subscription];
-        let is_wanted = |topic: &&TopicHandle| subscription.covers(std::slice::from_ref(*topic));
+        let is_wanted = |topic: &&TopicHandle| wants(subscription, topic);
         event.key.is_some()
             && event.topics.iter().filter(is_wanted).all(|topic| {
                 (seq + 1..=to).any(|newer| {

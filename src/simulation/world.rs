@@ -223,7 +223,12 @@ impl World {
             let look_max = Cell::new(if bounds.cohort_streams > 2 { usize::MAX } else { random.pick(&[1, 3, 1000]) });
             let around = Around {
                 shard: index,
-                past: Past { bus: bus.clone(), time: time.clone(), look_max },
+                past: Past {
+                    bus: bus.clone(),
+                    time: time.clone(),
+                    look_max,
+                    searches_little: Cell::new(seed % 2 == 1),
+                },
                 mail,
                 clockwork: clockwork.clone(),
                 settings: settings.clone(),
@@ -391,14 +396,17 @@ impl World {
 
     fn take_notes(&mut self, shard: usize) {
         let mut notes = self.cores[shard].around.notes.borrow_mut();
-        let (started, watched) = (std::mem::take(&mut notes.started), std::mem::take(&mut notes.watched));
+        let watched = std::mem::take(&mut notes.watched);
         let closed = std::mem::take(&mut notes.closed);
         drop(notes);
-        for (at, start, head) in started {
+        for at in 0..self.connections.len() {
+            let connection = &self.connections[at];
+            let started = connection.wire.borrow().started;
+            let Some((start, head)) = started.filter(|_| connection.opened.is_none()) else { continue };
             let after = start.archive.map_or(start.after.get(), archive::Past::number);
             self.connections[at].archived = start.archive.is_some();
             self.connections[at].from_oldest = matches!(start.archive, Some(archive::Past::Oldest(_)));
-            self.connections[at].opened = Some((after, start.gap, head));
+            self.connections[at].opened = Some((after, start.gap, head.get()));
             self.connections[at].accounted = after;
             self.connections[at].clear = after;
             if self.connections[at].asked.as_deref() == Some(self.epoch.id(after).as_str()) {
@@ -529,7 +537,6 @@ impl World {
         });
         self.bus.inbox(shard).stream_comes();
         let socket = Mock { connection, wire, time: self.time.clone() };
-        self.cores[shard].around.notes.borrow_mut().coming.push_back(connection);
         assert!(self.bus.inbox(shard).push(Message::Open { socket, subscribe }).is_ok());
     }
 

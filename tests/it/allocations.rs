@@ -6,10 +6,11 @@
 use std::sync::Arc;
 
 use sluicegate::internals::hub::bounds::Bounds;
+use sluicegate::internals::hub::effort::Effort;
 use sluicegate::internals::hub::event::Event;
 use sluicegate::internals::hub::frame::{Draft, Frame, Framing};
 use sluicegate::internals::hub::id::{Epoch, EventId};
-use sluicegate::internals::hub::log::{Evicted, Log, LogLimits, Numbering, Read, Resumed, Start, Window};
+use sluicegate::internals::hub::log::{Evicted, Log, LogLimits, Numbering, Read, Resume, Search, Start, Window};
 use sluicegate::internals::hub::offset::Offset;
 use sluicegate::internals::hub::policy::SlowPolicy;
 use sluicegate::internals::hub::registry::{History, Observer, Opening, Registry};
@@ -41,8 +42,18 @@ impl History for Past {
         self.0.tail(after, max, out)
     }
 
-    fn read(&self, window: &Window<'_>, budget_bytes: usize, out: &mut Vec<Arc<Frame>>) -> Read {
-        self.0.read(window, budget_bytes, out)
+    fn search(
+        &self,
+        search: &mut Search,
+        resume: &Resume,
+        subscription: &Subscription,
+        effort: &mut Effort,
+    ) -> Option<Start> {
+        self.0.search(search, resume, subscription).or_else(|| search.choose(subscription, effort))
+    }
+
+    fn read(&self, window: &Window<'_>, budget_bytes: usize, out: &mut Vec<Arc<Frame>>, effort: &mut Effort) -> Read {
+        self.0.read(window, budget_bytes, out, effort)
     }
 
     fn id(&self, offset: Offset) -> EventId {
@@ -101,7 +112,8 @@ impl Shard {
                 socket: Sink { bytes: 0 },
                 subscribe: &subscribe,
                 slow: SlowPolicy::Disconnect,
-                resumed: Resumed { start, head: Offset::ZERO, work: 0 },
+                start: Some(start),
+                search: Search::default(),
                 response_head: b"HTTP/1.1 200 OK\r\n\r\n",
             };
             shard.registry.open(opening, &shard.past, 0, &mut Times::default());

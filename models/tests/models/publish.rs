@@ -11,11 +11,13 @@ use loom::thread;
 use sluicegate_models::exchange::bus::Bus;
 use sluicegate_models::exchange::inbox::Inbox;
 use sluicegate_models::exchange::log_cell::LogCell;
+use sluicegate_models::hub::effort::Effort;
 use sluicegate_models::hub::event::Event;
 use sluicegate_models::hub::frame::Draft;
 use sluicegate_models::hub::id::Epoch;
-use sluicegate_models::hub::log::{LogLimits, Numbering, Resume};
+use sluicegate_models::hub::log::{LogLimits, Numbering, Resume, Search};
 use sluicegate_models::hub::offset::Offset;
+use sluicegate_models::hub::registry::History;
 use sluicegate_models::hub::topic::{Subscription, TopicHandle, Topics};
 
 use super::topic::topic;
@@ -39,7 +41,9 @@ fn model(enter: fn(&Bus<()>, &TopicHandle)) {
         let event = Draft::encode(topics, &Event::new("x"), bus.log.epoch()).unwrap();
         thread::spawn(move || publisher.accept(vec![event], Numbering::Own, 1));
         enter(&bus, &topic);
-        let mut position = bus.log.start(&Resume::Now, &subscription).head;
+        let search = &mut Search::default();
+        let start = bus.log.search(search, &Resume::Now, &subscription, &mut Effort::unbounded());
+        let mut position = start.unwrap().after;
         while position < Offset::new(1) {
             waker.sleep();
             bus.inbox(0).awake();

@@ -18,14 +18,15 @@ use sluicegate_models::exchange::log_cell::LogCell;
 use sluicegate_models::exchange::sync::Receiver;
 use sluicegate_models::hub::bounds::Bounds;
 use sluicegate_models::hub::close::CloseReason;
+use sluicegate_models::hub::effort::Effort;
 use sluicegate_models::hub::event::Event;
-use sluicegate_models::hub::frame::Draft;
-use sluicegate_models::hub::id::Epoch;
-use sluicegate_models::hub::log::{LogLimits, Numbering, Resume, Resumed};
+use sluicegate_models::hub::frame::{Draft, Frame};
+use sluicegate_models::hub::id::{Epoch, EventId};
+use sluicegate_models::hub::log::{LogLimits, Numbering, Read, Resume, Search, Start, Window};
 use sluicegate_models::hub::offset::Offset;
 use sluicegate_models::hub::policy::Policies;
 use sluicegate_models::hub::registry::look::{Look, Order};
-use sluicegate_models::hub::registry::{Registry, StreamKey, Tally};
+use sluicegate_models::hub::registry::{History, Registry, StreamKey, Tally};
 use sluicegate_models::hub::shard::{self, Host, Settings, Shard, ShardTimer, Sleep};
 use sluicegate_models::hub::stream::{Sent, Socket};
 use sluicegate_models::hub::subscribe::Subscribe;
@@ -54,17 +55,61 @@ impl Socket for Wire {
     }
 }
 
+/// The log as its shard sees it.
+struct Past {
+    bus: Arc<Bus<Message>>,
+    /// From where on its stream is to get everything.
+    starts_after: Cell<Option<Offset>>,
+}
+
+impl History for Past {
+    fn head(&self) -> Offset {
+        self.bus.log.head()
+    }
+
+    fn tail(&self, after: Offset, max: usize, out: &mut Vec<Arc<Frame>>) -> Option<Offset> {
+        self.bus.log.tail(after, max, out)
+    }
+
+    fn search(
+        &self,
+        search: &mut Search,
+        resume: &Resume,
+        subscription: &Subscription,
+        effort: &mut Effort,
+    ) -> Option<Start> {
+        let start = self.bus.log.search(search, resume, subscription, effort);
+        self.starts_after.set(start.map(|start| start.after));
+        start
+    }
+
+    fn read(&self, window: &Window<'_>, budget_bytes: usize, out: &mut Vec<Arc<Frame>>, effort: &mut Effort) -> Read {
+        self.bus.log.read(window, budget_bytes, out, effort)
+    }
+
+    fn id(&self, offset: Offset) -> EventId {
+        self.bus.log.id(offset)
+    }
+
+    fn old_before(&self) -> Offset {
+        self.bus.log.old_before()
+    }
+
+    fn gone_through(&self) -> [Offset; 2] {
+        self.bus.log.gone_through()
+    }
+}
+
 /// What surrounds the shard.
 struct World {
     bus: Arc<Bus<Message>>,
+    past: Past,
     mail: Receiver<Message>,
     /// What each look at the processor's time adds to it: a pass that cost much is followed by a rest.
     cpu_step_ns: Cell<u64>,
     cpu_ns: Cell<u64>,
     resting: Cell<bool>,
     answered: Cell<u64>,
-    /// From where on its stream is to get everything.
-    starts_after: Cell<Option<Offset>>,
     /// It only makes keys.
     wheel: RefCell<Wheel<ShardTimer>>,
 }
@@ -73,16 +118,10 @@ impl Host for World {
     type Arriving = Wire;
     type Socket = Wire;
     type Question = ();
-    type History = LogCell;
+    type History = Past;
 
-    fn history(&self) -> &LogCell {
-        &self.bus.log
-    }
-
-    fn start(&self, resume: &Resume, subscription: &Subscription) -> Resumed {
-        let resumed = self.bus.log.start(resume, subscription);
-        self.starts_after.set(Some(resumed.head));
-        resumed
+    fn history(&self) -> &Past {
+        &self.past
     }
 
     fn waits(&self, _: &Resume, _: u64) -> bool {
@@ -231,7 +270,7 @@ fn run(events: u64, questions: u64, cpu_step_ns: u64) {
         cpu_ns: Cell::new(0),
         resting: Cell::new(false),
         answered: Cell::new(0),
-        starts_after: Cell::new(None),
+        past: Past { bus: bus.clone(), starts_after: Cell::new(None) },
         wheel: RefCell::new(Wheel::new(0)),
     };
     let mut shard = Shard::new(&world, 1, Bounds::SHIPPED);
@@ -249,7 +288,7 @@ fn run(events: u64, questions: u64, cpu_step_ns: u64) {
         });
     }
     let has_all = |world: &World| {
-        let owed = world.starts_after.get().map(|start| Offset::new(BEFORE + events).since(start));
+        let owed = world.past.starts_after.get().map(|start| Offset::new(BEFORE + events).since(start));
         let has_events = owed == Some(received.load(Ordering::Relaxed) as u64);
         has_events && world.answered.get() == questions && !world.resting.get()
     };

@@ -6,6 +6,7 @@
 use std::collections::{BTreeSet, Bound};
 
 use crate::hub::chunked::Chunked;
+use crate::hub::effort::Effort;
 use crate::hub::offset::Offset;
 use crate::hub::paged::Paged;
 use crate::hub::topic::{Subscription, TopicHandle};
@@ -55,6 +56,23 @@ pub(super) enum Loss {
     None,
     /// None has up to this offset; what is evicted beyond it has not been looked at.
     NoneThrough(Offset),
+}
+
+/// A topic of which something was evicted, up to here: it may be one of a subscription's.
+pub(super) type Suspect = (Offset, TopicHandle);
+
+/// Whether any of these, of rising offsets, is the subscription's. It needs no lock. It goes on until enough is done, and
+/// to the next event: one at least.
+pub(super) fn search(suspects: &[Suspect], subscription: &Subscription, effort: &mut Effort) -> Loss {
+    for of_one_event in suspects.chunk_by(|(offset, _), (next, _)| offset == next) {
+        if of_one_event.iter().any(|(_, topic)| subscription.covers(std::slice::from_ref(topic), effort)) {
+            return Loss::Some;
+        }
+        if effort.is_spent() {
+            return Loss::NoneThrough(of_one_event[0].0);
+        }
+    }
+    Loss::None
 }
 
 /// What a topic takes of which nothing is left.
@@ -128,9 +146,9 @@ impl Index {
         Some(offsets.range_from(from).copied())
     }
 
-    /// Whether events of the subscription after this offset have been evicted. For one with patterns it looks at a
-    /// bounded number of topics.
-    pub(super) fn lost_after(&self, after: Offset, subscription: &Subscription) -> Loss {
+    /// Whether events of the subscription after this offset have been evicted. For one with patterns, that holds if it has
+    /// none of the topics that go to `suspects`, a bounded number.
+    pub(super) fn lost_after(&self, after: Offset, subscription: &Subscription, suspects: &mut Vec<Suspect>) -> Loss {
         #[cfg(test)]
         if self.forgets_topics {
             let newest = self.evicted.last().map_or(self.forgotten_through, |&(offset, _)| offset);
@@ -157,9 +175,7 @@ impl Index {
             }
             last = offset;
             let entry = self.topics.get(number).expect("a topic is there as long as it is named here");
-            if subscription.covers(std::slice::from_ref(&entry.topic)) {
-                return Loss::Some;
-            }
+            suspects.push((offset, entry.topic.clone()));
         }
         Loss::None
     }
@@ -182,7 +198,7 @@ impl Index {
 mod tests {
     use super::*;
     use crate::exchange::topics::TopicTable;
-    use crate::hub::topic::Pattern;
+    use crate::hub::topic::{Pattern, TOPICS_MAX};
 
     /// An event of each topic in turn, of which no more than this many are left.
     fn turns(index: &mut Index, topics: &[TopicHandle], events: usize, kept: usize) -> Vec<TopicHandle> {
@@ -197,6 +213,16 @@ mod tests {
         forgotten
     }
 
+    fn find_loss(index: &Index, after: u64, subscription: &Subscription) -> Loss {
+        let mut suspects = Vec::new();
+        let loss = index.lost_after(Offset::new(after), subscription, &mut suspects);
+        assert!(suspects.len() <= EXAMINED_MAX + TOPICS_MAX, "what one lock is held for");
+        match search(&suspects, subscription, &mut Effort::unbounded()) {
+            Loss::None => loss,
+            of_suspects => of_suspects,
+        }
+    }
+
     #[test]
     fn topics_of_which_nothing_is_left_are_remembered_in_bounded_memory_the_newest() {
         let table = TopicTable::default();
@@ -204,9 +230,8 @@ mod tests {
         let mut index = Index::new(3 * (TOPIC_BYTES + 1));
         let forgotten = turns(&mut index, &topics, 9, 1);
         assert_eq!((forgotten, index.len()), (topics[..5].to_vec(), (4, 3)));
-        let lost = |topic: &TopicHandle, after| {
-            index.lost_after(Offset::new(after), &Subscription::to(topic.clone())) == Loss::Some
-        };
+        let lost =
+            |topic: &TopicHandle, after| find_loss(&index, after, &Subscription::to(topic.clone())) == Loss::Some;
         // 6, 7 and 8 are known exactly, and so is what is still there.
         for (at, topic) in topics.iter().enumerate().take(8).skip(5) {
             assert!(lost(topic, at as u64) && !lost(topic, at as u64 + 1), "{at}");
@@ -217,8 +242,8 @@ mod tests {
             assert!(lost(topic, 4) && !lost(topic, 5), "{topic:?}");
         }
         let pattern = |text: &str| Subscription::new(vec![], vec![Pattern::parse(text).unwrap()], &table).unwrap();
-        assert_eq!(index.lost_after(Offset::new(4), &pattern("x/*")), Loss::Some);
-        assert_eq!(index.lost_after(Offset::new(5), &pattern("x/*")), Loss::None);
+        assert_eq!(find_loss(&index, 4, &pattern("x/*")), Loss::Some);
+        assert_eq!(find_loss(&index, 5, &pattern("x/*")), Loss::None);
     }
 
     #[test]
@@ -253,10 +278,15 @@ mod tests {
         turns(&mut index, &topics, 3 * part + 1, 1);
         let mine = |text: &str| Subscription::new(vec![], vec![Pattern::parse(text).unwrap()], &table).unwrap();
         let part = part as u64;
-        let lost = |after: u64, text: &str| index.lost_after(Offset::new(after), &mine(text));
+        let lost = |after: u64, text: &str| find_loss(&index, after, &mine(text));
         assert_eq!(lost(0, "u/*"), Loss::NoneThrough(Offset::new(part)));
         assert_eq!(lost(part, "u/*"), Loss::NoneThrough(Offset::new(2 * part)));
         assert_eq!(lost(2 * part, "u/*"), Loss::None);
         assert_eq!((lost(0, "*/0"), lost(1, "*/0")), (Loss::Some, Loss::NoneThrough(Offset::new(part + 1))));
+        // One that may do little does a part of that, of an event each.
+        let mut suspects = Vec::new();
+        index.lost_after(Offset::ZERO, &mine("u/*"), &mut suspects);
+        let found = search(&suspects, &mine("u/*"), &mut Effort::new(0));
+        assert_eq!(found, Loss::NoneThrough(Offset::new(1)));
     }
 }

@@ -35,8 +35,8 @@ pub use index::remembered_bytes;
 use numbers::EngineNumbers;
 pub use numbers::Numbering;
 use own_ids::OwnIds;
-pub use read::{Read, Window};
-pub use resume::{Resume, Resumed, Search, Start};
+pub use read::{Candidates, Read, Window};
+pub use resume::{Resume, Search, Start};
 use ring::Ring;
 
 /// How many events that are too old, or whose engine has them no more, are evicted under one lock.

@@ -5,10 +5,8 @@ use crate::hub::archive::Reach;
 use crate::hub::gap::GapReason;
 use crate::hub::id::{Epoch, Parsed};
 use crate::hub::offset::Offset;
-use crate::hub::topic::Subscription;
 
-use super::index::Loss;
-use super::{EXAMINED_MAX, Evicted, Log};
+use super::{Evicted, Log};
 
 /// Which numbers the kept events of a call have in their ids.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -149,22 +147,12 @@ impl Log {
     }
 
     /// As [`Pages::reach`](crate::hub::archive::Pages::reach).
-    pub fn reach(&self, number: u64, opened_at: Offset, subscription: &Subscription) -> Reach {
+    pub fn reach(&self, number: u64) -> Reach {
         let evicted = self.numbers.as_ref().map_or(self.kept.evicted_through.get(), |numbers| numbers.evicted);
-        // Of those that a stream is to have from its beginning on, and that it would pass over.
-        let missed_live = |offset: Offset| {
-            opened_at < offset
-                && (self.live_only.lost_after(opened_at, subscription) != Loss::None || {
-                    let live = self.live_only.after(opened_at).take_while(|frame| frame.offset() <= offset);
-                    live.take(EXAMINED_MAX).any(|frame| subscription.covers(frame.topics()))
-                })
-        };
         if number < evicted {
-            let offset = self.kept.evicted_through;
-            return Reach::Before { newest: evicted, offset, missed_live: missed_live(offset) };
+            return Reach::Before { newest: evicted, offset: self.kept.evicted_through };
         }
-        let offset = if let Found::At(offset) = self.find(number) { offset } else { self.head };
-        Reach::Here { offset, missed_live: missed_live(offset) }
+        Reach::Here { offset: if let Found::At(offset) = self.find(number) { offset } else { self.head } }
     }
 
     /// Where a number stands.
@@ -192,6 +180,7 @@ impl Log {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hub::effort::Effort;
     use crate::hub::event::Event;
     use crate::hub::frame::Draft;
     use crate::hub::gap::GapReason;
@@ -253,7 +242,7 @@ mod tests {
         while after < through {
             let window = Window { subscription: &subscription, after, through, opened_at: Offset::ZERO };
             let mut frames = Vec::new();
-            after = match log.read(&window, usize::MAX, &mut frames) {
+            after = match log.read(&window, usize::MAX, &mut frames, &mut Effort::unbounded()) {
                 Read::Through(through) => {
                     steps.extend(frames.iter().map(|frame| (frame.offset().get(), None)));
                     through
@@ -359,7 +348,7 @@ mod tests {
             let (after, through) = (Offset::new(after), log.head());
             let window = Window { subscription, after, through, opened_at: Offset::ZERO };
             let mut frames = Vec::new();
-            (log.read(&window, 1, &mut frames), frames.len())
+            (log.read(&window, 1, &mut frames, &mut Effort::unbounded()), frames.len())
         };
         let through = |offset| Read::Through(Offset::new(offset));
         let mut evicted = Evicted::default();

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use crate::hub::effort::Effort;
 use crate::hub::frame::{Frame, Framing};
 use crate::hub::gap::GapReason;
 use crate::hub::offset::Offset;
 use crate::hub::topic::Subscription;
 
-use super::index::Loss;
+use super::index::{self, Loss, Suspect};
 use super::numbers::Break;
 use super::{EXAMINED_MAX, Log};
 
@@ -43,6 +44,15 @@ pub enum Read {
         /// Why they are missing.
         reason: GapReason,
     },
+}
+
+/// What a read has found that [`Window::choose`] has yet to choose from.
+pub struct Candidates {
+    read: Read,
+    /// What it comes to if a topic of which something was evicted is one of the window's,
+    lost: Read,
+    /// of these, kept events and live-only ones.
+    suspects: [Vec<Suspect>; 2],
 }
 
 impl Log {
@@ -105,48 +115,90 @@ impl Log {
     /// The frames of a window, oldest first, until they are `budget_bytes` or more: what a stream
     /// that is behind takes. It costs O(matches) for a subscription without patterns, and looks at a
     /// bounded number of events for one with.
-    pub fn read(&self, window: &Window<'_>, budget_bytes: usize, out: &mut Vec<Arc<Frame>>) -> Read {
+    pub fn read(
+        &self,
+        window: &Window<'_>,
+        budget_bytes: usize,
+        out: &mut Vec<Arc<Frame>>,
+        effort: &mut Effort,
+    ) -> Read {
         let found = self.candidates(window, budget_bytes, out);
-        window.choose(out);
-        found
+        window.choose(found, out, effort)
     }
 
     /// As [`Log::read`], but with what [`Window::choose`] will leave out: what has to be done under
-    /// a lock, and no more.
-    pub fn candidates(&self, window: &Window<'_>, budget_bytes: usize, out: &mut Vec<Arc<Frame>>) -> Read {
+    /// a lock, and no more. `out` is empty.
+    pub fn candidates(&self, window: &Window<'_>, budget_bytes: usize, out: &mut Vec<Arc<Frame>>) -> Candidates {
+        let mut suspects = [Vec::new(), Vec::new()];
+        let lost = Read::Lost { kept_through: self.kept.gap_through(), live_through: self.live_only.evicted_through };
+        let read = self.window(window, budget_bytes, out, &mut suspects).unwrap_or(lost);
+        Candidates { read, lost, suspects }
+    }
+
+    /// As [`Log::candidates`], of the live-only events alone. Of what is named, the first is enough.
+    pub fn live_only_candidates(&self, window: &Window<'_>, out: &mut Vec<Arc<Frame>>) -> Candidates {
+        let &Window { subscription, after, through, .. } = window;
+        let mut suspects = Vec::new();
+        let lost = Read::Lost { kept_through: Offset::ZERO, live_through: self.live_only.evicted_through };
+        let mut read = match self.live_only.lost_after(after, subscription, &mut suspects) {
+            Loss::None => Read::Through(through),
+            Loss::NoneThrough(whole_through) => Read::Through(through.min(whole_through)),
+            Loss::Some => lost,
+        };
+        if let Read::Through(through) = &mut read {
+            let is_within = |frame: &&Arc<Frame>| frame.offset() <= *through;
+            if subscription.patterns().is_empty() {
+                out.extend(self.live_only.named(after, subscription).take_while(is_within).take(1).cloned());
+            } else {
+                out.extend(self.live_only.after(after).take_while(is_within).take(EXAMINED_MAX).cloned());
+                if let (EXAMINED_MAX, Some(last)) = (out.len(), out.last()) {
+                    *through = last.offset();
+                }
+            }
+        }
+        Candidates { read, lost, suspects: [Vec::new(), suspects] }
+    }
+
+    /// What a window has, `None` if some of that is lost.
+    fn window(
+        &self,
+        window: &Window<'_>,
+        budget_bytes: usize,
+        out: &mut Vec<Arc<Frame>>,
+        [kept, live_only]: &mut [Vec<Suspect>; 2],
+    ) -> Option<Read> {
         let &Window { subscription, after, through, opened_at } = window;
         let live_after = after.max(opened_at);
         let mut through = through;
         let broken = self.break_after(after).filter(|broken| broken.at <= through);
         if let Some(Break { at, reason: reason @ GapReason::ForeignEpoch, .. }) = broken {
-            return Read::Broken { at, reason };
+            return Some(Read::Broken { at, reason });
         }
-        for loss in [self.kept.lost_after(after, subscription), self.live_only.lost_after(live_after, subscription)] {
+        for loss in [
+            self.kept.lost_after(after, subscription, kept),
+            self.live_only.lost_after(live_after, subscription, live_only),
+        ] {
             match loss {
                 Loss::None => {}
                 Loss::NoneThrough(whole_through) => through = through.min(whole_through),
-                Loss::Some => {
-                    return Read::Lost {
-                        kept_through: self.kept.gap_through(),
-                        live_through: self.live_only.evicted_through,
-                    };
-                }
+                Loss::Some => return None,
             }
         }
         if let Some(Break { at, reason, .. }) = broken {
             through = through.min(at.prev());
             if after == at.prev() {
-                return Read::Broken { at, reason };
+                return Some(Read::Broken { at, reason });
             }
         }
         if !subscription.patterns().is_empty() {
             let frames = merge(self.kept.after(after), self.live_only.after(live_after));
             let before = out.len();
             out.extend(frames.take_while(|frame| frame.offset() <= through).take(EXAMINED_MAX).cloned());
-            return match out.last() {
+            let read = match out.last() {
                 Some(last) if out.len() - before == EXAMINED_MAX => Read::Through(last.offset()),
                 _ => Read::Through(through),
             };
+            return Some(read);
         }
         let mut bytes = 0;
         let frames = merge(self.kept.named(after, subscription), self.live_only.named(live_after, subscription));
@@ -154,26 +206,44 @@ impl Log {
             out.push(frame.clone());
             bytes += frame.wire(Framing::Chunked).len();
             if bytes >= budget_bytes {
-                return Read::Through(frame.offset());
+                return Some(Read::Through(frame.offset()));
             }
         }
-        Read::Through(through)
+        Some(Read::Through(through))
     }
 }
 
 impl Window<'_> {
-    /// What it costs at most to hold what a read has looked at against the patterns, in units of one pattern.
-    pub fn search_work(&self, read: Read) -> usize {
-        let through = if let Read::Through(through) = read { through } else { self.through };
-        // Events of the log, and for both kinds topics of what has left it, however far apart they are.
-        (through.since(self.after) as usize).min(3 * EXAMINED_MAX) * self.subscription.search_work()
-    }
-
-    /// Leaves out what a search by patterns found beside what was wanted.
-    pub fn choose(&self, frames: &mut Vec<Arc<Frame>>) {
-        if !self.subscription.patterns().is_empty() {
-            frames.retain(|frame| self.subscription.covers(frame.topics()));
+    /// Chooses what is the window's of what a read has found, until enough is done: one event at least.
+    pub fn choose(&self, found: Candidates, frames: &mut Vec<Arc<Frame>>, effort: &mut Effort) -> Read {
+        let Candidates { read, lost, suspects } = found;
+        let mut whole_through = self.through;
+        for suspects in &suspects {
+            match index::search(suspects, self.subscription, effort) {
+                Loss::None => {}
+                Loss::NoneThrough(through) => whole_through = whole_through.min(through),
+                Loss::Some => {
+                    frames.clear();
+                    return lost;
+                }
+            }
         }
+        let Read::Through(through) = read else { return read };
+        if self.subscription.patterns().is_empty() {
+            return read;
+        }
+        let mut through = through.min(whole_through);
+        frames.retain(|frame| {
+            if frame.offset() > through {
+                return false;
+            }
+            let is_wanted = self.subscription.covers(frame.topics(), effort);
+            if effort.is_spent() {
+                through = frame.offset();
+            }
+            is_wanted
+        });
+        Read::Through(through)
     }
 }
 

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use crate::hub::archive::Past;
+use crate::hub::effort::Effort;
 use crate::hub::frame::Frame;
 use crate::hub::gap::GapReason;
 use crate::hub::id::Parsed;
 use crate::hub::offset::Offset;
 use crate::hub::topic::Subscription;
 
-use super::index::Loss;
+use super::index::{self, Loss, Suspect};
 use super::numbers::Found;
 use super::{EXAMINED_MAX, Log};
 
@@ -48,70 +49,88 @@ impl Start {
     }
 }
 
-/// What a search for where a stream starts came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Resumed {
-    /// Where it starts,
-    pub start: Start,
-    /// the log's head at that moment,
-    pub head: Offset,
-    /// and what the search has cost, in units of an event held against a pattern.
-    pub work: usize,
-}
-
 /// A search for where a stream starts. It goes in steps, each of which looks at a bounded part of the log: the log's
-/// lock is let go between them.
-pub struct Search<'a> {
-    resume: &'a Resume,
-    subscription: &'a Subscription,
+/// lock is let go between them, and a stream may have its search gone on with in a later turn.
+pub struct Search {
+    /// The log's head when it began.
+    head: Option<Offset>,
     /// Those with the id, in part, that have yet to be looked at.
     pub(super) same: Vec<Arc<Frame>>,
     /// All with the id were looked at up to here,
     same_through: Offset,
     /// and so many are left that may be.
-    same_left: usize,
+    pub(super) same_left: usize,
+    /// Topics of which something was evicted, in part, that have yet to be looked at,
+    suspects: Vec<Suspect>,
+    /// where it starts if one of them is the subscription's,
+    lost: Start,
+    /// and where if none is, unless there are more.
+    whole: Option<Start>,
     /// Nothing of the subscription was evicted up to here.
     whole_through: Offset,
-    work: usize,
 }
 
-impl<'a> Search<'a> {
-    /// Where a stream with this subscription starts if it wants to go on from `resume`.
-    pub fn new(resume: &'a Resume, subscription: &'a Subscription) -> Search<'a> {
+impl Default for Search {
+    fn default() -> Search {
         Search {
-            resume,
-            subscription,
+            head: None,
             same: Vec::new(),
             same_through: Offset::ZERO,
             same_left: SAME_ID_MAX,
+            suspects: Vec::new(),
+            lost: Start::after(Offset::ZERO),
+            whole: None,
             whole_through: Offset::ZERO,
-            work: 0,
         }
     }
+}
 
-    /// Looks at what the step has found, which needs no lock.
-    pub fn choose(&mut self) -> Option<Start> {
-        let same = std::mem::take(&mut self.same);
-        self.work += same.len() * self.subscription.event_work();
-        let own = same.iter().find(|frame| self.subscription.covers(frame.topics()));
-        own.map(|frame| Start::after(frame.offset()))
+impl Search {
+    /// The log's head when it began: there is one once a step was taken.
+    pub fn head(&self) -> Offset {
+        self.head.unwrap_or_default()
     }
 
-    /// What it has cost so far, in units of an event held against a pattern.
-    pub fn work(&self) -> usize {
-        self.work
+    /// Looks at what the step has found, which needs no lock, until enough is done: one event at least.
+    pub fn choose(&mut self, subscription: &Subscription, effort: &mut Effort) -> Option<Start> {
+        // What it does not come to is not held until it goes on.
+        let mut same = std::mem::take(&mut self.same).into_iter();
+        while let Some(frame) = same.next() {
+            if subscription.covers(frame.topics(), effort) {
+                return Some(Start::after(frame.offset()));
+            }
+            if effort.is_spent() && !same.as_slice().is_empty() {
+                self.same_left += same.len();
+                self.same_through = frame.offset();
+                return None;
+            }
+        }
+        let suspects = std::mem::take(&mut self.suspects);
+        match index::search(&suspects, subscription, effort) {
+            Loss::Some => return Some(self.lost),
+            Loss::NoneThrough(through) => self.whole_through = through,
+            Loss::None => {
+                if let Some(&(through, _)) = suspects.last() {
+                    self.whole_through = through;
+                    return self.whole;
+                }
+            }
+        }
+        None
     }
 }
 
 impl Log {
-    /// Takes a step of a search. Where it does not say where the stream starts, [`Search::choose`] may.
-    pub fn search(&self, search: &mut Search<'_>) -> Option<Start> {
+    /// Takes a step of a search for where a stream with this subscription starts if it wants to go on from `resume`. Where
+    /// it does not say, [`Search::choose`] may.
+    pub fn search(&self, search: &mut Search, resume: &Resume, subscription: &Subscription) -> Option<Start> {
+        search.head.get_or_insert(self.head);
         let oldest = self.kept.gap_through();
         let after = |after| Some(Start::after(after));
         let from_oldest = |reason| Some(Start { gap: Some(reason), ..Start::after(oldest) });
-        let id = match search.resume {
+        let id = match resume {
             Resume::Now => return after(self.head),
-            Resume::Earliest => return self.begin(search, Offset::ZERO, Past::Oldest(0), None),
+            Resume::Earliest => return self.begin(search, subscription, Offset::ZERO, Past::Oldest(0), None),
             Resume::Unknown => return from_oldest(GapReason::UnknownId),
             Resume::After(id) => id,
         };
@@ -139,34 +158,46 @@ impl Log {
             Found::Ahead => return from_oldest(GapReason::UnknownId),
             Found::At(offset) => offset,
         };
-        self.begin(search, offset, Past::After(number), Some(GapReason::Expired))
+        self.begin(search, subscription, offset, Past::After(number), Some(GapReason::Expired))
     }
 
     /// Where a stream starts that wants what comes after an offset: there, if nothing of that has left the log; else
     /// before the log, or if nobody has what was there, with the oldest that is left and this gap.
-    fn begin(&self, search: &mut Search<'_>, after: Offset, past: Past, gap: Option<GapReason>) -> Option<Start> {
+    fn begin(
+        &self,
+        search: &mut Search,
+        subscription: &Subscription,
+        after: Offset,
+        past: Past,
+        gap: Option<GapReason>,
+    ) -> Option<Start> {
         let oldest = self.kept.gap_through();
         if gap.is_none() && !self.has_archive {
             return Some(Start::after(oldest));
         }
-        match self.kept.lost_after(after.max(search.whole_through), search.subscription) {
-            Loss::Some if self.has_archive => Some(Start { archive: Some(past), ..Start::after(oldest) }),
-            Loss::Some => Some(Start { gap, ..Start::after(oldest) }),
-            Loss::NoneThrough(through) => {
-                search.whole_through = through;
-                search.work += EXAMINED_MAX * search.subscription.event_work();
-                None
-            }
-            Loss::None => Some(Start::after(if gap.is_none() { oldest } else { after })),
+        search.lost = match self.has_archive {
+            true => Start { archive: Some(past), ..Start::after(oldest) },
+            false => Start { gap, ..Start::after(oldest) },
+        };
+        let whole = Some(Start::after(if gap.is_none() { oldest } else { after }));
+        match self.kept.lost_after(after.max(search.whole_through), subscription, &mut search.suspects) {
+            Loss::Some => return Some(search.lost),
+            Loss::None if search.suspects.is_empty() => return whole,
+            Loss::None => search.whole = whole,
+            Loss::NoneThrough(_) => search.whole = None,
         }
+        None
     }
 
     /// Where a stream with this subscription starts if it wants to go on from `resume`.
     #[cfg(test)]
     pub fn start(&self, resume: &Resume, subscription: &Subscription) -> Start {
-        let mut search = Search::new(resume, subscription);
+        let mut search = Search::default();
         loop {
-            if let Some(start) = self.search(&mut search).or_else(|| search.choose()) {
+            if let Some(start) = self
+                .search(&mut search, resume, subscription)
+                .or_else(|| search.choose(subscription, &mut Effort::unbounded()))
+            {
                 return start;
             }
         }

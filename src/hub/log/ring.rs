@@ -12,7 +12,7 @@ use crate::hub::offset::Offset;
 use crate::hub::topic::{Subscription, TopicHandle};
 
 use super::LogLimits;
-use super::index::{Index, Loss, remembered_bytes};
+use super::index::{Index, Loss, Suspect, remembered_bytes};
 
 /// For how long who follows the log is held what is no longer kept.
 pub(super) const LIVE_AGE_NS: u64 = 10_000_000_000;
@@ -182,11 +182,11 @@ impl Ring {
 
     /// Whether events of the subscription after this offset have been evicted. It never misses one, and says so of
     /// others' events only where more topics have left the ring than it remembers: see [`Index`].
-    pub(super) fn lost_after(&self, after: Offset, subscription: &Subscription) -> Loss {
+    pub(super) fn lost_after(&self, after: Offset, subscription: &Subscription, suspects: &mut Vec<Suspect>) -> Loss {
         match after {
             after if after >= self.evicted_through => Loss::None,
             after if after < self.lost_through => Loss::Some,
-            after => self.by_topic.lost_after(after, subscription),
+            after => self.by_topic.lost_after(after, subscription, suspects),
         }
     }
 

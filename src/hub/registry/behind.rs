@@ -8,13 +8,14 @@ use std::sync::Arc;
 use crate::hub::archive::Past;
 use crate::hub::bounds::Bounds;
 use crate::hub::close::CloseReason;
+use crate::hub::effort::Effort;
 use crate::hub::frame::{Frame, Framing};
 use crate::hub::gap::{self, GapReason};
 use crate::hub::id::EventId;
 use crate::hub::log::{Read, Window};
 use crate::hub::offset::Offset;
 use crate::hub::policy::SlowPolicy;
-use crate::hub::stream::{Begun, Behind, Socket, State, Stream, Then, Unsent, Waits};
+use crate::hub::stream::{Begun, Behind, Socket, Starting, State, Stream, Then, Unsent, Waits};
 use crate::hub::topic::Subscription;
 
 use super::conflation::{Choice, choose};
@@ -99,6 +100,7 @@ impl<S: Socket> Registry<S> {
             return self.finish_begun(unsent, serving);
         }
         let goal = self.goal(serving)?;
+        self.find_start(serving)?;
         self.is_its_turn(goal, serving)?;
         let mut frames = std::mem::take(&mut self.read);
         frames.clear();
@@ -146,6 +148,28 @@ impl<S: Socket> Registry<S> {
         ControlFlow::Break(())
     }
 
+    /// Looks on for where a stream starts, if that is not known. Its client has the response head meanwhile.
+    fn find_start<H: History, O>(&mut self, serving: &mut Serving<'_, H, O>) -> Step {
+        let (key, history) = (serving.key, serving.history);
+        let Some(behind) = self.streams.at(key.index()).behind_mut() else { return STOP };
+        let Some(mut starting) = behind.starting.take() else { return GO_ON };
+        if serving.prelude.is_empty() {
+            let Starting { search, resume } = &mut *starting;
+            if let Some(start) = self.search(search, resume, &serving.subscription, history) {
+                self.start(key, start, resume, history, &mut serving.prelude);
+                return GO_ON;
+            }
+        }
+        if let Some(behind) = self.streams.at(key.index()).behind_mut() {
+            behind.starting = Some(starting);
+        }
+        let head = std::mem::take(&mut serving.prelude);
+        if head.is_empty() || self.write_or_hold(key, Unsent::all_of(Begun::Bytes(head.into())), serving.now_ms) {
+            self.ready.push_back(key);
+        }
+        STOP
+    }
+
     /// Whether a stream gets more now: it may have caught up, or it is others' turn.
     fn is_its_turn<H, O>(&mut self, goal: Offset, serving: &mut Serving<'_, H, O>) -> Step {
         if serving.prelude.is_empty() {
@@ -164,20 +188,23 @@ impl<S: Socket> Registry<S> {
     }
 
     /// Reads what comes next for a stream, and sends it.
-    fn send_next<H: History, O: Observer>(
+    pub(super) fn send_next<H: History, O: Observer>(
         &mut self,
         goal: Offset,
         frames: &mut Vec<Arc<Frame>>,
         serving: &mut Serving<'_, H, O>,
     ) -> Step {
+        let left = self.effort();
         let Some(behind) = self.streams.at(serving.key.index()).behind() else { return STOP };
         if let Some(past) = behind.archive {
-            return self.send_archived(past, frames, serving);
+            return self.send_archived(past, goal, frames, serving);
         }
         let (cursor, conflates) = (behind.cursor, serving.slow == SlowPolicy::Conflate && behind.slow);
         let has_selection = !behind.selection.is_empty();
-        let Choice { read, conflated, work } = find(behind, conflates, goal, &self.bounds, frames, serving);
-        self.work += work::WRITE + work::FRAME * frames.len() + work;
+        // Conflation must know much at once.
+        let mut effort = if conflates { Effort::new(self.bounds.work_a_turn) } else { left };
+        let Choice { read, conflated } = find(behind, conflates, goal, &self.bounds, frames, &mut effort, serving);
+        self.work += work::WRITE + work::FRAME * frames.len() + effort.spent();
         let mut through = match read {
             Read::Through(through) => through,
             Read::Lost { kept_through, live_through } => {
@@ -383,19 +410,19 @@ fn find<H: History, O>(
     goal: Offset,
     bounds: &Bounds,
     frames: &mut Vec<Arc<Frame>>,
+    effort: &mut Effort,
     serving: &Serving<'_, H, O>,
 ) -> Choice {
     let &Behind { cursor, opened_at, asked_through, selected_through, .. } = behind;
     let window = Window { subscription: &serving.subscription, after: cursor, through: goal, opened_at };
-    let (read, work) = if !behind.selection.is_empty() {
-        (Read::Through(selected_through), 0)
+    let read = if !behind.selection.is_empty() {
+        Read::Through(selected_through)
     } else if cursor >= goal {
-        (Read::Through(cursor), 0)
+        Read::Through(cursor)
     } else if conflates {
-        return choose(serving.history, window, bounds, asked_through, frames);
+        return choose(serving.history, window, bounds, asked_through, frames, effort);
     } else {
-        let read = serving.history.read(&window, bounds.read_bytes, frames);
-        (read, window.search_work(read))
+        serving.history.read(&window, bounds.read_bytes, frames, effort)
     };
-    Choice { read, conflated: false, work }
+    Choice { read, conflated: false }
 }

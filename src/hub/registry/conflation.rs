@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::hub::bounds::Bounds;
+use crate::hub::effort::Effort;
 use crate::hub::frame::{Frame, Framing};
 use crate::hub::log::{Read, Window};
 use crate::hub::offset::Offset;
@@ -17,8 +18,6 @@ pub(super) struct Choice {
     pub(super) read: Read,
     /// Whether any went.
     pub(super) conflated: bool,
-    /// What it took to search by patterns.
-    pub(super) work: usize,
 }
 
 /// Reads a window for conflation, which must know the newest of each key: all of it, or as much as a stream that is
@@ -29,32 +28,32 @@ pub(super) fn choose(
     bounds: &Bounds,
     asked_through: Offset,
     frames: &mut Vec<Arc<Frame>>,
+    effort: &mut Effort,
 ) -> Choice {
     let from = window.after;
-    let mut work = 0;
     let mut piece = Vec::new();
     let (mut bytes, mut conflated) = (0, false);
     let len = |frames: &[Arc<Frame>]| frames.iter().map(|frame| frame.wire(Framing::Chunked).len()).sum::<usize>();
     loop {
-        let read = history.read(&window, bounds.read_bytes, &mut piece);
-        work += window.search_work(read);
+        let read = history.read(&window, bounds.read_bytes, &mut piece, effort);
         let Read::Through(through) = read else {
             if matches!(read, Read::Broken { .. }) && window.after > from {
-                conflated |= conflate(frames, window.subscription, asked_through);
-                return Choice { read: Read::Through(window.after), conflated, work };
+                conflated |= conflate(frames, window.subscription, asked_through, effort);
+                return Choice { read: Read::Through(window.after), conflated };
             }
             frames.clear();
-            return Choice { read, conflated: false, work };
+            return Choice { read, conflated: false };
         };
         bytes += len(&piece);
+        effort.spend(work::FRAME * piece.len());
         frames.append(&mut piece);
-        let is_over = through >= window.through || work + work::FRAME * frames.len() >= bounds.work_a_turn;
+        let is_over = through >= window.through || effort.is_spent();
         if is_over || bytes > bounds.selection_bytes {
-            conflated |= conflate(frames, window.subscription, asked_through);
+            conflated |= conflate(frames, window.subscription, asked_through, effort);
             bytes = len(frames);
         }
         if is_over || bytes > bounds.selection_bytes {
-            return Choice { read, conflated, work };
+            return Choice { read, conflated };
         }
         window.after = through;
     }
@@ -63,7 +62,7 @@ pub(super) fn choose(
 /// Keeps, of the frames with a key that were published after `opened_at`, those that are the newest of
 /// their key on any topic that they bring to this subscription; what it asked to be replayed is never
 /// thinned out. Says whether any went.
-fn conflate(frames: &mut Vec<Arc<Frame>>, subscription: &Subscription, opened_at: Offset) -> bool {
+fn conflate(frames: &mut Vec<Arc<Frame>>, subscription: &Subscription, opened_at: Offset, effort: &mut Effort) -> bool {
     let before = frames.len();
     let mut seen = HashSet::new();
     let keep: Vec<bool> = frames
@@ -71,7 +70,8 @@ fn conflate(frames: &mut Vec<Arc<Frame>>, subscription: &Subscription, opened_at
         .rev()
         .map(|frame| match frame.key() {
             Some(key) if frame.offset() > opened_at => {
-                let topics = frame.topics().iter().filter(|topic| subscription.covers(std::slice::from_ref(*topic)));
+                let topics =
+                    frame.topics().iter().filter(|topic| subscription.covers(std::slice::from_ref(*topic), effort));
                 // Each of them is to be noted.
                 topics.filter(|topic| seen.insert((*topic, key))).count() > 0
             }

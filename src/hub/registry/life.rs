@@ -5,8 +5,9 @@ use std::sync::Arc;
 use crate::hub::close::CloseReason;
 use crate::hub::frame::Chunk;
 use crate::hub::gap;
-use crate::hub::log::{Resume, Resumed};
-use crate::hub::stream::{Behind, Remaining, STREAM_TIMERS, Socket, State, Stream, Then, Waits};
+use crate::hub::log::{Resume, Search, Start};
+use crate::hub::stream::{Behind, Remaining, STREAM_TIMERS, Socket, Starting, State, Stream, Then, Waits};
+use crate::hub::topic::Subscription;
 
 use super::pins::Hold;
 use super::{Effect, History, Observer, Opening, Registry, StreamKey, work};
@@ -26,20 +27,19 @@ impl<S: Socket> Registry<S> {
         now_ms: u64,
         observer: &mut impl Observer,
     ) -> StreamKey {
-        let Opening { socket, subscribe, slow, resumed, response_head } = opening;
-        let Resumed { start, head, work } = resumed;
+        let Opening { socket, subscribe, slow, start, search, response_head } = opening;
+        let head = search.head();
         let framing = subscribe.framing;
         let named = subscribe.subscription.topics().len() + subscribe.subscription.patterns().len();
-        self.work += work::ROUTE * named + work;
+        self.work += work::ROUTE * named;
         let cohort = self.join(&subscribe.subscription, framing, slow);
-        let mut behind = Behind::at(start.after, head, now_ms);
+        let mut behind = Behind::at(head, head, now_ms);
         behind.asked_through = head;
-        behind.archive = start.archive;
         let key = self.streams.insert(Stream {
             socket,
             cohort,
             heartbeat: None,
-            marked: start.after.low_half(),
+            marked: head.low_half(),
             opened_s: (now_ms / 1000) as u32,
             remaining: Remaining::new(subscribe.max_events),
             stray_bytes: 0,
@@ -53,17 +53,63 @@ impl<S: Socket> Registry<S> {
 
         let mut prelude = Vec::with_capacity(response_head.len() + MARK_BYTES);
         prelude.extend_from_slice(response_head);
+        match start {
+            Some(start) => self.start(key, start, &subscribe.resume, history, &mut prelude),
+            None => {
+                let starting = Starting { search, resume: subscribe.resume.clone() };
+                if let Some(behind) = self.streams.at(key.index()).behind_mut() {
+                    behind.starting = Some(Box::new(starting));
+                }
+            }
+        }
+        self.serve(key, prelude, history, now_ms, observer);
+        key
+    }
+
+    /// Looks for where a stream starts, a part of a turn's work.
+    pub fn search(
+        &mut self,
+        search: &mut Search,
+        resume: &Resume,
+        subscription: &Subscription,
+        history: &impl History,
+    ) -> Option<Start> {
+        let mut effort = self.effort();
+        let start = history.search(search, resume, subscription, &mut effort);
+        self.work += effort.spent();
+        start
+    }
+
+    /// It is known where a stream starts, and what that means to it.
+    pub(super) fn start(
+        &mut self,
+        key: StreamKey,
+        start: Start,
+        resume: &Resume,
+        history: &impl History,
+        prelude: &mut Vec<u8>,
+    ) {
+        let stream = self.streams.at(key.index());
+        stream.marked = start.after.low_half();
+        let cohort = self.cohorts.at(stream.cohort);
+        let (framing, subscription) = (cohort.framing, cohort.subscription.clone());
+        if let Some(behind) = stream.behind_mut() {
+            (behind.cursor, behind.archive) = (start.after, start.archive);
+            #[cfg(test)]
+            {
+                let head = behind.opened_at.max(start.after);
+                stream.socket.starts(start, head);
+            }
+        }
         if let Some(reason) = start.gap {
-            let asked_for = if let Resume::After(id) = &subscribe.resume { Some(&**id) } else { None };
+            let asked_for = if let Resume::After(id) = resume { Some(&**id) } else { None };
             let to = history.id(start.after);
             let gap = gap::gap(asked_for, to, reason, Some(to));
             prelude.extend_from_slice(gap.wire(framing));
             self.tally.gaps[reason as usize] += 1;
-        } else if start.archive.is_none() && self.marks_at_start(subscribe, || history.id(start.after)) {
+        } else if start.archive.is_none() && self.marks_at_start(resume, &subscription, || history.id(start.after)) {
             prelude.extend_from_slice(self.cursor_marks.at(start.after, history).wire(framing));
         }
-        self.serve(key, prelude, history, now_ms, observer);
-        key
     }
 
     /// Ends a stream properly, between two frames, once it has been given what was published so far. If it is not
@@ -110,10 +156,20 @@ impl<S: Socket> Registry<S> {
     fn select_newer(&mut self, key: StreamKey, behind: &mut Behind, cohort: u32, history: &impl History) {
         let mut frames = std::mem::take(&mut self.read);
         frames.clear();
-        if let Some(through) = history.tail(behind.cursor, self.bounds.frames_a_lock, &mut frames) {
+        if let Some(mut through) = history.tail(behind.cursor, self.bounds.frames_a_lock, &mut frames) {
+            let mut effort = self.effort();
             let subscription = &self.cohorts.at(cohort).subscription;
-            self.work += frames.len() * (1 + subscription.search_work());
-            frames.retain(|frame| subscription.covers(frame.topics()));
+            frames.retain(|frame| {
+                if frame.offset() > through {
+                    return false;
+                }
+                let is_wanted = subscription.covers(frame.topics(), &mut effort);
+                if effort.is_spent() {
+                    through = frame.offset();
+                }
+                is_wanted
+            });
+            self.work += effort.spent();
             self.work += work::FRAME * frames.len();
             frames.iter().for_each(|frame| self.pins.take(key.index(), Hold::Chosen, frame));
             behind.selection.extend(frames.drain(..));

@@ -13,7 +13,6 @@ use crate::hub::id::EventId;
 use crate::hub::log::Resume;
 use crate::hub::offset::Offset;
 use crate::hub::stream::Socket;
-use crate::hub::subscribe::Subscribe;
 use crate::hub::topic::Subscription;
 
 use super::{History, Registry};
@@ -56,9 +55,14 @@ impl<S: Socket> Registry<S> {
     }
 
     /// Whether a stream that starts after the offset with this id, and has no gap, begins with a mark.
-    pub(super) fn marks_at_start(&self, subscribe: &Subscribe, id: impl FnOnce() -> EventId) -> bool {
-        let has_it = matches!(&subscribe.resume, Resume::After(asked) if **asked == *id().as_str());
-        self.cursor_marks.are_on && !has_it && has_topics(&subscribe.subscription)
+    pub(super) fn marks_at_start(
+        &self,
+        resume: &Resume,
+        subscription: &Subscription,
+        id: impl FnOnce() -> EventId,
+    ) -> bool {
+        let has_it = matches!(resume, Resume::After(asked) if **asked == *id().as_str());
+        self.cursor_marks.are_on && !has_it && has_topics(subscription)
     }
 
     /// The mark that a live stream gets now, if its id is old.

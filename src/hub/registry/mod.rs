@@ -40,11 +40,12 @@ use strum::VariantArray;
 use crate::hub::archive::Pages;
 use crate::hub::bounds::Bounds;
 use crate::hub::close::CloseReason;
+use crate::hub::effort::Effort;
 use crate::hub::frame::{Chunk, Frame, HEARTBEAT};
 use crate::hub::gap::GapReason;
 use crate::hub::heartbeats::Heartbeats;
 use crate::hub::id::EventId;
-use crate::hub::log::{Read, Resumed, Window};
+use crate::hub::log::{Read, Resume, Search, Start, Window};
 use crate::hub::offset::Offset;
 use crate::hub::policy::{Policies, SlowPolicy};
 use crate::hub::routes::Routes;
@@ -52,7 +53,7 @@ use crate::hub::run::Run;
 use crate::hub::slab::{Slab, SlabKey};
 use crate::hub::stream::{STREAM_TIMERS, Socket, Stream};
 use crate::hub::subscribe::Subscribe;
-use crate::hub::topic::TopicHandle;
+use crate::hub::topic::{Subscription, TopicHandle};
 use crate::hub::wheel::TimerKey;
 
 use cohorts::{Cohort, OpenCohorts};
@@ -73,8 +74,16 @@ pub trait History {
     fn head(&self) -> Offset;
     /// As [`super::log::Log::tail`].
     fn tail(&self, after: Offset, max: usize, out: &mut Vec<Arc<Frame>>) -> Option<Offset>;
+    /// Goes on with a search for where a stream starts, until enough is done.
+    fn search(
+        &self,
+        search: &mut Search,
+        resume: &Resume,
+        subscription: &Subscription,
+        effort: &mut Effort,
+    ) -> Option<Start>;
     /// As [`super::log::Log::read`].
-    fn read(&self, window: &Window<'_>, budget_bytes: usize, out: &mut Vec<Arc<Frame>>) -> Read;
+    fn read(&self, window: &Window<'_>, budget_bytes: usize, out: &mut Vec<Arc<Frame>>, effort: &mut Effort) -> Read;
     /// The id of an offset.
     fn id(&self, offset: Offset) -> EventId;
     /// As [`super::log::Log::old_before`].
@@ -101,8 +110,10 @@ pub struct Opening<'a, S> {
     pub subscribe: &'a Subscribe,
     /// What happens if it is too slow.
     pub slow: SlowPolicy,
-    /// Where it starts in the log.
-    pub resumed: Resumed,
+    /// Where it starts in the log, if that is known,
+    pub start: Option<Start>,
+    /// and the search for it.
+    pub search: Search,
     /// What the response begins with, as it goes over the wire.
     pub response_head: &'a [u8],
 }
@@ -247,6 +258,12 @@ impl<S: Socket> Registry<S> {
     /// Whether enough has been done in this turn for new streams, and for those behind.
     pub fn is_spent(&self) -> bool {
         self.work >= self.bounds.work_a_turn
+    }
+
+    /// What a turn may still do, for the next who has his turn in any case.
+    pub(super) fn effort(&self) -> Effort {
+        let max = self.bounds.work_a_turn;
+        Effort::new(max.saturating_sub(self.work).max(max / 8))
     }
 
     /// Whether streams that are behind can be served now.

@@ -50,14 +50,15 @@ impl<S: Socket> Registry<S> {
     pub(super) fn send_archived<H: History, O: Observer>(
         &mut self,
         past: Past,
+        goal: Offset,
         frames: &mut Vec<Arc<Frame>>,
         serving: &mut Serving<'_, H, O>,
     ) -> Step {
         let (key, history) = (serving.key, serving.history);
-        let Some(behind) = self.streams.get_mut(key).and_then(Stream::behind_mut) else { return STOP };
         let pages = history.pages().expect("Invariant: only a log with an archive starts a stream before itself");
         let number = past.number();
-        let newest = match pages.reach(number, behind.cursor, behind.opened_at, &serving.subscription) {
+        let Some(behind) = self.streams.at(key.index()).behind_mut() else { return STOP };
+        let (offset, newest) = match pages.reach(number, behind.cursor) {
             Reach::Foreign(oldest) => {
                 (behind.archive, behind.cursor) = (None, oldest);
                 let to = history.id(oldest);
@@ -66,23 +67,23 @@ impl<S: Socket> Registry<S> {
                 self.tally.gaps[GapReason::ForeignEpoch as usize] += 1;
                 return GO_ON;
             }
-            Reach::Before { offset, missed_live: true, .. } => return self.miss_live(number, offset, pages, serving),
-            Reach::Before { newest, .. } => newest,
-            // The stream goes on in the log.
-            Reach::Here { offset, missed_live } => {
-                (behind.archive, behind.cursor) = (None, offset);
-                return if missed_live { self.miss_live(number, offset, pages, serving) } else { GO_ON };
-            }
+            Reach::Here { offset } => (offset, None),
+            Reach::Before { newest, offset } => (offset, Some(newest)),
+        };
+        if let Some(step) = self.pass_over_live_only(number, offset, pages, serving) {
+            return step;
+        }
+        let mut effort = self.effort();
+        let Some(behind) = self.streams.at(key.index()).behind_mut() else { return STOP };
+        let Some(newest) = newest else {
+            // The stream goes on in the log, at once: while others have their turn, that moves on.
+            (behind.archive, behind.cursor) = (None, offset);
+            return self.send_next(goal, frames, serving);
         };
         let page = match pages.page(number, behind.cursor) {
             None => return GO_ON,
             Some(Wanted::Here(page)) => page,
-            Some(Wanted::Later(_)) if !serving.prelude.is_empty() => {
-                // The response begins, however long that takes.
-                let prelude = std::mem::take(&mut serving.prelude);
-                let is_out = self.write_or_hold(key, Unsent::all_of(Begun::Bytes(prelude.into())), serving.now_ms);
-                return if is_out { GO_ON } else { STOP };
-            }
+            Some(Wanted::Later(_)) if !serving.prelude.is_empty() => return self.begin_response(serving),
             Some(Wanted::Later(page)) => {
                 behind.waits = Waits::Page;
                 self.paging.entry(page).or_default().push(key);
@@ -90,10 +91,11 @@ impl<S: Socket> Registry<S> {
                 return STOP;
             }
         };
-        let (taken, examined) = page.take(number, newest, &serving.subscription, self.bounds.read_bytes, frames);
-        self.work += work::WRITE + work::FRAME * frames.len() + examined * serving.subscription.event_work();
+        let taken = page.take(number, newest, &serving.subscription, self.bounds.read_bytes, frames, &mut effort);
+        self.work += work::WRITE + work::FRAME * frames.len() + effort.spent();
         match taken {
             Taken::Hole(hole) => {
+                let Some(behind) = self.streams.at(key.index()).behind_mut() else { return STOP };
                 // Who wants the oldest that there is, misses nothing of what was before.
                 if matches!(past, Past::Oldest(_)) && hole.reason == GapReason::Expired {
                     behind.archive = Some(Past::Oldest(hole.last));
@@ -112,7 +114,38 @@ impl<S: Socket> Registry<S> {
             }
         }
     }
-    /// Live-only events of a stream stand in the log up to an offset that it has gone past, or goes past now.
+
+    /// Sees to live-only events up to an offset that a stream has gone past, or goes past now: it is to have them from its
+    /// beginning on. Until it is known that there are none, it goes no further.
+    fn pass_over_live_only<H: History, O>(
+        &mut self,
+        number: u64,
+        offset: Offset,
+        pages: &dyn Pages,
+        serving: &mut Serving<'_, H, O>,
+    ) -> Option<Step> {
+        let mut effort = self.effort();
+        let Some(behind) = self.streams.at(serving.key.index()).behind_mut() else { return Some(STOP) };
+        let opened_at = behind.opened_at;
+        if opened_at >= offset {
+            return None;
+        }
+        let without = pages.without_live_only(&serving.subscription, opened_at, offset, &mut effort);
+        self.work += effort.spent();
+        let Some(without) = without else { return Some(self.miss_live(number, offset, pages, serving)) };
+        behind.opened_at = without;
+        (without < offset).then(|| self.begin_response(serving))
+    }
+
+    /// Writes what goes before what is read, however long that takes.
+    fn begin_response<H, O>(&mut self, serving: &mut Serving<'_, H, O>) -> Step {
+        let prelude = std::mem::take(&mut serving.prelude);
+        let is_out = prelude.is_empty()
+            || self.write_or_hold(serving.key, Unsent::all_of(Begun::Bytes(prelude.into())), serving.now_ms);
+        if is_out { GO_ON } else { STOP }
+    }
+
+    /// There are, or were, live-only events of a stream up to the offset.
     fn miss_live<H: History, O>(
         &mut self,
         number: u64,

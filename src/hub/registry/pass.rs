@@ -10,6 +10,7 @@
 use std::sync::Arc;
 
 use crate::hub::close::CloseReason;
+use crate::hub::effort::Effort;
 use crate::hub::frame::{Frame, Framing};
 use crate::hub::offset::Offset;
 use crate::hub::routes::CohortIndex;
@@ -43,6 +44,8 @@ pub(super) struct Pass {
     yields: bool,
     /// Frames that live streams have not been given have left the log: up to which stream each is behind.
     overrun: Option<Walk>,
+    /// What was done in this turn to find whom it touches.
+    effort: Effort,
     picked: Vec<u32>,
     leaving: Vec<(u32, Leave)>,
 }
@@ -109,6 +112,8 @@ impl<S: Socket> Registry<S> {
     ) -> Passed {
         let (head, was_paused) = (history.head(), !pass.frames.is_empty() && !pass.yields);
         let share = self.tally.writes + self.bounds.writes_a_turn;
+        // It has a turn's work for itself, as it has the writes: what else there is must not hold it up for longer.
+        pass.effort = Effort::new(self.bounds.work_a_turn);
         self.take_newer(pass, history);
         loop {
             if let Some(walk) = &mut pass.overrun {
@@ -123,7 +128,7 @@ impl<S: Socket> Registry<S> {
                 if self.position >= head {
                     return Passed::Over;
                 }
-                if may_pause && self.tally.writes >= share {
+                if may_pause && (self.tally.writes >= share || pass.effort.is_spent()) {
                     return Passed::Yields;
                 }
                 match history.tail(self.position, self.bounds.frames_a_lock, &mut pass.frames) {
@@ -166,6 +171,9 @@ impl<S: Socket> Registry<S> {
                 if pass.found == pass.frames.len() {
                     return Passed::Over;
                 }
+                if may_pause && pass.effort.is_spent() {
+                    return Passed::Yields;
+                }
                 self.find_touched(pass, 0, self.bounds.touched);
                 continue;
             };
@@ -193,7 +201,11 @@ impl<S: Socket> Registry<S> {
     fn take_newer(&mut self, pass: &mut Pass, history: &impl History) {
         let left = pass.touched.len() - pass.next;
         let Some(&(first, _)) = pass.touched.get(pass.next) else { return };
-        if left > self.bounds.touched_left || pass.found < pass.frames.len() || history.head() == pass.frames_through {
+        if pass.effort.is_spent()
+            || left > self.bounds.touched_left
+            || pass.found < pass.frames.len()
+            || history.head() == pass.frames_through
+        {
             return;
         }
         if let Some(through) = history.tail(pass.frames_through, self.bounds.newer_frames, &mut pass.frames) {
@@ -201,19 +213,25 @@ impl<S: Socket> Registry<S> {
             pass.touched.drain(..pass.next);
             (pass.next, pass.fetched) = (0, 0);
             self.find_touched(pass, first, usize::MAX);
+            // Cohorts before this one have yet to get all of it, and so none of it may be left to be found for all.
+            if pass.found < pass.frames.len() {
+                pass.frames.truncate(pass.found);
+                pass.frames_through = pass.frames.last().map_or(pass.through, |last| last.offset());
+            }
         }
     }
 
     /// Adds the cohorts from `first` on that the frames not yet looked at touch. Stops after the frame with which
-    /// there are `max`.
+    /// there are `max`, or enough was done.
     fn find_touched(&mut self, pass: &mut Pass, first: CohortIndex, max: usize) {
-        let Pass { frames, found, touched, .. } = pass;
+        let Pass { frames, found, touched, effort, .. } = pass;
+        let before = effort.spent();
         while *found < frames.len() && touched.len() < max {
             let frame = &frames[*found];
             self.marks += 1;
             let (mark, cohorts) = (self.marks, &mut self.cohorts);
             for topic in frame.topics().iter() {
-                self.routes.resolve(topic, |index| {
+                self.routes.resolve(topic, effort, |index| {
                     // An event counts once for a cohort, however many of its topics match, and not
                     // at all if the pass before brought it.
                     let cohort = cohorts.at(index);
@@ -224,7 +242,11 @@ impl<S: Socket> Registry<S> {
                 });
             }
             *found += 1;
+            if effort.is_spent() {
+                break;
+            }
         }
+        self.work += effort.spent() - before;
         touched.sort_unstable();
     }
 

@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use crate::hub::close::CloseReason;
-use crate::hub::log::{Resume, Resumed};
+use crate::hub::log::Resume;
 use crate::hub::offset::Offset;
 use crate::hub::policy::Policies;
 use crate::hub::registry::look::{Look, Order};
 use crate::hub::registry::{History, Registry, StreamKey, Tally};
 use crate::hub::stream::Socket;
 use crate::hub::subscribe::Subscribe;
-use crate::hub::topic::{Subscription, TopicHandle};
+use crate::hub::topic::TopicHandle;
 use crate::hub::wheel::TimerKey;
 
 /// A message to a shard. `S` is a socket, `Q` a question about its streams.
@@ -110,8 +110,6 @@ pub trait Host {
 
     /// The log.
     fn history(&self) -> &Self::History;
-    /// Where in the log a stream starts.
-    fn start(&self, resume: &Resume, subscription: &Subscription) -> Resumed;
     /// Whether what a stream wants to resume after is yet to come, as far as is known; it has asked at this time.
     fn waits(&self, resume: &Resume, since_ns: u64) -> bool;
     /// The offset behind which whoever reads the log is in danger of being lapped.

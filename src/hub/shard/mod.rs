@@ -22,6 +22,7 @@ use crate::hub::bounds::Bounds;
 use crate::hub::close::CloseReason;
 use crate::hub::frame::Chunk;
 use crate::hub::heartbeats::SLOTS;
+use crate::hub::log::Search;
 use crate::hub::registry::look::Looking;
 use crate::hub::registry::{Effect, History, Observer, Opening, Passed, Registry, STRAY_BYTES_MAX, StreamKey, Walk};
 use crate::hub::retry;
@@ -273,13 +274,14 @@ impl<H: Host> Shard<H> {
             host.set_patterned(true);
             self.patterned = true;
         }
-        let resumed = host.start(&subscribe.resume, subscription);
+        let mut search = Search::default();
+        let start = self.registry.search(&mut search, &subscribe.resume, subscription, host.history());
         self.head.clear();
         if !has_head {
             host.response_head(&subscribe, &mut self.head);
         }
         let slow = self.settings.policies.for_subscription(subscription);
-        let opening = Opening { socket, subscribe: &subscribe, slow, resumed, response_head: &self.head };
+        let opening = Opening { socket, subscribe: &subscribe, slow, start, search, response_head: &self.head };
         let now_ms = now_ms(host);
         let key = self.registry.open(opening, host.history(), now_ms, &mut Delivered(host));
         let Some(socket) = self.registry.socket_mut(key) else { return };

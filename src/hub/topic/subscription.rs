@@ -1,5 +1,6 @@
 //! What streams subscribe to.
 
+use crate::hub::effort::Effort;
 use crate::hub::fault::SubscriptionError;
 
 use super::TOPICS_MAX;
@@ -81,46 +82,52 @@ impl Subscription {
     }
 
     /// Whether an event with these topics belongs to the subscription.
-    pub fn covers(&self, topics: &[TopicHandle]) -> bool {
+    pub fn covers(&self, topics: &[TopicHandle], effort: &mut Effort) -> bool {
         topics.iter().any(|topic| {
+            effort.spend(1 + self.topics.len() / 32);
             self.topics.contains(topic)
-                || !is_internal(topic.as_str()) && any_matches(&self.patterns, 0, topic.as_str())
+                || !is_internal(topic.as_str()) && any_matches(&self.patterns, 0, topic.as_str(), effort)
         })
-    }
-
-    /// What it costs to hold an event against all of it, in units of a turn's work.
-    pub fn event_work(&self) -> usize {
-        1 + self.topics.len() / 32 + self.search_work()
-    }
-
-    /// What it costs to hold an event against its patterns, in units of a turn's work.
-    pub fn search_work(&self) -> usize {
-        // A step of the search compares two segments, some 100 ns.
-        self.patterns.len().checked_ilog2().map_or(0, |twofold| 3 * (1 + 2 * twofold as usize))
     }
 }
 
 /// Whether any of these patterns matches. They are sorted by their segments and agree in their first `at` bytes, which
-/// have been matched; `topic` is what is left of the topic. It looks at a few patterns for each segment, however many
-/// there are.
-fn any_matches(patterns: &[Pattern], at: usize, topic: &str) -> bool {
-    fn segment(pattern: &Pattern, at: usize) -> &str {
-        pattern.as_str()[at..].split('/').next().unwrap_or_default()
-    }
+/// have been matched; `topic` is what is left of the topic.
+///
+/// It goes on with those that have `*` next, and with those that have the topic's segment: with many such patterns
+/// that are many ways, though never more than there are patterns for each segment. Each pattern that is looked at
+/// is work.
+fn any_matches(patterns: &[Pattern], at: usize, topic: &str, effort: &mut Effort) -> bool {
+    let mut split = |patterns: &[Pattern], is_before: &dyn Fn(&str) -> bool| {
+        patterns.partition_point(|pattern| {
+            effort.spend(1);
+            is_before(segment(pattern, at))
+        })
+    };
     let (first, left) = topic.split_once('/').map_or((topic, None), |(first, left)| (first, Some(left)));
-    ["**", "*", first].into_iter().any(|wanted| {
-        let from = patterns.partition_point(|pattern| segment(pattern, at) < wanted);
-        let same = &patterns[from..];
-        let same = &same[..same.partition_point(|pattern| segment(pattern, at) == wanted)];
+    let (before, from_any) = patterns.split_at(split(patterns, &|segment| segment < "*"));
+    let (any, after) = from_any.split_at(split(from_any, &|segment| segment == "*"));
+    // It sorts right behind `*`.
+    if after.first().is_some_and(|pattern| segment(pattern, at) == "**") {
+        return true;
+    }
+    let named = if first < "*" { before } else { after };
+    let named = &named[split(named, &|segment| segment < first)..];
+    let named = &named[..split(named, &|segment| segment == first)];
+    [(any, 1), (named, first.len())].into_iter().any(|(same, len)| {
         let Some(shortest) = same.first() else { return false };
-        let end = at + wanted.len();
+        let end = at + len;
         let ends_here = shortest.as_str().len() == end;
         match left {
-            _ if wanted == "**" => true,
             None => ends_here,
-            Some(left) => any_matches(&same[usize::from(ends_here)..], end + 1, left),
+            Some(left) => any_matches(&same[usize::from(ends_here)..], end + 1, left, effort),
         }
     })
+}
+
+/// A pattern's segment that begins there.
+fn segment(pattern: &Pattern, at: usize) -> &str {
+    pattern.as_str()[at..].split('/').next().unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -143,7 +150,8 @@ mod tests {
         let one = Subscription::new(topics(&["b", "a", "b"]), patterns(&["x/*"]), &table).unwrap();
         let two = Subscription::new(topics(&["a", "b"]), patterns(&["x/*", "x/*"]), &table).unwrap();
         assert_eq!(one, two);
-        let covers = |text: &str| one.covers(&[table.named("z").unwrap(), table.named(text).unwrap()]);
+        let covers =
+            |text: &str| one.covers(&[table.named("z").unwrap(), table.named(text).unwrap()], &mut Effort::unbounded());
         assert!(covers("a") && covers("x/1") && !covers("x"));
         assert!(Subscription::new(vec![], vec![], &table).is_err());
     }
@@ -160,8 +168,65 @@ mod tests {
             let (Ok(topic), Ok(one)) = (table.named(&topic), Subscription::new(vec![], patterns.clone(), &table)) else {
                 return Ok(());
             };
-            prop_assert_eq!(one.covers(std::slice::from_ref(&topic)), patterns.iter().any(|pattern| pattern.matches(topic.as_str())));
+            prop_assert_eq!(one.covers(std::slice::from_ref(&topic), &mut Effort::unbounded()), patterns.iter().any(|pattern| pattern.matches(topic.as_str())));
         }
+    }
+
+    /// How many beginnings of the patterns match a beginning of the topic: so many nodes a search must come to that finds
+    /// nothing, however it is made.
+    fn nodes(patterns: &[Pattern], topic: &Topic) -> usize {
+        let topic: Vec<_> = topic.as_str().split('/').collect();
+        let mut nodes = std::collections::HashSet::new();
+        for pattern in patterns {
+            let segments: Vec<_> = pattern.as_str().split('/').collect();
+            let same =
+                segments.iter().zip(&topic).take_while(|(wanted, segment)| *wanted == *segment || **wanted == "*");
+            nodes.extend((1..=same.count()).map(|depth| segments[..depth].to_vec()));
+        }
+        nodes.len()
+    }
+
+    fn spent(patterns: Vec<Pattern>, topic: &Topic) -> Option<usize> {
+        let table = table();
+        let one = Subscription::new(vec![], patterns, &table).ok()?;
+        let mut effort = Effort::unbounded();
+        (!one.covers(&[table.handle(topic)], &mut effort)).then_some(effort.spent())
+    }
+
+    proptest! {
+        /// What a search without a find has counted is no less than what any must do, and no more than a few looks at each
+        /// pattern for each of the topic's segments.
+        #[test]
+        fn a_search_counts_what_it_does(
+            texts in prop::collection::vec("[ab*](/[ab*]){0,7}", 1..60),
+            topic in "[ab](/[ab]){0,7}",
+        ) {
+            let patterns: Vec<_> = texts.iter().filter_map(|text| Pattern::parse(text).ok()).collect();
+            let topic = Topic::parse(&topic).unwrap();
+            let segments = topic.as_str().split('/').count();
+            if let Some(spent) = spent(patterns.clone(), &topic) {
+                prop_assert!(spent >= nodes(&patterns, &topic), "{spent}");
+                prop_assert!(spent <= 1 + 6 * segments * patterns.len(), "{spent}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_search_in_patterns_that_all_match_but_at_their_end_counts_each_of_them() {
+        let patterns: Vec<_> = (0..64)
+            .map(|number| {
+                let segments = (0..6).map(|at| if number >> at & 1 == 0 { "*".to_owned() } else { format!("s{at}") });
+                Pattern::parse(&format!("{}/zz", segments.collect::<Vec<_>>().join("/"))).unwrap()
+            })
+            .collect();
+        let topic = Topic::parse("s0/s1/s2/s3/s4/s5/s6").unwrap();
+        assert_eq!(nodes(&patterns, &topic), 2 + 4 + 8 + 16 + 32 + 64);
+        let deep = spent(patterns, &topic).unwrap();
+        assert!((126..=6 * 7 * 64).contains(&deep), "{deep}");
+        // Where the first segment decides, it is not.
+        let patterns = (0..64).map(|number| Pattern::parse(&format!("{number}/*/*/zz")).unwrap()).collect();
+        let flat = spent(patterns, &topic).unwrap();
+        assert!(flat < 40, "{flat}");
     }
 
     #[test]

@@ -124,7 +124,8 @@ fn a_stream_of_no_topic_is_never_marked() {
         socket: Mock { wire: wire.clone() },
         subscribe: &subscribe,
         slow: SlowPolicy::Skip,
-        resumed: Resumed { start: Start::after(Offset::ZERO), head: Offset::ZERO, work: 0 },
+        start: Some(Start::after(Offset::ZERO)),
+        search: Search::default(),
         response_head: b"head\n",
     };
     shard.registry.open(opening, &shard.log, 0, &mut shard.counted);

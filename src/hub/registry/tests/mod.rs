@@ -17,7 +17,6 @@ use crate::hub::frame::Draft;
 use crate::hub::frame::Framing;
 use crate::hub::gap;
 use crate::hub::id::Epoch;
-use crate::hub::log::Resume;
 use crate::hub::log::{Evicted, Log, LogLimits, Numbering};
 use crate::hub::stream::Sent;
 use crate::hub::topic::Subscription;
@@ -67,8 +66,19 @@ impl History for Shared {
         self.0.borrow().tail(after, max, out)
     }
 
-    fn read(&self, window: &Window<'_>, budget_bytes: usize, out: &mut Vec<Arc<Frame>>) -> Read {
-        self.0.borrow().read(window, budget_bytes, out)
+    fn search(
+        &self,
+        search: &mut Search,
+        resume: &Resume,
+        subscription: &Subscription,
+        effort: &mut Effort,
+    ) -> Option<Start> {
+        let log = self.0.borrow();
+        log.search(search, resume, subscription).or_else(|| search.choose(subscription, effort))
+    }
+
+    fn read(&self, window: &Window<'_>, budget_bytes: usize, out: &mut Vec<Arc<Frame>>, effort: &mut Effort) -> Read {
+        self.0.borrow().read(window, budget_bytes, out, effort)
     }
 
     fn id(&self, offset: Offset) -> EventId {
@@ -170,13 +180,14 @@ impl OneShard {
         self.admit(asks, ahead)
     }
 
-    /// Where the log says that it starts, and the head then.
-    fn ask(&self, asks: &Asks) -> Resumed {
-        let log = self.log.0.borrow();
-        Resumed { start: log.start(&asks.resume, &subscription(asks)), head: log.head(), work: 0 }
+    /// Where the log says that it starts, if it says so at once.
+    fn ask(&self, asks: &Asks) -> (Option<Start>, Search) {
+        let mut search = Search::default();
+        let subscription = subscription(asks);
+        (self.log.search(&mut search, &asks.resume, &subscription, &mut Effort::unbounded()), search)
     }
 
-    fn admit(&mut self, asks: Asks, resumed: Resumed) -> Peer {
+    fn admit(&mut self, asks: Asks, (start, search): (Option<Start>, Search)) -> Peer {
         let wire = Rc::new(RefCell::new(Wire { room: asks.room, ..Wire::default() }));
         let subscribe = Subscribe {
             framing: asks.framing,
@@ -188,7 +199,8 @@ impl OneShard {
             socket: Mock { wire: wire.clone() },
             subscribe: &subscribe,
             slow: asks.slow,
-            resumed,
+            start,
+            search,
             response_head: asks.head.as_bytes(),
         };
         let key = self.registry.open(opening, &self.log, self.now_ms.get(), &mut self.counted);
