@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
+use listenfd::ListenFd;
 use sluicegate::Builder;
 use sluicegate::Config;
 use sluicegate::config::EngineKind;
@@ -49,11 +50,33 @@ fn serve(flags: Flags) -> Result<(), Box<dyn Error>> {
     let loaded = Config::load(&flags)?;
     let _last_lines = logging::init(&loaded.config.log)?;
     let config = loaded.logged();
-    Builder::from_config(config)
+    passed_sockets(Builder::from_config(config))?
         .raise_descriptor_limit(true)
+        .notify_systemd(true)
         .on_hangup(move || Ok(Config::load(&flags)?.logged()))
         .run()?;
     Ok(())
+}
+
+/// Listens on the sockets that systemd passes (sd_listen_fds(3)): those whose units name them `control` or `health`
+/// (`FileDescriptorName=`) for the operator, the others for streams, in the place of the configured addresses.
+fn passed_sockets(mut builder: Builder) -> Result<Builder, Box<dyn Error>> {
+    let mut passed = ListenFd::from_env();
+    let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
+    let mut names = names.split(':');
+    let mut public = Vec::new();
+    for index in 0..passed.len() {
+        let name = names.next().unwrap_or_default();
+        let socket =
+            passed.take_tcp_listener(index).map_err(|error| format!("the socket {name} of systemd: {error}"))?;
+        match (name, socket) {
+            (_, None) => {}
+            ("control", Some(socket)) => builder = builder.control_on(socket),
+            ("health", Some(socket)) => builder = builder.health_on(socket),
+            (_, Some(socket)) => public.push(socket),
+        }
+    }
+    Ok(if public.is_empty() { builder } else { builder.listen_only_on(public) })
 }
 
 fn carry_out(task: Task, flags: &Flags) -> Result<(), Box<dyn Error>> {

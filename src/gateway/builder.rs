@@ -31,6 +31,7 @@ impl Gateway {
             methods: None,
             source: None,
             raise_descriptor_limit: false,
+            notify_systemd: false,
         }
     }
 }
@@ -54,6 +55,7 @@ pub struct Builder {
     pub(super) methods: Option<Vec<Method>>,
     pub(super) source: Option<ReadConfig>,
     pub(super) raise_descriptor_limit: bool,
+    pub(super) notify_systemd: bool,
 }
 
 impl fmt::Debug for Builder {
@@ -81,6 +83,7 @@ impl Builder {
             methods: None,
             source: None,
             raise_descriptor_limit: false,
+            notify_systemd: false,
         }
     }
 
@@ -95,6 +98,12 @@ impl Builder {
     /// or with options of your own. It gets those that accepted connections must inherit.
     pub fn listen_on(mut self, socket: TcpListener) -> Builder {
         self.listen.push(Listen::Socket(socket));
+        self
+    }
+
+    /// Listens for streams on these sockets only, in the place of all addresses so far: those of the configuration, say.
+    pub fn listen_only_on(mut self, sockets: impl IntoIterator<Item = TcpListener>) -> Builder {
+        self.listen = sockets.into_iter().map(Listen::Socket).collect();
         self
     }
 
@@ -120,6 +129,13 @@ impl Builder {
     /// Listens for probes and scrapes on this socket, as [`Builder::health`].
     pub fn health_on(mut self, socket: TcpListener) -> Builder {
         self.health = Some(Listen::Socket(socket));
+        self
+    }
+
+    /// Tells systemd, where it started the process by a unit with `Type=notify`, that the gateway is ready, reloads
+    /// or stops, and that it is alive, if the unit has a `WatchdogSec=`. Only [`Builder::run`] does so.
+    pub fn notify_systemd(mut self, notify: bool) -> Builder {
+        self.notify_systemd = notify;
         self
     }
 

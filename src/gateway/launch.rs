@@ -51,8 +51,18 @@ impl Builder {
     /// If the configuration is not valid, the limit on open files is too low for it, an address can't be
     /// listened on, or the system refuses a thread or a descriptor.
     pub fn start(self) -> Result<Gateway, StartError> {
-        let Builder { config, listen, listen_tls, control, health, handler, methods, source, raise_descriptor_limit } =
-            self;
+        let Builder {
+            config,
+            listen,
+            listen_tls,
+            control,
+            health,
+            handler,
+            methods,
+            source,
+            raise_descriptor_limit,
+            notify_systemd: _,
+        } = self;
         config.check()?;
         let tls = tls_server(&config)?;
         let limit = if raise_descriptor_limit { descriptors::raise() } else { descriptors::current() }?;

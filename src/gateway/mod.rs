@@ -12,6 +12,7 @@ mod launch;
 mod drain;
 mod engines;
 mod run;
+mod systemd;
 
 pub use builder::Builder;
 pub use certificates::tls_server;

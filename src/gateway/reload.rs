@@ -4,6 +4,8 @@ use std::convert::Infallible;
 use std::error::Error;
 use std::sync::Arc;
 
+use sd_notify::NotifyState;
+
 use crate::exchange::timers::Timers;
 use crate::net::command::Timer;
 use crate::net::state::State;
@@ -11,6 +13,8 @@ use crate::ops::config::{Config, ConfigError};
 use crate::ops::logging;
 use crate::ops::reload::Reloaded;
 use crate::ops::shutdown::Hangups;
+
+use super::systemd;
 
 /// Why a new configuration was refused. The gateway goes on as before.
 #[derive(Debug, thiserror::Error)]
@@ -30,10 +34,14 @@ pub(super) async fn reload_at_hangups(
     source: Option<(Hangups, ReadConfig)>,
     state: Arc<State>,
     timers: Arc<Timers<Timer>>,
+    systemd: bool,
 ) -> Infallible {
     let Some((mut hangups, source)) = source else { return std::future::pending().await };
     loop {
         hangups.next().await;
+        if let Ok(now) = NotifyState::monotonic_usec_now() {
+            systemd::tell(systemd, &[NotifyState::Reloading, now]);
+        }
         let (source, state, timers) = (source.clone(), state.clone(), timers.clone());
         let reloading = tokio::task::spawn_blocking(move || match source() {
             Ok(config) => drop(reload(&state, &timers, &config)),
@@ -42,6 +50,7 @@ pub(super) async fn reload_at_hangups(
         if reloading.await.is_err() {
             tracing::error!("reading the configuration panicked; it stays as it was");
         }
+        systemd::tell(systemd, &[NotifyState::Ready]);
     }
 }
 

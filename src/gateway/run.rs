@@ -2,6 +2,7 @@
 
 use std::io;
 
+use sd_notify::NotifyState;
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
@@ -11,6 +12,7 @@ use super::builder::Builder;
 use super::error::StartError;
 use super::reload::{ReadConfig, reload_at_hangups};
 use super::running::Gateway;
+use super::systemd;
 
 impl Builder {
     /// [`Builder::start`] and [`Gateway::run_until_signal`] in one.
@@ -19,7 +21,7 @@ impl Builder {
     /// As these.
     pub fn run(self) -> Result<(), StartError> {
         // It listens before the gateway serves, so that no signal kills a gateway that has streams.
-        let until = UntilSignal::new(self.source.clone())?;
+        let until = UntilSignal::new(self.source.clone(), self.notify_systemd)?;
         until.run(self.start()?);
         Ok(())
     }
@@ -34,7 +36,7 @@ impl Gateway {
     /// # Errors
     /// If the system refuses what it takes to wait.
     pub fn run_until_signal(self) -> io::Result<()> {
-        let until = UntilSignal::new(self.source.clone())?;
+        let until = UntilSignal::new(self.source.clone(), false)?;
         until.run(self);
         Ok(())
     }
@@ -60,25 +62,30 @@ struct UntilSignal {
     runtime: Runtime,
     signals: Signals,
     hangups: Option<(Hangups, ReadConfig)>,
+    systemd: bool,
 }
 
 impl UntilSignal {
-    fn new(source: Option<ReadConfig>) -> io::Result<UntilSignal> {
+    fn new(source: Option<ReadConfig>, systemd: bool) -> io::Result<UntilSignal> {
         let runtime = runtime()?;
         let (signals, hangups) = {
             let _inside = runtime.enter();
             (Signals::new()?, source.map(|source| Ok::<_, io::Error>((Hangups::new()?, source))).transpose()?)
         };
-        Ok(UntilSignal { runtime, signals, hangups })
+        Ok(UntilSignal { runtime, signals, hangups, systemd })
     }
 
     fn run(self, gateway: Gateway) {
-        let UntilSignal { runtime, mut signals, hangups } = self;
+        let UntilSignal { runtime, mut signals, hangups, systemd } = self;
         runtime.block_on(async {
+            systemd::tell(systemd, &[NotifyState::Ready]);
+            let (state, timers) = (gateway.state.clone(), gateway.timers.clone());
             let signal = tokio::select! {
                 signal = signals.first() => signal,
-                never = reload_at_hangups(hangups, gateway.state.clone(), gateway.timers.clone()) => match never {},
+                never = reload_at_hangups(hangups, state.clone(), timers, systemd) => match never {},
+                never = systemd::keep_alive(systemd, state.clone()) => match never {},
             };
+            systemd::tell(systemd, &[NotifyState::Stopping]);
             tracing::info!(signal, streams = gateway.streams(), "draining; a second signal ends at once");
             let cut = CancellationToken::new();
             let mut drained = {

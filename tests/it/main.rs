@@ -13,6 +13,7 @@ mod cluster_replay;
 mod command_line;
 mod configuration;
 mod console;
+mod deploy;
 mod drain;
 mod durability;
 mod fd;
