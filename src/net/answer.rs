@@ -23,6 +23,9 @@ use super::route::{self, Route};
 use super::state::State;
 use super::{admin, console, host, negotiation, publishing, streams, try_page};
 
+/// What can be asked of all listeners. A test replays its examples.
+const OPENAPI: &str = include_str!("../../docs/openapi.json");
+
 /// Answers a request.
 pub async fn answer(state: &State, context: &Context, parts: Parts, body: &mut RequestBody) -> Answer<Subscribe> {
     let publishes = route::publishes(context.allows, &parts.method, parts.uri.path());
@@ -129,6 +132,7 @@ async fn follow(
         Route::Health => response::ok("ok\n", TEXT),
         Route::Ready => ready(state)?,
         Route::Metrics => response::ok(state.metrics.render(), CONTENT_TYPE),
+        Route::OpenApi => response::ok(OPENAPI, "application/json"),
         Route::AdminStreams => Box::pin(admin::streams(state, parts)).await?,
         Route::AdminConfig => admin::config(state),
         Route::Console(path) => console::file(path).ok_or_else(Problem::not_found)?,

@@ -68,6 +68,8 @@ pub enum Route<'a> {
     Ready,
     /// What is counted.
     Metrics,
+    /// What can be asked, as OpenAPI.
+    OpenApi,
     /// The slowest streams.
     AdminStreams,
     /// The busiest topics.
@@ -100,6 +102,7 @@ pub fn route<'a>(allows: Allows, method: &Method, path: &'a str) -> Result<Route
         "/healthz" if allows.health => read(Route::Health),
         "/readyz" if allows.health => read(Route::Ready),
         "/metrics" if allows.health => read(Route::Metrics),
+        "/openapi.json" if allows.publish => read(Route::OpenApi),
         _ if allows.admin && path.starts_with(ADMIN) => match &path[ADMIN.len()..] {
             "streams" => read(Route::AdminStreams),
             "topics" => read(Route::AdminTopics),
@@ -192,6 +195,8 @@ mod tests {
         for allows in [Allows::CONTROL, ALL] {
             check(allows, "POST /events/a", Route::Publish(Some("a")));
             check(allows, "POST /events", Route::Publish(None));
+            check(allows, "GET /openapi.json", Route::OpenApi);
+            check_refused(allows, "POST /openapi.json", Refusal::Method);
             check(allows, "GET /admin/streams", Route::AdminStreams);
             check(allows, "HEAD /admin/topics", Route::AdminTopics);
             check(allows, "GET /admin/config", Route::AdminConfig);
@@ -216,6 +221,7 @@ mod tests {
         check(ALL, "OPTIONS /events/a", Route::Options(STREAM_AND_PUBLISH_METHODS));
         check_refused(Allows::PUBLIC, "GET *", Refusal::NotFound);
         check_refused(Allows::PUBLIC, "GET /metrics", Refusal::NotFound);
+        check_refused(Allows::PUBLIC, "GET /openapi.json", Refusal::NotFound);
         check_refused(Allows::PUBLIC, "GET /admin/streams", Refusal::NotFound);
         check_refused(Allows::PUBLIC, "GET /console/events", Refusal::NotFound);
         check_refused(Allows::PUBLIC, "GET /eventsa", Refusal::NotFound);

@@ -24,6 +24,7 @@ mod library;
 mod load_tools;
 mod logging;
 mod metrics;
+mod openapi;
 mod reload;
 mod passes;
 mod process;
