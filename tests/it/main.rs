@@ -16,6 +16,7 @@ mod console;
 mod deploy;
 mod drain;
 mod durability;
+mod examples;
 mod fd;
 mod grafana;
 mod handlers;
