@@ -216,6 +216,11 @@ impl LogCell {
         self.log.lock().published_ns(from)
     }
 
+    /// As [`Log::oldest_kept_ns`].
+    pub fn oldest_kept_ns(&self) -> Option<u64> {
+        self.log.lock().oldest_kept_ns()
+    }
+
     /// As [`Log::before`].
     pub fn before(&self, before: Offset, max: usize, out: &mut Vec<Arc<Frame>>) {
         self.log.lock().before(before, max, out);

@@ -105,8 +105,10 @@ impl Builder {
             log_bytes: config.history.bytes.get(),
             pinned_bytes: config.limits.pinned_bytes.get(),
         };
-        let metrics =
-            Arc::new(Metrics::new(ShardCells::for_shards(shards), gauges(&bus, &timers, &engine, clock, bounds)));
+        let metrics = Arc::new(Metrics::new(
+            ShardCells::for_shards(shards),
+            gauges(&bus, &timers, &topics, &engine, clock, bounds),
+        ));
         let live = Arc::new(LiveConfig::from_pointee(config.clone()));
         let state = Arc::new(State {
             config: live.clone(),
@@ -239,15 +241,21 @@ impl Builder {
 fn gauges(
     bus: &Arc<Bus<Command>>,
     timers: &Arc<Timers<Timer>>,
+    topics: &TopicTable,
     engine: &Engine,
     clock: Clock,
     bounds: Bounds,
 ) -> Gauges {
-    let (events, bytes, lag, pages, timers) = (bus.clone(), bus.clone(), bus.clone(), bus.clone(), timers.clone());
+    let (events, bytes, oldest, lag) = (bus.clone(), bus.clone(), bus.clone(), bus.clone());
+    let (pages, timers, topics) = (bus.clone(), timers.clone(), topics.clone());
     let status = engine.status().clone();
     Gauges {
         log_events: Box::new(move || events.log.size().0 as u64),
         log_bytes: Box::new(move || bytes.log.size().1 as u64),
+        log_oldest_ns: Box::new(move || {
+            oldest.log.oldest_kept_ns().map_or(0, |published_ns| clock.now_ns().saturating_sub(published_ns))
+        }),
+        topics: Box::new(move || topics.len() as u64),
         timer_entries: Box::new(move || timers.len() as u64),
         shard_lag_ns: Box::new(move |shard| lag.lag_ns(shard, clock.now_ns())),
         engine_phase: Box::new(move || status.phase()),

@@ -90,6 +90,11 @@ impl Log {
         merge(self.kept.after(after), self.live_only.after(after)).next().map(|frame| frame.published_ns())
     }
 
+    /// When the oldest kept event was accepted.
+    pub fn oldest_kept_ns(&self) -> Option<u64> {
+        self.kept.slots.front().map(|(_, frame)| frame.published_ns())
+    }
+
     /// The frames before an offset, newest first, at most `max` of them: for whoever looks at the log
     /// from outside, a piece at a time.
     pub fn before(&self, before: Offset, max: usize, out: &mut Vec<Arc<Frame>>) {

@@ -100,6 +100,8 @@ impl Collector for Metrics {
             LOG_BYTES_MAX.value(self.gauges.bounds.log_bytes),
             LOG_EVENTS.value((self.gauges.log_events)()),
             LOG_BYTES.value((self.gauges.log_bytes)()),
+            LOG_OLDEST_SECONDS.number((self.gauges.log_oldest_ns)() as f64 / 1e9),
+            TOPICS.value((self.gauges.topics)()),
             REPLAY_PAGES.values(["engine", "memory"].into_iter().zip((self.gauges.pages)())),
             REPLAY_WAITING.value(self.sum(|shard| &shard.paging_streams)),
             TIMER_ENTRIES.value((self.gauges.timer_entries)()),

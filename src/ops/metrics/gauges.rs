@@ -11,6 +11,10 @@ pub struct Gauges {
     pub log_events: Box<dyn Fn() -> u64 + Send + Sync>,
     /// How many bytes they are.
     pub log_bytes: Box<dyn Fn() -> u64 + Send + Sync>,
+    /// How old the oldest kept event is, in nanoseconds.
+    pub log_oldest_ns: Box<dyn Fn() -> u64 + Send + Sync>,
+    /// How many topics there are.
+    pub topics: Box<dyn Fn() -> u64 + Send + Sync>,
     /// How many entries are on the timing wheel.
     pub timer_entries: Box<dyn Fn() -> u64 + Send + Sync>,
     /// How long the oldest event that waits for this shard has been waiting, in nanoseconds.
@@ -44,6 +48,8 @@ impl Default for Gauges {
         Gauges {
             log_events: Box::new(|| 0),
             log_bytes: Box::new(|| 0),
+            log_oldest_ns: Box::new(|| 0),
+            topics: Box::new(|| 0),
             timer_entries: Box::new(|| 0),
             shard_lag_ns: Box::new(|_| 0),
             engine_phase: Box::new(|| Phase::Ready),

@@ -82,6 +82,12 @@ pub(super) const LOG_BYTES_MAX: Family =
 pub(super) const LOG_EVENTS: Family =
     gauge("sluicegate_log_events", "Events in the log: kept, live-only, and held for open streams alone.");
 pub(super) const LOG_BYTES: Family = gauge("sluicegate_log_bytes", "Memory of the events in the log, in bytes.");
+pub(super) const LOG_OLDEST_SECONDS: Family = gauge(
+    "sluicegate_log_oldest_seconds",
+    "Age of the oldest kept event that memory has, in seconds; 0 when there is none.",
+);
+pub(super) const TOPICS: Family =
+    gauge("sluicegate_topics", "Topics that events in the log or open streams name, or did until lately.");
 pub(super) const TIMER_ENTRIES: Family = gauge("sluicegate_timer_entries", "Entries on the timing wheel.");
 pub(super) const TIMER_LATE_SECONDS: Family =
     histogram("sluicegate_timer_late_seconds", "How late the timing wheel's entries expired, in seconds.");
@@ -126,7 +132,7 @@ pub(super) const TLS_CERTIFICATES_SUCCESSFUL: Family = gauge(
     "1 if all certificates could be used when their files were last read, 0 if an old one had to stay.",
 );
 
-pub(super) const FAMILIES: [&Family; 49] = [
+pub(super) const FAMILIES: [&Family; 51] = [
     &TLS_HANDSHAKES,
     &TLS_CERTIFICATE_EXPIRY,
     &TLS_CERTIFICATES_SUCCESSFUL,
@@ -166,6 +172,8 @@ pub(super) const FAMILIES: [&Family; 49] = [
     &LOG_BYTES_MAX,
     &LOG_EVENTS,
     &LOG_BYTES,
+    &LOG_OLDEST_SECONDS,
+    &TOPICS,
     &TIMER_ENTRIES,
     &TIMER_LATE_SECONDS,
     &CONNECTIONS,

@@ -157,6 +157,8 @@ fn shards_are_summed() {
     let gauges = Gauges {
         log_events: Box::new(|| 7),
         log_bytes: Box::new(|| 700),
+        topics: Box::new(|| 9),
+        log_oldest_ns: Box::new(|| 3_600_500_000_000),
         timer_entries: Box::new(|| 8),
         shard_lag_ns: Box::new(|shard| shard as u64 * 2_500_000_000),
         ..Gauges::default()
@@ -208,6 +210,8 @@ fn shards_are_summed() {
         ("sluicegate_connections{listener=\"public\"}", 0.0),
         ("sluicegate_log_events", 7.0),
         ("sluicegate_log_bytes", 700.0),
+        ("sluicegate_topics", 9.0),
+        ("sluicegate_log_oldest_seconds", 3600.5),
         ("sluicegate_timer_entries", 8.0),
     ] {
         assert_eq!(value(&text, series), expected, "{series}");

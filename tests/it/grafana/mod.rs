@@ -25,9 +25,14 @@ fn dashboard() -> Value {
     serde_json::from_str(&read("grafana/dashboards/sluicegate.json")).expect("JSON")
 }
 
-/// The panels that show something: all but rows.
+/// The panels that show something, those in rows that are closed among them.
 fn panels(dashboard: &Value) -> impl Iterator<Item = &Value> {
-    list(&dashboard["panels"]).iter().filter(|panel| panel["type"] != "row")
+    all_panels(dashboard).filter(|panel| panel["type"] != "row")
+}
+
+/// The panels, and the rows before theirs.
+fn all_panels(dashboard: &Value) -> impl Iterator<Item = &Value> {
+    list(&dashboard["panels"]).iter().flat_map(|panel| std::iter::once(panel).chain(list(&panel["panels"])))
 }
 
 /// What the panels ask Prometheus, with who asks.
