@@ -87,8 +87,9 @@ fn the_tutorial_does_what_it_says() {
     assert!(shell(replay, &server).contains("\ndata: {\"eur\":1.0823}\n"));
 
     // The page shows what there was, what comes, and that the gateway forgot.
-    let watch = "<script>new MutationObserver(() => fetch('/result', { method: 'POST', body: \
-         document.getElementById('price').textContent + ' ' + document.getElementById('state').textContent })) \
+    let watch = "<script>let last = Promise.resolve(); new MutationObserver(() => { \
+         const body = document.getElementById('price').textContent + ' ' + document.getElementById('state').textContent; \
+         last = last.then(() => fetch('/result', { method: 'POST', body })) }) \
          .observe(document.body, { subtree: true, childList: true, characterData: true })</script>";
     let (address, results) = serve_page(here(page, &server) + watch);
     let (_browser, _lines) = Program::start(&mut browser(&chromium, &folder, &format!("http://{address}/page?")));

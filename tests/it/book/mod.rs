@@ -2,6 +2,7 @@
 
 mod blocks;
 mod links;
+mod messages;
 
 use std::fs;
 use std::path::{Path, PathBuf};
