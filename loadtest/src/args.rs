@@ -20,11 +20,11 @@ pub(crate) struct Args {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Scenario {
-    /// N streams of one topic, R events a second: delivery, latency, CPU a delivery
+    /// N streams of one topic, R events a second: delivery, latency, CPU per delivery
     Fanout(Run<FanoutArgs>),
-    /// Many topics, batches to topics drawn at random, evenly or by Zipf's law: CPU a delivery, publishing included
+    /// Many topics, batches to topics drawn at random, evenly or by Zipf's law: CPU per delivery, publishing included
     Topics(Run<TopicsArgs>),
-    /// N connects as fast as they are taken: CPU a connect
+    /// N connects as fast as they are taken: CPU per connection
     Connect(Run<ConnectArgs>),
     /// All streams drop, miss events, and come back at once with Last-Event-ID: exactly the missed ones, how soon
     Storm(Run<StormArgs>),
@@ -38,7 +38,7 @@ pub(crate) enum Scenario {
     Attack(Run<AttackArgs>),
     /// The highest rate that is held
     Rate(Run<RateArgs>),
-    /// Memory a stream, what is given back, and the CPU of heartbeats
+    /// Memory per stream, what is given back, and the CPU of heartbeats
     Idle(Run<IdleArgs>),
     /// Schedules and heartbeats: are they on time, and what do they cost
     Ticks(Run<TicksArgs>),
@@ -50,7 +50,7 @@ pub(crate) enum Scenario {
     Cluster(Run<ClusterArgs>),
     /// Floor and server in turn, in the same minutes, and the ratios between them
     Ratios(Run<RatiosArgs>),
-    /// How CPU a delivery grows from few streams to many, floor and server
+    /// How CPU per delivery grows from few streams to many, floor and server
     Scale(Run<ScaleArgs>),
     /// The figures of docs/benchmarks.md: what must be reached and what was
     Table(Run<TableArgs>),

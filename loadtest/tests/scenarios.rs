@@ -247,14 +247,14 @@ const FANOUT: &str = "fanout --streams 20 --rate 50 --seconds 1 --warmup 0";
 
 #[test]
 fn honest_gateways_pass() {
-    passes(FANOUT, &["1,000 of 1,000", "to the last", "µs a delivery"]);
+    passes(FANOUT, &["1,000 of 1,000", "to the last", "µs per delivery"]);
     passes("fanout --streams 3 --rate 20 --seconds 1 --warmup 1 --size 5000", &["120 of 120"]);
     passes("fanout --streams 21 --rate 50 --seconds 1 --warmup 0 --processes 4", &["1,050 of 1,050"]);
     passes("storm --streams 20 --missed 30", &["20 streams of sluicegate came back for 30"]);
     passes("soak --streams 20 --rate 50 --seconds 2 --churn 20", &["7,000 of 7,000", "streams left and came back"]);
     passes("topics --streams 20 --batch 50 --rate 5 --seconds 1", &["750 of 750"]);
     passes("topics --streams 20 --topics 5 --zipf 1.2 --batch 50 --rate 5 --seconds 1", &["3,000 of 3,000"]);
-    passes(ENDS, &["short streams 80 came, 80 ended as they should", "µs a delivery, "]);
+    passes(ENDS, &["short streams 80 came, 80 ended as they should", "µs per delivery, "]);
     passes(ATTACK, &["8 streams of 3 patterns resume from the first of 100 events", "whole after 0."]);
     passes(
         "rate --streams 5 --from 20 --step 20000 --seconds 1",
@@ -267,7 +267,7 @@ fn honest_gateways_pass() {
     passes("idle --streams 20 --seconds 1", &["bytes", "heartbeats"]);
     passes(
         "ratios --streams 20 --rate 20 --rates 20 --rounds 1 --seconds 1 --warmup 0",
-        &["| CPU a delivery, 20 streams, 20 events/s |"],
+        &["| CPU per delivery, 20 streams, 20 events/s |"],
     );
 }
 
@@ -294,7 +294,7 @@ fn two_builds_are_measured_in_turn_and_judged() {
     let program = program.to_str().unwrap();
     let (ok, out, problem) = load(&["ab", "--old", program, "--new", program, "--rounds", "1", "--only", "connect"]);
     std::fs::remove_dir_all(&folder).unwrap();
-    let row = out.lines().find(|line| line.starts_with("| connect: CPU a connect | ")).expect(&out);
+    let row = out.lines().find(|line| line.starts_with("| connect: CPU per connection | ")).expect(&out);
     // On a busy machine one build differs from itself: the exit code says what the table does.
     assert_eq!(ok, row.ends_with("| ok |"), "{row}: {problem}");
     assert_eq!(out.lines().filter(|line| line.starts_with("connect: 10,000 streams of ")).count(), 2, "{out}");

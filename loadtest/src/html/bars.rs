@@ -1,7 +1,7 @@
 //! Small multiples: a panel for each measure, in it a bar for each server. Each panel has its own scale from zero.
 
 use super::{
-    lettering::{clip, width, wrap},
+    lettering::{clip, shorten, width, wrap},
     markup::{Markup, Px},
     svg,
 };
@@ -162,7 +162,7 @@ impl Bar {
         }
         let beside = self.most() * scale + BESIDE;
         // Half a pixel, for what the scale's arithmetic rounds.
-        let text = clip(&self.text, LABEL, room - beside + 0.5);
+        let text = shorten(&self.text, LABEL, room - beside + 0.5);
         svg::words(svg, (zero + beside, y + THICK - 2.0), self.lettering(), text);
     }
 }

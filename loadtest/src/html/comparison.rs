@@ -128,7 +128,7 @@ mod tests {
     fn the_main_measures_are_drawn_and_what_is_missing_is_said() {
         let svg = comparison_plot(&sample::record()).expect("a table");
         assert_well_formed(&svg);
-        assert!(svg.contains("CPU a delivery at 100 events/s") && svg.contains("µs · less is better"), "{svg}");
+        assert!(svg.contains("CPU per delivery at 100 events/s") && svg.contains("µs · less is better"), "{svg}");
         assert!(svg.contains("class=\"none\">missing: no replay</text>"), "{svg}");
         assert!(!svg.contains("latency p99"), "no main measure");
         assert!(svg.contains("not measured: mercure"), "{svg}");

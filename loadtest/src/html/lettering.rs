@@ -32,6 +32,15 @@ pub(super) fn clip(text: &str, size: f64, room: f64) -> String {
     kept + "…"
 }
 
+/// The text, without what explains it if it does not fit: a half-sentence, what is in brackets, what follows a colon.
+pub(super) fn shorten(text: &str, size: f64, room: f64) -> String {
+    let mut parts = ["; ", " (", ": "].into_iter().filter_map(|mark| text.split_once(mark)).map(|(part, _)| part);
+    match parts.find(|part| width(part, size) <= room) {
+        Some(part) if width(text, size) > room => part.to_owned(),
+        _ => clip(text, size, room),
+    }
+}
+
 /// Broken between words into at most `most` lines; the last is clipped.
 pub(super) fn wrap(text: &str, size: f64, room: f64, most: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
@@ -76,6 +85,10 @@ mod tests {
         assert_eq!(clip("short", 10.0, 100.0), "short");
         let clipped = clip("missing: no replay in this build", 10.0, 80.0);
         assert!(clipped.starts_with("missing") && clipped.ends_with('…') && width(&clipped, 10.0) <= 84.0, "{clipped}");
+        assert_eq!(shorten("100,321 (10 events/s); late, 107,868", 10.0, 150.0), "100,321 (10 events/s)");
+        assert_eq!(shorten("100,321 (10 events/s); late, 107,868", 10.0, 60.0), "100,321");
+        assert_eq!(shorten("missing: keeps nothing", 10.0, 80.0), "missing");
+        assert_eq!(shorten("a (b)", 10.0, 80.0), "a (b)");
         assert_eq!(wrap("CPU a delivery at 100 events/s", 10.0, 100.0, 2), ["CPU a delivery at", "100 events/s"]);
         assert_eq!(wrap("one two three", 10.0, 30.0, 2).len(), 2);
         assert!(wrap("", 10.0, 30.0, 2).is_empty());

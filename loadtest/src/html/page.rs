@@ -124,7 +124,7 @@ fn cpu(html: &mut Markup, groups: &[Group<'_>], palette: &Palette) {
     });
     for (n, (shared, columns)) in charts.enumerate() {
         if n == 0 {
-            html.words("h2", &[], "CPU a delivery, by rate");
+            html.words("h2", &[], "CPU per delivery, by rate");
             note(
                 html,
                 "User and system time of the server's processes. Where there were rounds, dots are rounds and the bar \
@@ -132,8 +132,8 @@ fn cpu(html: &mut Markup, groups: &[Group<'_>], palette: &Palette) {
             );
         }
         html.words("h3", &[], shared);
-        let what = format!("Server CPU a delivery by rate, {shared}");
-        columns::plot(html, &what, "µs of CPU a delivery · less is better", columns, WIDTH);
+        let what = format!("Server CPU per delivery by rate, {shared}");
+        columns::plot(html, &what, "µs of CPU per delivery · less is better", columns, WIDTH);
     }
 }
 
@@ -149,9 +149,9 @@ fn memory(html: &mut Markup, groups: &[Group<'_>], palette: &Palette) {
     }
     panels.retain(|panel| panel.has_figures() && panel.bars.len() > 1);
     if !panels.is_empty() {
-        html.words("h2", &[], "Memory a stream");
+        html.words("h2", &[], "Memory per stream");
         note(html, "Growth of the server's proportional set size; the kernel's memory for sockets is not in it.");
-        multiples(html, "Memory a stream", &panels);
+        multiples(html, "Memory per stream", &panels);
     }
 }
 
@@ -231,7 +231,7 @@ mod tests {
             assert!(!html.contains(outside), "{outside}");
         }
         for inside in
-            ["Side by side", "CPU a delivery, by rate", "Memory a stream", "Latency by percentile", "Over time"]
+            ["Side by side", "CPU per delivery, by rate", "Memory per stream", "Latency by percentile", "Over time"]
         {
             assert!(html.contains(&format!("<h2>{inside}</h2>")), "{inside}");
         }

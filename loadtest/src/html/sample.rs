@@ -61,9 +61,9 @@ pub(super) fn record() -> Record {
         "table": {
             "columns": ["sluicegate", "nchan", "mercure"],
             "rows": [
-                row("CPU a delivery at 100 events/s", "µs", 2.0, Some(8.0), json!(["≤ 0.65 × nchan", true])),
+                row("CPU per delivery at 100 events/s", "µs", 2.0, Some(8.0), json!(["≤ 0.65 × nchan", true])),
                 row("latency p99 at 100 events/s", "ms", 4.0, Some(9.0), json!(null)),
-                row("memory a stream", "bytes", 480.0, Some(6_000.0), json!(["≤ 1/8 × nchan", true])),
+                row("memory per stream", "bytes", 480.0, Some(6_000.0), json!(["≤ 1/8 × nchan", true])),
                 row("storm: the last is whole", "s", 0.9, None, json!(["≤ 0.5 × nchan", false])),
             ],
         },

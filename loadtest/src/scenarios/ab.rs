@@ -126,12 +126,12 @@ fn measure(part: Part, seconds: u32, target: &Target, book: &mut Book) -> Vec<Fi
         Part::Topics => {
             let args = TopicsArgs { seconds, ..defaults() };
             let figures = figures(book.take("topics", target, topics::measure(&args, target)));
-            vec![Figure("CPU a delivery", "µs", figures.and_then(|figures| figures.cpu_us))]
+            vec![Figure("CPU per delivery", "µs", figures.and_then(|figures| figures.cpu_us))]
         }
         Part::Connect => {
             let args: ConnectArgs = defaults();
             let figures = figures(book.take("connect", target, connect::measure(&args, target)));
-            vec![Figure("CPU a connect", "µs", figures.map(|figures| figures.cpu_us))]
+            vec![Figure("CPU per connection", "µs", figures.map(|figures| figures.cpu_us))]
         }
         Part::Storm => {
             let args: StormArgs = defaults();
@@ -149,7 +149,7 @@ fn measure(part: Part, seconds: u32, target: &Target, book: &mut Book) -> Vec<Fi
         Part::Ends => {
             let args = EndsArgs { seconds: seconds.max(4), ..defaults() };
             let figures = figures(book.take("ends", target, ends::measure(&args, target)));
-            vec![Figure("CPU a delivery beside them", "µs", figures.and_then(|figures| figures.with_cpu_us))]
+            vec![Figure("CPU per delivery beside them", "µs", figures.and_then(|figures| figures.with_cpu_us))]
         }
         Part::Attack => {
             let args = AttackArgs { seconds, ..defaults() };
@@ -162,7 +162,7 @@ fn measure(part: Part, seconds: u32, target: &Target, book: &mut Book) -> Vec<Fi
             let figures = figures(book.take("idle", target, idle::measure(&args, target)));
             let of = |figure: fn(&idle::Figures) -> f64| figures.as_ref().map(figure);
             vec![
-                Figure("memory a stream", "bytes", of(|figures| figures.bytes_per_stream)),
+                Figure("memory per stream", "bytes", of(|figures| figures.bytes_per_stream)),
                 Figure("given back", "%", of(|figures| figures.given_back_percent)),
                 Figure("CPU of heartbeats", "% of a core", of(|figures| figures.cpu_percent)),
             ]
@@ -176,7 +176,7 @@ fn figures<F>(outcome: Option<Outcome<F>>) -> Option<F> {
 
 fn per_delivery(figures: Option<&fanout::Figures>) -> Vec<Figure> {
     vec![
-        Figure("CPU a delivery", "µs", figures.and_then(|figures| figures.cpu_us)),
+        Figure("CPU per delivery", "µs", figures.and_then(|figures| figures.cpu_us)),
         Figure("latency p99", "ms", figures.map(|figures| figures.latency.p99_ms)),
     ]
 }

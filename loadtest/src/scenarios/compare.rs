@@ -253,7 +253,7 @@ fn fill(args: &CompareArgs, entries: &[Entry], book: &mut Book) {
             200.0 => &[Goal::Held],
             _ => &[],
         };
-        let measure = format!("CPU a delivery, {streams} streams, {rate} events/s");
+        let measure = format!("CPU per delivery, {streams} streams, {rate} events/s");
         add(measure, "µs", &|entry| entry.cell_at(rate, |figures| figures.cpu_us, us), goals);
     }
     add("highest rate held".to_owned(), "deliveries/s", &Entry::highest, &[Goal::AtLeast(1_000_000.0)]);
@@ -274,7 +274,7 @@ fn fill(args: &CompareArgs, entries: &[Entry], book: &mut Book) {
     let bytes = |value: f64| format!("{} B", grouped(value as u64));
     let idle = |entry: &Entry| cell(&entry.idle, |figures| Some(figures.bytes_per_stream), bytes);
     let goals = [Goal::Ratio("nchan", 1.0 / 8.0), Goal::Ratio("axum", 1.0 / 25.0)];
-    add("memory a stream, idle".to_owned(), "bytes", &idle, &goals);
+    add("memory per stream, idle".to_owned(), "bytes", &idle, &goals);
     let (_, rate, seconds, size) = BACKLOG;
     let backlog = |entry: &Entry| {
         let mut cell = cell(&entry.slow, |figures| figures.stalled_bytes_per_stream, bytes);
@@ -290,14 +290,14 @@ fn fill(args: &CompareArgs, entries: &[Entry], book: &mut Book) {
         cell
     };
     let offered = f64::from(seconds) * rate * size as f64 / 1e6;
-    add(format!("memory a stalled stream, {offered:.1} MB offered"), "bytes", &backlog, &[]);
+    add(format!("memory per stalled stream, {offered:.1} MB offered"), "bytes", &backlog, &[]);
     let connects = |entry: &Entry| {
         cell(&entry.connect, |figures| Some(figures.connects_per_second), |value| grouped(value as u64))
     };
     add("connects/s".to_owned(), "connects/s", &connects, &[]);
     let connect =
         |entry: &Entry| cell(&entry.connect, |figures| Some(figures.cpu_us), |value| format!("{value:.1} µs"));
-    add("CPU a connect".to_owned(), "µs", &connect, &[Goal::Ratio("nchan", 1.0)]);
+    add("CPU per connection".to_owned(), "µs", &connect, &[Goal::Ratio("nchan", 1.0)]);
     let whole = |entry: &Entry| cell(&entry.storm, |figures| Some(figures.whole_s), |value| format!("{value:.2} s"));
     let measure = format!("reconnect storm, {streams} streams resume 100 events: the last is whole after");
     add(measure, "s", &whole, &[Goal::Ratio("nchan", 0.5)]);

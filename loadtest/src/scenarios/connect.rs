@@ -21,7 +21,7 @@ const HOLD_NS: u64 = 1_000_000_000;
 pub(crate) struct Figures {
     pub(crate) wall_s: f64,
     pub(crate) connects_per_second: f64,
-    /// Microseconds of server CPU a connect.
+    /// Microseconds of server CPU per connection.
     pub(crate) cpu_us: f64,
     pub(crate) user_us: f64,
     pub(crate) system_us: f64,
@@ -49,7 +49,7 @@ pub(crate) fn measure(args: &ConnectArgs, target: &Target) -> Result<Outcome<Fig
         system_us: micros(cpu.system),
     };
     let said = format!(
-        "connect: {} streams of {} in {wall_s:.2} s, {}/s\n  server CPU    {:.1} µs a connect (user {:.1}, system {:.1})",
+        "connect: {} streams of {} in {wall_s:.2} s, {}/s\n  server CPU    {:.1} µs per connection (user {:.1}, system {:.1})",
         grouped(u64::from(args.streams)),
         target.name(),
         grouped(figures.connects_per_second as u64),

@@ -56,7 +56,7 @@ pub(crate) fn run(args: &DurabilityArgs, target: &Target, book: &mut Book) -> Re
     add(&measure, " ms", Must::Most(5.0), &publish(paced, |figures| figures.answered.p99_ms));
 
     for rate in RATES {
-        let measure = format!("CPU a delivery, {} streams, {rate} events/s", grouped(args.streams.into()));
+        let measure = format!("CPU per delivery, {} streams, {rate} events/s", grouped(args.streams.into()));
         let load = Load { streams: args.streams, rate, seconds: args.seconds, ..defaults() };
         add(&measure, " µs", Must::Times(1.05), &|target, book| {
             book.take("fanout", target, fanout::measure(&load, target)).and_then(|outcome| outcome.figures.cpu_us)

@@ -31,7 +31,7 @@ const SPANS: u32 = 4;
 pub(crate) struct Figures {
     #[serde(flatten)]
     pub(crate) latency: Quantiles,
-    /// Microseconds of server CPU a delivery, without short streams and with them; their connects are counted, too.
+    /// Microseconds of server CPU per delivery, without short streams and with them; their connects are counted, too.
     pub(crate) without_cpu_us: Option<f64>,
     pub(crate) with_cpu_us: Option<f64>,
     pub(crate) ratio: Option<f64>,
@@ -80,13 +80,13 @@ pub(crate) fn measure(args: &EndsArgs, target: &Target) -> Result<Outcome<Figure
         grouped(seen.ended)
     );
     if let Figures { without_cpu_us: Some(without), with_cpu_us: Some(with), ratio: Some(ratio), .. } = figures {
-        said += &format!("  with them     {with:.3} µs a delivery, {without:.3} without: {ratio:.2} times\n");
+        said += &format!("  with them     {with:.3} µs per delivery, {without:.3} without: {ratio:.2} times\n");
     }
     let verdicts = [fleet.all_still_open(), window.verdict(), seen.verdict()];
     Ok(Outcome::new(args, figures, said).with_course(&window).checked(verdicts))
 }
 
-/// Server CPU a delivery in the spans with visitors, or without.
+/// Server CPU per delivery in the spans with visitors, or without.
 fn cpu_us(course: &[Moment], span_s: f64, with: bool) -> Option<f64> {
     let mut before_s = 0.0;
     let (mut cpu_s, mut deliveries) = (0.0, 0);

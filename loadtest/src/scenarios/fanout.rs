@@ -32,7 +32,7 @@ pub(crate) struct Figures {
     /// From due until the last stream had it, per event; none if no event reached them all.
     pub(crate) to_last_p50_ms: Option<f64>,
     pub(crate) to_last_p99_ms: Option<f64>,
-    /// Microseconds of server CPU a delivery; `None` without a process to read.
+    /// Microseconds of server CPU per delivery; `None` without a process to read.
     pub(crate) cpu_us: Option<f64>,
     pub(crate) user_us: Option<f64>,
     pub(crate) system_us: Option<f64>,

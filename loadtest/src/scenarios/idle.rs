@@ -86,7 +86,7 @@ pub(crate) fn measure(args: &IdleArgs, target: &Target) -> Result<Outcome<Figure
         grouped(heartbeats)
     );
     if args.streams < TELLING_STREAMS {
-        said += "  (with so few streams, memory a stream is mostly the server's own: take some thousand)\n";
+        said += "  (with so few streams, memory per stream is mostly the server's own: take some thousand)\n";
     }
     Ok(Outcome::new(args, figures, said).checked([stayed]))
 }

@@ -31,7 +31,7 @@ pub(crate) fn run(args: &RateArgs, target: &Target, book: &mut Book) -> Result<(
     let cell = match held.filter(|(rate, _)| Some(*rate) == highest) {
         Some((rate, figures)) => {
             let deliveries = figures.deliveries_per_second;
-            let cpu = figures.cpu_us.map_or(String::new(), |cpu| format!(", {cpu:.2} µs a delivery"));
+            let cpu = figures.cpu_us.map_or(String::new(), |cpu| format!(", {cpu:.2} µs per delivery"));
             let p99 = figures.latency.p99_ms;
             let text = format!("{rate} events/s: {} deliveries/s, p99 {p99:.0} ms{cpu}", grouped(deliveries as u64));
             Cell::of(deliveries, text)

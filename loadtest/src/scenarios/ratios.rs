@@ -12,7 +12,7 @@ use crate::{
     server::Target,
 };
 
-/// What must be reached at 10,000 streams: events a second, CPU a delivery against the floor's send, p99 in ms.
+/// What must be reached at 10,000 streams: events a second, CPU per delivery against the floor's send, p99 in ms.
 const MUST_REACH: [(f64, f64, Option<f64>); 3] =
     [(10.0, 1.15, None), (100.0, 0.15, Some(250.0)), (200.0, 0.08, Some(300.0))];
 
@@ -31,7 +31,7 @@ pub(crate) fn fill(args: &RatiosArgs, target: &Target, book: &mut Book) -> Resul
     }
     let floor = median(floors.iter().filter_map(|figures| figures.cpu_us).collect());
     for (&rate, all) in args.rates.iter().zip(&servers) {
-        let measure = format!("CPU a delivery, {} streams, {rate} events/s", grouped(u64::from(args.load.streams)));
+        let measure = format!("CPU per delivery, {} streams, {rate} events/s", grouped(u64::from(args.load.streams)));
         let goal = MUST_REACH.iter().find(|goal| goal.0 == rate);
         let must = goal.map(|(_, ratio, p99)| match p99 {
             None => format!("≤ {ratio} × floor's send"),

@@ -21,7 +21,7 @@ pub(crate) fn fill(args: &ScaleArgs, target: &Target, book: &mut Book) -> Result
     let server_many = cpu(target, args.many);
 
     let measure = format!(
-        "growth of CPU a delivery, {} to {} streams",
+        "growth of CPU per delivery, {} to {} streams",
         grouped(u64::from(args.few)),
         grouped(u64::from(args.many))
     );

@@ -38,7 +38,7 @@ fn alone(measure: &str, must: &str, said: String, ok: bool) -> TableRow {
 }
 
 fn fill_topics(args: &TopicsArgs, rounds: u32, target: &Target, book: &mut Book) -> Result<()> {
-    let measure = format!("CPU a delivery, {0} streams on {0} topics", grouped(u64::from(args.streams)));
+    let measure = format!("CPU per delivery, {0} streams on {0} topics", grouped(u64::from(args.streams)));
     let must = "≤ 1.25 × a floor that walks its sockets in the same order";
     let floor = Target::built_in(topics::FLOOR)?;
     let mut all = [Vec::new(), Vec::new()];
@@ -65,7 +65,7 @@ fn fill_topics(args: &TopicsArgs, rounds: u32, target: &Target, book: &mut Book)
 }
 
 fn fill_connect(args: &ConnectArgs, target: &Target, book: &mut Book) {
-    let (measure, must) = ("CPU a connect", "≤ 30 µs");
+    let (measure, must) = ("CPU per connection", "≤ 30 µs");
     let outcome = book.take("connect", target, connect::measure(args, target));
     book.add(outcome.map_or_else(
         || TableRow::failed(measure, must),
@@ -107,7 +107,7 @@ fn fill_publish(args: &PublishArgs, target: &Target, book: &mut Book) {
 fn fill_idle(args: &IdleArgs, target: &Target, book: &mut Book) {
     let streams = grouped(u64::from(args.streams));
     let names = [
-        (format!("memory (PSS) an idle stream, {streams} of them"), "≤ 1,024 bytes"),
+        (format!("memory (PSS) per idle stream, {streams} of them"), "≤ 1,024 bytes"),
         ("given back when all have closed".to_owned(), "≥ 80 %"),
         (format!("CPU of {streams} idle streams with 15 s heartbeats"), "≤ 1.5 % of a core"),
     ];

@@ -182,7 +182,7 @@ impl Window {
         let each = |cpu: Cpu| {
             let times = self.micros(cpu.total()).zip(self.micros(cpu.user)).zip(self.micros(cpu.system));
             times.map_or(String::new(), |((total, user), system)| {
-                format!("{total:.2} µs a delivery (user {user:.2}, system {system:.2}), ")
+                format!("{total:.2} µs per delivery (user {user:.2}, system {system:.2}), ")
             })
         };
         let percent = |cpu: Cpu| cpu.total() * 100.0 / self.seconds;
