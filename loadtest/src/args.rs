@@ -84,7 +84,7 @@ pub(crate) struct Run<S: clap::Args> {
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Server")]
 pub(crate) struct ServerArgs {
-    /// Built-in profile (floor, floor-topics, sluicegate, nchan, axum, node, pushpin, mercure, mercure-local, mercure-1,
+    /// Built-in profile (floor, floor-topics, sluicegate, sluicegate-tls, nchan, axum, node, pushpin, mercure, mercure-local, mercure-1,
     /// mercure-1-local, centrifugo) or a file.toml
     #[arg(long, value_name = "NAME|FILE", default_value = "sluicegate")]
     pub(crate) profile: String,

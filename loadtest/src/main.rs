@@ -27,6 +27,7 @@ mod server;
 mod sse;
 mod streams;
 mod tally;
+mod tls;
 mod visitors;
 
 use std::process::ExitCode;

@@ -12,11 +12,12 @@ use crate::Result;
 pub(crate) const COMPARED: [&str; 8] =
     ["floor", "sluicegate", "nchan", "axum", "node", "pushpin", "mercure", "centrifugo"];
 
-const BUILT_IN: [(&str, &str); 12] = [
+const BUILT_IN: [(&str, &str); 13] = [
     ("floor", include_str!("../profiles/floor.toml")),
     // The floor of many topics.
     ("floor-topics", include_str!("../profiles/floor-topics.toml")),
     ("sluicegate", include_str!("../profiles/sluicegate.toml")),
+    ("sluicegate-tls", include_str!("../profiles/sluicegate-tls.toml")),
     ("nchan", include_str!("../profiles/nchan.toml")),
     ("axum", include_str!("../profiles/axum.toml")),
     ("node", include_str!("../profiles/node.toml")),
@@ -56,6 +57,9 @@ pub(crate) struct Profile {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Subscribe {
     pub(crate) path: String,
+    /// Whether it is sent over TLS.
+    #[serde(default)]
+    pub(crate) tls: bool,
     #[serde(default)]
     pub(crate) headers: BTreeMap<String, String>,
     /// The header that says after which id to resume…

@@ -11,7 +11,10 @@ use std::{
     net::{Ipv4Addr, SocketAddr, SocketAddrV4},
     os::fd::OwnedFd,
     rc::Rc,
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -21,6 +24,7 @@ use rustix::{
     io::Errno,
     net::{RecvFlags, SendFlags},
 };
+use rustls::ClientConfig;
 use serde::{Deserialize, Serialize};
 use socket2::{Domain, Socket, Type};
 
@@ -32,6 +36,7 @@ use crate::{
     payload::Event,
     profile::Subscribe,
     tally::Status,
+    tls::{self, Tls},
 };
 
 const READ_BYTES: usize = 256 * 1024;
@@ -115,6 +120,7 @@ impl Plan {
 #[derive(Default)]
 struct Stream {
     socket: Option<OwnedFd>,
+    tls: Option<Tls>,
     requested: bool,
     reader: Reader,
     stalled: bool,
@@ -157,6 +163,9 @@ pub(crate) struct Streams {
     churn: Option<Churn>,
     ready: Vec<epoll::Event>,
     buffer: Vec<u8>,
+    /// For streams over TLS: what they share, and what was decrypted last.
+    tls: Option<Arc<ClientConfig>>,
+    opened: Vec<u8>,
     repeat: Repeat,
     pub(crate) status: Status,
     pub(crate) checker: Checker,
@@ -182,6 +191,8 @@ impl Streams {
             churn: None,
             ready: Vec::with_capacity(READS_PER_BATCH),
             buffer: vec![0; READ_BYTES],
+            tls: plan.subscribe.tls.then(tls::config).transpose()?,
+            opened: Vec::new(),
             repeat: Repeat::default(),
             status: Status::default(),
             checker: Checker::new(plan.count as usize, plan.first, &plan.reading, plan.topic.keys(), &plan.subscribe),
@@ -269,6 +280,7 @@ impl Streams {
             self.status.open -= u64::from(stream.socket.is_some());
         }
         stream.socket = None;
+        stream.tls = None;
         stream.requested = false;
         stream.reader = Reader::default();
     }
@@ -298,6 +310,18 @@ impl Streams {
         }
         let topic = self.plan.topic.of(self.plan.first + index as u32);
         let request = self.plan.subscribe.request(self.plan.server, &topic, self.streams[index].id.as_deref());
+        if let Some(config) = &self.tls {
+            let mut asking = Tls::asking(config, &request)?;
+            return match asking.send(socket) {
+                Ok(()) => {
+                    self.streams[index].tls = Some(asking);
+                    self.streams[index].requested = true;
+                    Ok(())
+                }
+                Err(Errno::AGAIN | Errno::NOTCONN) => Ok(()),
+                Err(error) => Err(self.cannot_connect(&error.into())),
+            };
+        }
         match rustix::net::send(socket, &request, SendFlags::NOSIGNAL) {
             Ok(sent) if sent == request.len() => {
                 self.streams[index].requested = true;
@@ -355,7 +379,7 @@ impl Streams {
                     return Ok(());
                 }
                 Ok((length, _)) => {
-                    self.parse(index, length)?;
+                    self.take(index, length)?;
                     if self.streams[index].reader.has_ended() {
                         self.lose(index, "proper end of the body");
                     }
@@ -373,6 +397,24 @@ impl Streams {
                 Err(error) => return Err(self.cannot_connect(&error.into())),
             }
         }
+    }
+
+    /// Takes in what was read.
+    fn take(&mut self, index: usize, length: usize) -> Result<()> {
+        let Stream { socket: Some(socket), tls: Some(tls), .. } = &mut self.streams[index] else {
+            return self.parse(index, length);
+        };
+        let plain = tls.open(&self.buffer[..length], &mut self.opened)?;
+        // An answer of the handshake, or the request. A server that has gone is noticed when it is read from.
+        let _ = tls.send(socket);
+        if plain == 0 {
+            return Ok(());
+        }
+        // Where what is read stands otherwise. Its length stays what a read may fill.
+        std::mem::swap(&mut self.buffer, &mut self.opened);
+        let parsed = self.parse(index, plain);
+        std::mem::swap(&mut self.buffer, &mut self.opened);
+        parsed
     }
 
     fn parse(&mut self, index: usize, length: usize) -> Result<()> {
@@ -450,6 +492,7 @@ impl Streams {
         let stream = &mut self.streams[index];
         let was_open = stream.reader.is_open();
         stream.socket = None;
+        stream.tls = None;
         self.status.open -= u64::from(was_open);
         // A server may well give up a stream that stalls.
         if self.plan.stalls(self.plan.first + index as u32) && was_open {
