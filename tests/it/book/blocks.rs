@@ -65,6 +65,35 @@ fn start(config: &str, folder: &TempDir) -> Server {
     Launch::config(&config).start()
 }
 
+/// Every command of these pages succeeds, one after the other, and every configuration is one.
+#[test]
+fn commands_and_configurations_work() {
+    let Some(_) = tool("curl") else { return };
+    for page in ["docs/http.md", "docs/recipes.md"] {
+        let blocks = blocks(page);
+        let configs: Vec<_> =
+            blocks.iter().filter(|block| block.language == "toml").map(|block| &*block.text).collect();
+        let server = Launch::config(&configs.join("\n")).start();
+        let commands: Vec<_> = blocks.iter().filter(|block| block.language == "sh" && block.run).collect();
+        assert!(!commands.is_empty(), "{page}");
+        for command in commands {
+            let said = shell(&command.text, &server);
+            // What is refused on purpose says so in its page.
+            let is_refused = said.contains("\"status\":");
+            assert!(!said.is_empty() && is_refused == command.text.contains("dta"), "{page}: {}\n{said}", command.text);
+        }
+        let published = server.metrics().get("sluicegate_events_published_total{source=\"http\"}");
+        assert!(published >= 1.0, "{page}: {published}");
+    }
+    let page = blocks("docs/recipes.md");
+    let server = Server::start("");
+    let first = page.iter().find(|block| block.language == "sh").expect("a recipe");
+    assert!(shell(&first.text, &server).contains("\ndata: {\"stock\":11}\n"));
+    let once = page.iter().find(|block| block.text.contains("idempotency-key")).expect("a recipe");
+    let said = shell(&once.text, &server);
+    assert_eq!((said.matches("\"id\"").count(), said.matches("\"duplicate\":true").count()), (2, 1), "{said}");
+}
+
 #[test]
 fn the_tutorial_does_what_it_says() {
     let (Some(_), Some(chromium)) = (tool("curl"), tool("chromium")) else { return };
