@@ -574,3 +574,43 @@ fn a_batch_has_a_most_of_events() {
     assert_eq!(server.metrics().get("sluicegate_events_published_total{source=\"http\"}"), 0.0);
     assert_eq!(server.publisher().batch(&most).len(), 16_384);
 }
+
+/// What two readers in a row could cut apart differently: by one of them a second request hides in the first. There is
+/// one answer, the connection ends, and the second request is never done.
+#[test]
+fn requests_hide_no_second_request() {
+    let server = Server::start("schedule = []");
+    let hidden = "POST /events/hidden HTTP/1.1\r\nhost: h\r\ncontent-length: 6\r\n\r\nhidden";
+    let head = "POST /events/a HTTP/1.1\r\nhost: h\r\n";
+    let published = || server.metrics().get("sluicegate_log_events");
+    for ambiguous in [
+        "content-length: 1\r\ncontent-length: 2\r\n\r\nx",
+        "content-length: 1, 2\r\n\r\nx",
+        "content-length: +1\r\n\r\nx",
+        "content-length: 0x1\r\n\r\nx",
+        "content-length : 1\r\n\r\nx",
+        "content-length: 1\rtransfer-encoding: chunked\r\n\r\nx",
+        "content-length:\r\n 1\r\n\r\nx",
+        "transfer-encoding: chunked, identity\r\n\r\n1\r\nx\r\n0\r\n\r\n",
+        "transfer-encoding: xchunked\r\n\r\n1\r\nx\r\n0\r\n\r\n",
+        "transfer-encoding: chunked\r\n\r\n1\r\nxyz\r\n0\r\n\r\n",
+        "transfer-encoding: chunked\r\n\r\n0x1\r\nx\r\n0\r\n\r\n",
+        "transfer-encoding: chunked\r\n\r\nfffffffffffffffff\r\nx\r\n0\r\n\r\n",
+    ] {
+        let mut client = server.connect_control();
+        let _ = client.try_send(format!("{head}{ambiguous}{hidden}"));
+        let response = client.response();
+        assert_eq!(response.status(), 400, "{ambiguous:?}: {}", response.body);
+        assert_eq!(client.read_to_end(), b"", "{ambiguous:?}: one answer, and the end");
+    }
+    assert_eq!(published(), 0.0);
+    // RFC 9112, section 6.3: chunks count, not the length, and the connection ends.
+    for both in ["content-length: 4\r\ntransfer-encoding: chunked", "transfer-encoding: chunked\r\ncontent-length: 4"] {
+        let before = published();
+        let mut client = server.connect_control();
+        let _ = client.try_send(format!("{head}{both}\r\n\r\n1\r\nx\r\n0\r\n\r\n{hidden}"));
+        assert_eq!(client.response().status(), 200, "{both}");
+        assert_eq!(client.read_to_end(), b"", "{both}: one answer, and the end");
+        assert_eq!(published(), before + 1.0, "{both}");
+    }
+}
