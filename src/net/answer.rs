@@ -43,6 +43,7 @@ pub async fn answer(state: &State, context: &Context, parts: Parts, body: &mut R
                 // No page of another origin reads what is for the operator.
                 false => Some("".into()),
             };
+            log_stream(context, &subscribe);
             return Answer::HandOff(subscribe);
         }
         Ok(Answer::Respond(response)) => response,
@@ -68,6 +69,13 @@ pub fn refusal(state: &State, context: &Context, problem: Problem) -> Vec<u8> {
         response.headers_mut().remove(header::ACCESS_CONTROL_ALLOW_ORIGIN);
     }
     response::into_bytes(response, "")
+}
+
+/// For who wonders why an event did not arrive.
+fn log_stream(context: &Context, subscribe: &Subscribe) {
+    let Context { listener, peer, .. } = context;
+    let (topics, patterns) = (subscribe.subscription.topics(), subscribe.subscription.patterns());
+    tracing::debug!(listener = listener.as_ref(), %peer, ?topics, ?patterns, resume = ?subscribe.resume, "stream asked for");
 }
 
 fn refuse(state: &State, context: &Context, publishes: bool, problem: Problem) -> Response<Full<Bytes>> {

@@ -49,6 +49,10 @@ pub async fn publish(
     let mut reply = String::new();
     match topic {
         Some(topic) => {
+            if is_form_with_files(&parts.headers) {
+                let detail = "send the data itself as the body, not a form: curl --data-binary @FILE";
+                return Err(Problem::new(Refusal::MediaType, detail));
+            }
             let event = publish::single(state.topics.handle(&topic), parts.uri.query().unwrap_or_default(), &body)?;
             reply.push_str("{\"id\":");
             let duplicate = accept(state, &[event], key, &mut reply).await?;
@@ -72,6 +76,12 @@ fn busy() -> Problem {
 
 fn closing() -> Problem {
     Problem::new(Refusal::ShuttingDown, "the gateway is closing its streams")
+}
+
+/// Whether the body is what `curl -F` sends: the data would have the form's boundaries around it.
+fn is_form_with_files(headers: &HeaderMap) -> bool {
+    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    content_type.get(..10).is_some_and(|start| start.eq_ignore_ascii_case("multipart/"))
 }
 
 /// Reads the key by which a call is known that comes again.
@@ -115,6 +125,7 @@ async fn accept(
     let offered = state.publish(drafts, events.iter().map(|(topics, event)| (topics, event)), key, Source::Http);
     let stored = offered.map_err(not_published)?.answer().await;
     let Stored { ids: mut generated, duplicate } = stored.map_err(not_published)?;
+    tracing::debug!(events = events.len(), first_topics = ?events[0].0, duplicate, "published");
     for (index, (_, event)) in events.iter().enumerate() {
         if index > 0 {
             ids.push(',');

@@ -79,6 +79,7 @@ pub fn open(state: &State, asked: Subscribe) -> Answer<Subscribe> {
 /// up for ever on any status but 200, so this is how load is shed.
 fn shed(state: &State, reason: Shed) -> Response<Full<Bytes>> {
     state.metrics.stream_shed(reason);
+    tracing::debug!(reason = reason.as_ref(), "stream sent away for a while");
     let mut response = negotiation::head_response();
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     *response.body_mut() = Full::from(come_back(state));

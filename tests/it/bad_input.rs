@@ -337,6 +337,9 @@ fn batches() {
     for count in [2, 3] {
         gate.accepted("/events", &[LINES], format!("{good}\n").repeat(count), &["x"].repeat(count));
     }
+    for form in ["content-type: multipart/form-data; boundary=x", "content-type: Multipart/mixed"] {
+        gate.post("/events/a", &[form], good, 415, "content-type");
+    }
     for fields in [&[][..], &["content-type: text/plain"], &["content-type: application/jsonx"], &["content-type:"]] {
         let response = gate.post("/events", fields, good, 415, "content-type");
         assert_eq!(response.head.field("accept-post"), Some("application/json, application/x-ndjson"));

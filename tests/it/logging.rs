@@ -93,3 +93,18 @@ fn a_gateway_that_can_not_start_ends_though_nobody_reads_why() {
         assert_eq!((ended, child.wait().expect("a child of ours").code()), (true, Some(1)));
     }
 }
+
+/// With `debug`, who wonders why an event did not arrive sees who asked for what, and what was published where.
+#[test]
+fn debug_says_who_asked_for_what_and_what_was_published() {
+    let server = Server::start("[log]\nlevel = \"debug\"\n");
+    let mut stream = server.subscribe("/events?topic=prices/eur&match=orders/*");
+    server.publish("prices/eur", "1.08");
+    stream.expect_data("1.08");
+    let logged = |message: &str, field: &str, part: &str| {
+        within(SOON, || server.logs(message).iter().any(|line| line[field].to_string().contains(part)))
+    };
+    assert!(logged("stream asked for", "topics", "prices/eur"), "{:#?}", server.lines());
+    assert!(logged("stream asked for", "patterns", "orders/*"), "{:#?}", server.lines());
+    assert!(logged("published", "first_topics", "prices/eur"), "{:#?}", server.lines());
+}
