@@ -106,7 +106,7 @@ pub mod config {
     pub use crate::ops::config::{
         Cluster, ClusterHistory, Config, ConfigError, Cors, Directives, Disk, DiskSync, Drain, EngineKind, Health,
         History, Holes, Latency, Limits, Listen, Log, LogFormat, Namespace, Origin, Pass, PolicyRule, ServerUrl,
-        Storage, Stream, Tls,
+        Storage, Stream, Tls, WhileAway,
     };
     pub use crate::ops::units::{Count, Ratio, Size, Time, TimeOrOff};
 }

@@ -200,8 +200,11 @@ impl Engine {
     ) -> Option<Result<Stored, NotStored>> {
         // What was published before is not known yet while it loads.
         if self.stores() && self.status().phase() != Phase::Ready {
-            let is_away = matches!(self.status().phase(), Phase::Away | Phase::Stale);
-            return Some(Err(NotStored::Busy(if is_away { "the engine is away" } else { "the engine is not ready" })));
+            return Some(Err(NotStored::Busy(match self.status().phase() {
+                Phase::Away | Phase::Stale => "the engine is away",
+                Phase::Faulted => "the engine has a fault",
+                _ => "the engine is not ready",
+            })));
         }
         let text = key.map(|key| key.text);
         let (mut answer, mut ticket) = (Some(answer), None);

@@ -33,7 +33,7 @@ impl Gateway {
         self.state.close();
         self.public.accepting.cancel();
         let (window, retry) = (drain.window(), drain.retry.get());
-        self.tell_shards(|| Command::Drain { window, retry });
+        self.tell_shards(|| Command::Drain { window, retry, for_good: true });
         let gives_up_ms = self.state.clock.now_ms() + drain.deadline.get().as_millis() as u64;
         self.wait_while(cut, gives_up_ms, || self.state.bus.streams() > 0);
         let streams = self.state.bus.streams();

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::engine::Answer;
 use crate::engine::committer::wall_ms;
+use crate::engine::status::Phase;
 use crate::exchange::timers::Timers;
 use crate::exchange::topics::TopicTable;
 use crate::hub::event::Event;
@@ -13,7 +14,7 @@ use crate::hub::shard::ShardTimer;
 use crate::hub::slab::Slab;
 use crate::hub::topic::{Numbers, TopicHandle, Topics};
 use crate::hub::wheel::TimerKey;
-use crate::ops::config::Config;
+use crate::ops::config::{Config, WhileAway};
 use crate::ops::metrics::Source;
 use crate::ops::schedule::Schedule;
 
@@ -29,6 +30,7 @@ pub fn run(timers: &Timers<Timer>, state: &State) {
     timers.arm(clock.now_ms() + bus.retention_step_ms(), Timer::Retention);
     let mut schedules = Schedules(Slab::default(), state.engine.is_shared());
     schedules.follow(&config.load(), topics, timers, clock.now_ms());
+    let mut away = Away::default();
     let mut expired = Vec::new();
     while timers.wait(|| clock.now_ms(), |ms| clock.instant_of_ms(ms), &mut expired) {
         for entry in expired.drain(..) {
@@ -43,6 +45,7 @@ pub fn run(timers: &Timers<Timer>, state: &State) {
                     }
                 }
                 Timer::Retention => {
+                    away.look(state);
                     timers.arm(now_ms + bus.evict(now_ns), Timer::Retention);
                 }
                 Timer::Schedule(key) => {
@@ -71,6 +74,30 @@ pub fn run(timers: &Timers<Timer>, state: &State) {
                     }
                 }
             }
+        }
+    }
+}
+
+/// Which shards were told to end their streams, since the engine has been away for too long.
+#[derive(Default)]
+struct Away(Vec<bool>);
+
+impl Away {
+    fn look(&mut self, state: &State) {
+        let State { bus, config, engine, .. } = state;
+        let config = config.load();
+        if engine.status().phase() != Phase::Stale || config.cluster.away == WhileAway::Keep {
+            self.0.clear();
+            return;
+        }
+        if self.0.is_empty() {
+            tracing::warn!(streams = bus.streams(), "the engine stays away: streams are ended, to come back elsewhere");
+        }
+        self.0.resize(bus.shards(), false);
+        let (window, retry) = (config.drain.window(), config.drain.retry.get());
+        for (shard, is_told) in self.0.iter_mut().enumerate().filter(|(_, is_told)| !**is_told) {
+            // One whose inbox is full is told a step later.
+            *is_told = bus.inbox(shard).push(Command::Drain { window, retry, for_good: false }).is_ok();
         }
     }
 }

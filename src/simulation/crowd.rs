@@ -228,7 +228,7 @@ fn streams_that_end_by_time_leave_a_turn_to_others() {
 fn a_drain_without_a_deadline_leaves_a_turn_to_others() {
     let mut crowd = Crowd::of("*");
     crowd.publish("live", EVENTS);
-    crowd.tell(Message::Drain { window: Duration::ZERO, retry: Duration::from_secs(1) });
+    crowd.tell(Message::Drain { window: Duration::ZERO, retry: Duration::from_secs(1), for_good: true });
     let (mut turns, mut left) = (0, STREAMS + 1);
     while left > 0 {
         let ended = crowd.turn();

@@ -659,7 +659,7 @@ impl World {
         }
         for shard in 0..self.cores.len() {
             let (window, retry) = (Duration::from_millis(self.random.pick(&[0, 50])), Duration::from_secs(1));
-            assert!(self.bus.inbox(shard).push(Message::Drain { window, retry }).is_ok());
+            assert!(self.bus.inbox(shard).push(Message::Drain { window, retry, for_good: true }).is_ok());
         }
     }
 

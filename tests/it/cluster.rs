@@ -126,7 +126,7 @@ fn what_is_wrong_with_servers_and_stream_is_named() {
 /// Makes a stream as no gateway does.
 #[track_caller]
 fn create(nats: &Nats, name: &str, subjects: &str) {
-    let config = format!("{{\"name\":\"{name}\",\"subjects\":[\"{subjects}\"]}}");
+    let config = format!("{{\"name\":\"{name}\",\"subjects\":[\"{subjects}\"],\"storage\":\"memory\"}}");
     let answer = nats.request(&format!("$JS.API.STREAM.CREATE.{name}"), &config);
     assert!(answer.contains("\"config\""), "{answer}");
 }
@@ -460,4 +460,59 @@ fn a_schedule_that_all_run_is_published_once_a_tick() {
             "{event:?}"
         );
     }
+}
+
+#[test]
+fn streams_are_ended_or_stay_when_the_engine_stays_away_as_is_configured() {
+    let Some(nats) = Nats::start(1) else { return };
+    let text = config(&nats, 1)
+        + "ready_grace = \"500ms\"\naway = \"close\"\n[drain]\ndeadline = \"1s\"\n[history]\nevents = 10\n[stream]\nheartbeat = \"100ms\"\n";
+    let server = Launch::config(&text).start();
+    let ids: Vec<_> = (0..50).map(|n| server.publish("t", &n.to_string())).collect();
+    let mut live = server.subscribe("/events/t").patience(SETTLED);
+    nats.signal(0, Signal::STOP);
+    // One that waits for what has left memory is ended as well.
+    let mut waits = server.connect().patience(SETTLED);
+    waits.send(format!("GET /events/t HTTP/1.1\r\nhost: h\r\nlast-event-id: {}\r\n\r\n", ids[0]));
+    assert_eq!(waits.head().status, 200);
+    for stream in [&mut live, &mut waits] {
+        let items: Vec<_> = std::iter::from_fn(|| stream.item()).collect();
+        assert!(matches!(items.last(), Some(Item::Retry(ms)) if (1_500..=4_500).contains(ms)), "{items:?}");
+    }
+    assert_eq!(ready(&server).status(), 503);
+    let mut comes = server.subscribe("/events/t").patience(SETTLED);
+    (0..20).for_each(|_| assert!(matches!(comes.item(), Some(Item::Comment(_))), "it stays"));
+    nats.signal(0, Signal::CONT);
+    assert!(within(SETTLED, || publish(server.control(), "t", "end", None).unwrap().0 == 200));
+    comes.expect_data("end");
+}
+
+#[test]
+fn a_stream_that_loses_its_subjects_to_another_is_a_fault_until_it_has_them_again() {
+    let Some(nats) = Nats::start(1) else { return };
+    let server = gateway(&nats, 1);
+    let stream = server.subscribe("/events/t");
+    let info = nats.request("$JS.API.STREAM.INFO.SG_default", "");
+    let mut stays: serde_json::Value = serde_json::from_str::<serde_json::Value>(&info).unwrap()["config"].clone();
+    let subjects = stays["subjects"].take();
+    stays["subjects"] = serde_json::json!(["elsewhere"]);
+    let update = |config: &serde_json::Value| {
+        let answer = nats.request("$JS.API.STREAM.UPDATE.SG_default", &config.to_string());
+        assert!(!answer.contains("\"error\""), "{answer}");
+    };
+    update(&stays);
+    create(&nats, "OTHER", "sg.default.t.>");
+    // Whether it is known yet or not.
+    let (status, body) = publish(server.control(), "t", "lost", None).unwrap();
+    assert!(status == 503 && body.contains("not stored"), "{status} {body}");
+    assert!(within(SETTLED, || ready(&server).body.contains("engine faulted since")), "{:?}", ready(&server));
+    assert_eq!((ready(&server).status(), publish(server.control(), "t", "lost", None).unwrap().0), (503, 503));
+    assert!(server.log("the stream is not the engine's any more").is_some());
+
+    nats.request("$JS.API.STREAM.DELETE.OTHER", "");
+    stays["subjects"] = subjects;
+    update(&stays);
+    assert!(within(SETTLED, || publish(server.control(), "t", "end", None).unwrap().0 == 200));
+    assert_eq!(ready(&server).status(), 200);
+    stream.patience(SETTLED).expect_data("end");
 }

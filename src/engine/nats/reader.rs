@@ -8,6 +8,7 @@
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_nats::{Client, StatusCode, Subscriber};
@@ -362,6 +363,10 @@ impl<M> Following<M> {
                 return None;
             }
         };
+        if !self.is_ours(&info) {
+            sleep(LOOK).await;
+            return None;
+        }
         if let Err(restart) = self.compare(&info, self.head).await {
             return restart;
         }
@@ -384,6 +389,25 @@ impl<M> Following<M> {
             self.is_whole();
         }
         self.read(&mut messages, overlaps).await
+    }
+
+    /// Whether what is published comes to the stream. While it does not, nothing can be published.
+    fn is_ours(&mut self, info: &Info) -> bool {
+        let shared = &self.shared;
+        match info.check(&shared.names) {
+            Ok(()) => {
+                shared.foreign.store(false, Ordering::Relaxed);
+                true
+            }
+            Err(error) => {
+                self.is_ready = false;
+                if shared.status.phase() != Phase::Faulted {
+                    tracing::error!(%error, "the stream is not the engine's any more");
+                    shared.status.set(Phase::Faulted);
+                }
+                false
+            }
+        }
     }
 
     /// Whether it is the stream that memory is of; else memory is of this one now, or nothing is known yet. `head` is the
@@ -548,6 +572,9 @@ impl<M> Following<M> {
                 }
                 found = looked.recv() => match found {
                     Some((asked_ns, head, Ok(Some(info)))) => {
+                        if !self.is_ours(&info) {
+                            return None;
+                        }
                         if let Err(restart) = self.compare(&info, head).await {
                             return restart;
                         }

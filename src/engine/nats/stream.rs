@@ -75,7 +75,7 @@ impl Info {
     }
 
     /// Whether it is a stream of this namespace.
-    fn check(&self, names: &Names) -> Result<(), ClusterError> {
+    pub(super) fn check(&self, names: &Names) -> Result<(), ClusterError> {
         let wrong = |text: String| Err(ClusterError(format!("the stream {}: {text}", names.stream)));
         let has: Vec<&str> = self
             .config

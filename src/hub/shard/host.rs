@@ -30,6 +30,8 @@ pub enum Message<S, Q> {
         window: Duration,
         /// The mean of the jittered `retry:`.
         retry: Duration,
+        /// The gateway ends: its streams get all that was published before, and those that come meanwhile are ended, too.
+        for_good: bool,
     },
     /// Answer a question about its streams: which are the first `max` in an order.
     Ask {

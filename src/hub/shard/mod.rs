@@ -203,11 +203,11 @@ impl<H: Host> Shard<H> {
         match message {
             Message::Open { socket, subscribe } => self.open(host, socket.into(), subscribe),
             Message::Timer(timer) => self.timer(host, timer),
-            Message::Drain { window, retry } => {
-                self.end_ahead(host, CloseReason::Drained);
+            Message::Drain { window, retry, for_good } => {
+                self.end_ahead(host, drain::reason(for_good));
                 let ends_ms = now_ms(host) + window.as_millis() as u64;
                 let (left, random) = (self.registry.keys().collect(), Rng::with_seed(host.now_ns()));
-                self.drain = Some(Drain::new(left, ends_ms, retry.as_millis() as u64, random));
+                self.drain = Some(Drain::new(left, ends_ms, retry.as_millis() as u64, for_good, random));
                 self.drain_step(host);
             }
             Message::Ask { order, max, question } => self.asked.push_back((question, Looking::new(order, max))),
@@ -318,8 +318,11 @@ impl<H: Host> Shard<H> {
             && let Some((key, retry_ms)) = drain.next()
         {
             let farewell = Arc::new(Chunk::new(&retry::line(retry_ms)));
-            self.end(host, key, CloseReason::Drained, Some(&farewell));
+            self.end(host, key, drain.reason(), Some(&farewell));
             due -= 1;
+        }
+        if drain.is_over() {
+            return;
         }
         self.drain = Some(drain);
         // What is due and more than one turn may do follows in the next.

@@ -31,6 +31,18 @@ pub enum Holes {
     Ignore,
 }
 
+/// What becomes of streams while the servers are out of reach.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum WhileAway {
+    /// They stay, and go on when the servers are back.
+    #[default]
+    Keep,
+    /// They are ended when the gateway is no longer ready, to come back at another.
+    Close,
+}
+
 /// A name in subjects and of the stream: letters, digits, `_` and `-`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -72,6 +84,8 @@ pub struct Cluster {
     pub publish_in_flight: Count<1, 4096>,
     /// How long the engine may be away until the gateway is not ready. Default: 15 seconds.
     pub ready_grace: Time<0, 3_600_000>,
+    /// What becomes of streams when the engine has been away for so long. Default: `keep`.
+    pub away: WhileAway,
     /// What streams are told where events are missing on the servers. Default: `gap`.
     pub holes: Holes,
     /// A directory in which the gateway remembers what it saw last. Default: none.
@@ -155,6 +169,7 @@ impl Default for Cluster {
             publish_timeout: Time::from_millis(10_000),
             publish_in_flight: Count::new(64),
             ready_grace: Time::from_millis(15_000),
+            away: WhileAway::default(),
             holes: Holes::default(),
             state_dir: PathBuf::new(),
         }

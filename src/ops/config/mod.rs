@@ -53,7 +53,7 @@ use crate::hub::id::Epoch;
 use crate::hub::policy::Policies;
 use crate::hub::topic::{Numbers, Topic, Topics};
 
-pub use cluster::{Cluster, ClusterHistory, Holes, Namespace, ServerUrl, Storage};
+pub use cluster::{Cluster, ClusterHistory, Holes, Namespace, ServerUrl, Storage, WhileAway};
 pub use cors::{Cors, Origin};
 pub use disk::{Disk, DiskSync, EngineKind};
 pub use drain::Drain;
