@@ -91,9 +91,67 @@ fn publish(server: &Server, numbers: std::ops::Range<usize>) -> Vec<Value> {
 }
 
 fn target(server: &Server) -> String {
+    target_at(server.public())
+}
+
+fn target_at(address: SocketAddr) -> String {
     // The gateway ends each response after two events, so that the client has to come back; the
     // header that it sends then goes before the parameter.
-    format!("http://{}/events?match=prices/*&max_events=2&last_event_id=earliest", server.public())
+    format!("http://{address}/events?match=prices/*&max_events=2&last_event_id=earliest")
+}
+
+/// Two gateways that share a nats-server, and an address where each connection goes to the other one than the last.
+#[cfg(feature = "nats")]
+struct Pair {
+    gateways: [Server; 2],
+    address: SocketAddr,
+    _nats: crate::support::nats::Nats,
+}
+
+#[cfg(feature = "nats")]
+impl Pair {
+    fn start() -> Option<Pair> {
+        let nats = crate::support::nats::Nats::start(1)?;
+        let text = format!("{}[stream]\nretry = \"100ms\"\n", crate::cluster::config(&nats, 1));
+        let gateways = [(); 2].map(|()| Server::start(&text));
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let (address, to) = (listener.local_addr().expect("an address"), [gateways[0].public(), gateways[1].public()]);
+        thread::spawn(move || {
+            for (at, client) in listener.incoming().map_while(Result::ok).enumerate() {
+                thread::spawn(move || pass_on(client, to[at % 2]));
+            }
+        });
+        Some(Pair { gateways, address, _nats: nats })
+    }
+}
+
+/// Passes bytes on in both directions until the gateway ends.
+#[cfg(feature = "nats")]
+fn pass_on(client: TcpStream, to: SocketAddr) -> std::io::Result<()> {
+    let gateway = TcpStream::connect(to)?;
+    let (mut from_client, mut to_gateway) = (client.try_clone()?, gateway.try_clone()?);
+    thread::spawn(move || {
+        let _ = std::io::copy(&mut from_client, &mut to_gateway);
+        let _ = to_gateway.shutdown(std::net::Shutdown::Write);
+    });
+    std::io::copy(&mut &gateway, &mut &client)?;
+    client.shutdown(std::net::Shutdown::Both)
+}
+
+/// The client comes back at another gateway each time, with the id that the one before gave it.
+#[cfg(feature = "nats")]
+fn check_hops(name: &str, start: impl Fn(&str, usize) -> (Program, Receiver<String>)) {
+    let Some(pair) = Pair::start() else { return };
+    let [one, other] = &pair.gateways;
+    let mut expected = publish(one, 0..BEFORE);
+    let (_program, lines) = start(&target_at(pair.address), BEFORE + AFTER);
+    let mut came = lines_until(&lines, BEFORE);
+    expected.extend(publish(other, BEFORE..BEFORE + AFTER));
+    came.extend(lines_until(&lines, AFTER));
+    check_came(name, &came, &expected);
+    for gateway in &pair.gateways {
+        assert!(gateway.metrics().get("sluicegate_streams_opened_total") >= 2.0, "{name} was at both");
+    }
 }
 
 /// The client gets what was published before it came and what is published while it is there, each
@@ -148,9 +206,12 @@ fn check_in_node(package: &str) {
         return absent(&format!("node's package {package} (npm ci --prefix tests/clients)"));
     }
     let script = clients().join(format!("{package}.js"));
-    check(package, |url, count| {
+    let start = |url: &str, count: usize| {
         Program::start(Command::new(&node).args(["--no-warnings"]).arg(&script).args([url, &count.to_string()]))
-    });
+    };
+    check(package, start);
+    #[cfg(feature = "nats")]
+    check_hops(package, start);
 }
 
 #[test]
@@ -269,17 +330,29 @@ pub(crate) fn browser(chromium: &Path, profile: &TempDir, url: &str) -> Command 
 fn a_browsers_own_eventsource() {
     let Some(chromium) = tool("chromium") else { return };
     let server = Server::start(CONFIG);
-    let mut expected = publish(&server, 0..BEFORE);
+    check_in_browser(&chromium, &target(&server), &[&server]);
+    #[cfg(feature = "nats")]
+    if let Some(pair) = Pair::start() {
+        let [one, other] = &pair.gateways;
+        check_in_browser(&chromium, &target_at(pair.address), &[one, other]);
+    }
+}
+
+/// The first of these gateways gets what is there before the browser comes, and the last what comes while it is there.
+fn check_in_browser(chromium: &Path, target: &str, gateways: &[&Server]) {
+    let (first, last) = (gateways[0], gateways[gateways.len() - 1]);
+    let mut expected = publish(first, 0..BEFORE);
     let (page, results) = serve_page(std::fs::read_to_string(clients().join("page.html")).expect("the page"));
     let profile = tempfile::tempdir().expect("a temporary folder");
-    let url: String = target(&server).bytes().map(|byte| format!("%{byte:02x}")).collect();
+    let url: String = target.bytes().map(|byte| format!("%{byte:02x}")).collect();
     let url = format!("http://{page}/page?url={url}&count={}", BEFORE + AFTER);
-    let (_browser, _lines) = Program::start(&mut browser(&chromium, &profile, &url));
+    let (_browser, _lines) = Program::start(&mut browser(chromium, &profile, &url));
     // It has read all but the last event that was there, and waits for a second one to come.
-    let opened = || server.metrics().get("sluicegate_streams_opened_total");
+    let opened =
+        || -> f64 { gateways.iter().map(|gateway| gateway.metrics().get("sluicegate_streams_opened_total")).sum() };
     let opens = BEFORE.div_ceil(2) as f64;
     assert!(crate::support::within(PATIENCE, || opened() >= opens), "{} streams", opened());
-    expected.extend(publish(&server, BEFORE..BEFORE + AFTER));
+    expected.extend(publish(last, BEFORE..BEFORE + AFTER));
     let result = results.recv_timeout(PATIENCE).expect("the page's result");
     let came: Vec<Value> = serde_json::from_str(&result).expect("JSON");
     check_came("chromium", &came, &expected);
