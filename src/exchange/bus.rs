@@ -111,10 +111,17 @@ impl<M> Bus<M> {
         self.notify_all();
     }
 
+    /// The engine's events up to this number are gone, see [`LogCell::forget`].
+    pub fn forget(&self, through: u64) {
+        while self.log.forget(through) {}
+        self.endanger_before(self.log.halfway());
+    }
+
     /// The engine's events are others from now on, see [`LogCell::restart`]: streams are told.
     pub fn restart(&self, epoch: Epoch, number: Option<u64>) {
         self.log.restart(epoch, number);
         self.notify_all();
+        self.endanger_before(self.log.halfway());
     }
 
     fn notify_all(&self) {

@@ -60,7 +60,8 @@ impl LogCell {
         LogCell::filled(log.with_live_events(LIVE_EVENTS), epoch, limits, LIVE_EVENTS)
     }
 
-    fn filled(log: Log, epoch: Epoch, limits: LogLimits, live_events: usize) -> LogCell {
+    /// The same, with so many events at most for those that follow it.
+    pub(crate) fn filled(log: Log, epoch: Epoch, limits: LogLimits, live_events: usize) -> LogCell {
         let admits = LogLimits { events: limits.events.max(live_events), ..limits };
         let head = AtomicU64::new(log.head().get());
         let epoch = AtomicU64::new(u64::from_ne_bytes(*epoch.digits()));

@@ -13,7 +13,7 @@ use crate::engine::archive::{PAGE_BYTES, PAGES_BYTES};
 use crate::engine::keys::KEY_BYTES;
 use crate::engine::waiting::WAITING_BYTES_MAX;
 use crate::exchange::inbox::INBOX_MESSAGES;
-use crate::hub::log::remembered_bytes;
+use crate::hub::log::{REMEMBERED_NUMBERS_BYTES, remembered_bytes};
 
 /// The memory that the bounds allow, a term each: the most that clients could drive it to. What the
 /// process itself needs, a few MB, and the kernel's socket buffers are not in it.
@@ -117,15 +117,22 @@ impl MemorySum {
             )),
         }
         if config.engine != EngineKind::Memory {
-            terms.push(term(
-                "pages of events that have left the log",
-                format!(
-                    "{} MiB, and two pages of {} MiB and a call",
-                    PAGES_BYTES as u64 / MIB,
-                    PAGE_BYTES as u64 / MIB
+            terms.extend([
+                term(
+                    "pages of events that have left the log",
+                    format!(
+                        "{} MiB, and two pages of {} MiB and a call",
+                        PAGES_BYTES as u64 / MIB,
+                        PAGE_BYTES as u64 / MIB
+                    ),
+                    (PAGES_BYTES + 2 * PAGE_BYTES) as u64 + 2 * history,
                 ),
-                (PAGES_BYTES + 2 * PAGE_BYTES) as u64 + 2 * history,
-            ));
+                term(
+                    "numbers of events that have left the log",
+                    format!("{} KiB", REMEMBERED_NUMBERS_BYTES as u64 / KIB),
+                    REMEMBERED_NUMBERS_BYTES as u64,
+                ),
+            ]);
         }
         MemorySum { terms }
     }
@@ -189,10 +196,10 @@ mod tests {
         assert_eq!(sum.bytes(), expected.iter().map(|(_, bytes)| bytes).sum::<u64>());
         let disk = Config { engine: EngineKind::Disk, ..config.clone() };
         let with_disk = MemorySum::new(&disk, &Plan::new(20_748, &own, &config.limits).unwrap(), 2);
-        assert_eq!(with_disk.bytes(), sum.bytes() + (4 * 64 + 32 + 2 * 4 + 2 * 64) * MIB);
+        assert_eq!(with_disk.bytes(), sum.bytes() + (4 * 64 + 32 + 2 * 4 + 2 * 64 + 1) * MIB);
         let nats = Config { engine: EngineKind::Nats, ..config.clone() };
         let with_nats = MemorySum::new(&nats, &Plan::new(20_748, &own, &config.limits).unwrap(), 2);
-        assert_eq!(with_nats.bytes(), sum.bytes() + (6 * 64 + 32 + 2 * 4 + 2 * 64) * MIB);
+        assert_eq!(with_nats.bytes(), sum.bytes() + (6 * 64 + 32 + 2 * 4 + 2 * 64 + 1) * MIB);
         assert!(sum.to_string().starts_with("history 64.0 MiB (history.bytes = 64MiB); live-only events 64.0 MiB"));
     }
 }

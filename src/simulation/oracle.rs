@@ -7,13 +7,12 @@ use crate::hub::bounds::Bounds;
 use crate::hub::close::CloseReason;
 use crate::hub::frame::Framing;
 use crate::hub::gap::GapReason;
-use crate::hub::id::Parsed;
 use crate::hub::policy::SlowPolicy;
 use crate::hub::registry::Tally;
 use crate::hub::topic::{Pattern, Subscription, TopicHandle};
 
 use super::kit::Seen;
-use super::press::Published;
+use super::press::{Named, Published};
 use super::world::{Connection, DEADLINE_MS, HEARTBEAT_MS, PROGRESS_BYTES, STEP_MS_MAX, World};
 
 /// What the laws say that former faults break.
@@ -41,9 +40,10 @@ impl World {
         seq > since && self.is_of(connection.subscription, event)
     }
 
-    fn offset(&self, id: &str) -> u64 {
-        match self.epoch.parse(id) {
-            Parsed::Here(seq) => seq,
+    /// The first and the last offset that an id names which a stream was told.
+    fn offsets(&self, id: &str) -> (u64, u64) {
+        match self.press.named(id) {
+            Named::Offsets(first, last) | Named::Former(first, last, _) => (first, last),
             other => panic!("{id} is {other:?}"),
         }
     }
@@ -81,9 +81,20 @@ impl World {
                 (from < seq && seq <= to) || published[seq as usize - 1].live_only && seq <= evicted_live
             }
             GapReason::Conflated => from < seq && seq <= to && self.is_stood_for(connection, published, seq, to),
-            GapReason::Expired | GapReason::Lost => from < seq && seq <= to && !published[seq as usize - 1].live_only,
-            _ => false,
+            GapReason::Expired => from < seq && seq <= to && !is_live_only,
+            // What is there was to come before it.
+            GapReason::Lost => from < seq && seq <= to && self.is_missing(published, seq),
+            // Nothing is left of what was before.
+            GapReason::ForeignEpoch => seq <= to,
+            GapReason::UnknownId => false,
         })
+    }
+
+    /// Whether events are missing at this offset: of the engine's, or since the archive does not have them.
+    fn is_missing(&self, published: &[Published], seq: u64) -> bool {
+        let event = &published[seq as usize - 1];
+        let is_given_up = || self.given_up.iter().any(|&(first, last)| (first..=last).contains(&seq));
+        event.missing.is_some() || !event.live_only && is_given_up()
     }
 
     /// Whether something of the connection after this offset has left the log.
@@ -109,29 +120,36 @@ impl World {
         assert!(after <= head);
         let Some(id) = &connection.asked else { return };
         let published = self.press.published.borrow();
-        if let Parsed::Here(asked) = self.epoch.parse(id)
-            && asked <= head
-            && !published
-                .iter()
-                .any(|event| event.id.as_deref() == Some(id) && event.id.as_deref() != Some(&self.id(asked)))
-        {
-            match gap {
-                None => assert_eq!(after, asked, "{}", self.context(at)),
-                Some(GapReason::Expired) => {
-                    let evicted = self.press.evicted.get()[0];
-                    let lost = (asked + 1..=evicted).any(|seq| {
-                        let event = &published[seq as usize - 1];
-                        !event.live_only && self.is_of(connection.subscription, event)
-                    });
-                    assert!(lost, "nothing of it has expired: {}", self.context(at));
-                }
-                Some(other) => panic!("{other:?}: {}", self.context(at)),
-            }
+        if published.iter().any(|event| event.id.as_deref() == Some(id) && event.has_own_id) {
+            return;
         }
-    }
-
-    fn id(&self, seq: u64) -> String {
-        self.bus.log.id(crate::hub::offset::Offset::new(seq)).to_string()
+        let (first, last) = match self.press.named(id) {
+            // It was not there yet. Ids of one epoch are in order.
+            Named::Offsets(..) if *id > self.press.id(head) => return,
+            Named::Former(.., ended) if ended > head && *id > self.press.id(head) => return,
+            Named::Offsets(first, last) => (first, last),
+            Named::Former(first, last, ended) if ended > head => (first, last),
+            Named::Former(..) => {
+                return assert_eq!(gap, Some(GapReason::ForeignEpoch), "{}", self.context(at));
+            }
+            Named::Ahead | Named::Not => return,
+        };
+        let is_mine = |&seq: &u64| {
+            let event = &published[seq as usize - 1];
+            !event.live_only && self.is_of(connection.subscription, event)
+        };
+        match gap {
+            None => {
+                let (skipped, again) = ((last + 1..=after).find(is_mine), (after + 1..=first).find(is_mine));
+                assert_eq!((skipped, again), (None, None), "{}", self.context(at));
+                assert!(self.press.engine || after == first, "{}", self.context(at));
+            }
+            Some(GapReason::Expired) => {
+                let lost = (first + 1..=self.press.evicted.get()[0]).any(|seq| is_mine(&seq));
+                assert!(lost, "nothing of it has expired: {}", self.context(at));
+            }
+            Some(other) => panic!("{other:?}: {}", self.context(at)),
+        }
     }
 
     /// The client reads what has come, and holds it against what was published.
@@ -170,16 +188,18 @@ impl World {
         let is_told = is_first && self.marks && start_gap.is_none() && !connection.from_oldest;
         if is_told && !matches!(seen, Seen::Mark { .. }) {
             let had = connection.asked.as_ref();
-            assert_eq!(had, Some(&self.id(after)), "it is told where it starts: {}", context());
+            assert_eq!(had, Some(&self.press.id(after)), "it is told where it starts: {}", context());
         }
         match seen {
             Seen::Mark { id } => {
-                let through = self.offset(&id);
+                let (through, through_last) = self.offsets(&id);
                 assert!(self.marks && through <= self.press.head(), "{}", context());
                 let has_it = start_gap.is_none() && connection.asked.as_ref() == Some(&id);
                 assert!(!has_it, "it has that id: {}", context());
-                let knew = connection.asked.as_ref() == Some(&self.id(after));
-                assert!(!is_first || knew || through == after, "it is told where it starts: {}", context());
+                let knew = connection.asked.as_ref() == Some(&self.press.id(after));
+                // An engine's id may be of an event that has left the log since, and was none of its.
+                let starts_here = if self.press.engine { through_last >= after } else { through == after };
+                assert!(!is_first || knew || starts_here, "it is told where it starts: {}", context());
                 assert!(through >= connection.named, "a mark moves nobody back: {}", context());
                 for missing in connection.accounted.max(connection.clear) + 1..=through {
                     let fine = !self.expects(connection, &published, missing)
@@ -200,7 +220,8 @@ impl World {
                 for missing in connection.accounted.max(connection.clear) + 1..seq {
                     let fine = !self.expects(connection, &published, missing)
                         || self.is_excused(connection, &published, missing);
-                    assert!(fine, "{missing} is missing before {seq}: {}", context());
+                    let event = &published[missing as usize - 1];
+                    assert!(fine, "{missing} is missing before {seq}, {event:?}: {}", context());
                 }
                 let is_kept = !published[seq as usize - 1].live_only;
                 drop(published);
@@ -216,15 +237,15 @@ impl World {
                 assert!(connection.events <= max_events, "at most {max_events} events: {}", self.context(at));
             }
             Seen::Gap { from, to, reason, id } => {
-                let to_offset = self.offset(&to);
+                let (to_first, to_offset) = self.offsets(&to);
                 let reason = GapReason::from_str(&reason).unwrap();
                 let mut live_gap = None;
                 let gap = match reason {
                     GapReason::Lagged => {
-                        let from = self.offset(from.as_ref().unwrap());
+                        let (from, from_last) = self.offsets(from.as_ref().unwrap());
                         // What was live only may be missing beyond the offset to resume after.
-                        let resumes_after = self.offset(id.as_ref().unwrap());
-                        assert!(from <= to_offset && connection.accounted <= from, "{}", context());
+                        let (_, resumes_after) = self.offsets(id.as_ref().unwrap());
+                        assert!(from <= to_offset && connection.accounted <= from_last, "{}", context());
                         assert!(resumes_after <= to_offset, "{}", context());
                         assert!(connection.policies.iter().any(|policy| *policy != SlowPolicy::Disconnect));
                         // One that comes from an archive has passed over live-only events that the log may still have.
@@ -239,8 +260,8 @@ impl World {
                         (from, resumes_after, reason)
                     }
                     GapReason::Conflated => {
-                        let from = self.offset(from.as_ref().unwrap());
-                        assert!(from <= to_offset && connection.accounted <= from, "{}", context());
+                        let (from, from_last) = self.offsets(from.as_ref().unwrap());
+                        assert!(from <= to_offset && connection.accounted <= from_last, "{}", context());
                         assert!(id.is_none() && connection.policies.contains(&SlowPolicy::Conflate), "{}", context());
                         let any = (from + 1..=to_offset).any(|seq| {
                             self.expects(connection, &published, seq)
@@ -250,7 +271,7 @@ impl World {
                         (from, to_offset, reason)
                     }
                     GapReason::Expired | GapReason::Lost if connection.archived => {
-                        let from = self.offset(from.as_ref().unwrap());
+                        let (from, _) = self.offsets(from.as_ref().unwrap());
                         assert!(from < to_offset && connection.accounted <= from, "{}", context());
                         assert!(id.as_ref() == Some(&to), "{}", context());
                         let is_missing = match reason {
@@ -260,18 +281,39 @@ impl World {
                         assert!(is_missing, "the archive has {from}..={to_offset}: {}", context());
                         (from, to_offset, reason)
                     }
+                    GapReason::Lost => {
+                        let (from, from_last) = self.offsets(from.as_ref().unwrap());
+                        assert!(from < to_first && connection.accounted <= from_last, "{}", context());
+                        assert!(id.as_ref() == Some(&to), "{}", context());
+                        let missing = published[to_first as usize - 1].missing;
+                        assert_eq!(missing, Some(GapReason::Lost), "the engine has it: {}", context());
+                        (from, to_first, reason)
+                    }
+                    GapReason::ForeignEpoch if !is_first || start_gap != Some(reason) => {
+                        assert!(from.is_none() && id.as_ref() == Some(&to), "{}", context());
+                        assert!(connection.accounted < to_first, "{}", context());
+                        let missing = published[to_first as usize - 1].missing;
+                        assert_eq!(missing, Some(GapReason::ForeignEpoch), "its events are the same: {}", context());
+                        (0, to_first, reason)
+                    }
                     _ => {
                         assert!(is_first && start_gap == Some(reason), "{}", context());
-                        assert_eq!((&from, to_offset), (&connection.asked, after), "{}", context());
+                        assert_eq!(from, connection.asked, "{}", context());
+                        assert!((to_first..=to_offset).contains(&after), "{}", context());
                         assert_eq!(id.as_ref(), Some(&to));
                         drop(published);
-                        self.connections[at].named = to_offset;
+                        self.connections[at].named = to_first;
                         return;
                     }
                 };
                 drop(published);
+                match reason {
+                    GapReason::Lost if self.press.engine => self.told[0] += 1,
+                    GapReason::ForeignEpoch => self.told[1] += 1,
+                    _ => {}
+                }
                 if let Some(id) = id {
-                    self.connections[at].named = self.offset(&id);
+                    self.connections[at].named = self.offsets(&id).0;
                 }
                 self.connections[at].gaps.push(gap);
                 self.connections[at].live_gaps.extend(live_gap);
@@ -291,7 +333,8 @@ impl World {
         let published = self.press.published.borrow();
         for seq in connection.clear + 1..=through {
             let fine = !self.expects(connection, &published, seq) || self.is_excused(connection, &published, seq);
-            assert!(fine, "{seq} is owed {when}: {}", self.context(at));
+            let event = &published[seq as usize - 1];
+            assert!(fine, "{seq} is owed {when}, {event:?}: {}", self.context(at));
         }
     }
 
@@ -445,8 +488,11 @@ impl World {
                 let excused = gaps.iter().any(|&(from, to, reason, told)| {
                     from < missing
                         && missing <= to
-                        && (reason != GapReason::Conflated
-                            || self.is_stood_for(&self.connections[told], &published, missing, to))
+                        && match reason {
+                            GapReason::Conflated => self.is_stood_for(&self.connections[told], &published, missing, to),
+                            GapReason::Lost => self.is_missing(&published, missing),
+                            _ => true,
+                        }
                 });
                 !wanted || excused
             };
@@ -465,20 +511,25 @@ impl World {
                         last = *seq;
                     }
                     Seen::Mark { id } => {
-                        let through = self.offset(id);
-                        assert!(through >= last, "{id} goes back, to {:?}", client.connections);
+                        let (through, through_last) = self.offsets(id);
+                        assert!(
+                            through_last >= last,
+                            "{id} goes back, to {:?}: {}",
+                            client.connections,
+                            self.context(at)
+                        );
                         for missing in last + 1..=through {
                             assert!(is_fine(missing, &gaps), "mark {through} passes over {missing}");
                         }
-                        last = through;
+                        last = last.max(through);
                     }
                     Seen::Gap { from, to, reason, .. } => {
                         let reason = GapReason::from_str(reason).unwrap();
                         let from = match reason {
-                            GapReason::Lagged | GapReason::Conflated => self.offset(from.as_ref().unwrap()),
+                            GapReason::Lagged | GapReason::Conflated => self.offsets(from.as_ref().unwrap()).0,
                             _ => last,
                         };
-                        gaps.push((from, self.offset(to), reason, at));
+                        gaps.push((from, self.offsets(to).1, reason, at));
                     }
                     _ => {}
                 }

@@ -10,7 +10,8 @@ use crate::hub::archive::{Hole, Page};
 use crate::hub::event::Event;
 use crate::hub::frame::Draft;
 use crate::hub::gap::GapReason;
-use crate::hub::log::LogLimits;
+use crate::hub::id::{Epoch, Parsed};
+use crate::hub::log::{LogLimits, Numbering};
 use crate::hub::offset::Offset;
 use crate::hub::registry::look::Order;
 use crate::hub::shard::Message;
@@ -22,12 +23,34 @@ pub(super) type SimBus = Bus<Message<Mock, Order>>;
 
 pub(super) const TOPICS: [&str; 6] = ["a", "b", "c/x", "c/y", "d/e/f", "quiet"];
 
-/// An event as the oracle knows it.
+/// An event as the oracle knows it, or a place of the log where events are missing: that has all topics, since nobody
+/// knows what they were of.
+#[derive(Debug)]
 pub(super) struct Published {
     pub(super) topics: Vec<TopicHandle>,
     pub(super) key: Option<&'static str>,
     pub(super) live_only: bool,
     pub(super) id: Option<String>,
+    /// The number that ids have from here on. Where the log gives its own, it is the offset.
+    pub(super) number: u64,
+    /// Its publisher gave it its id.
+    pub(super) has_own_id: bool,
+    /// Why events are missing.
+    pub(super) missing: Option<GapReason>,
+}
+
+/// What an id names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Named {
+    /// These offsets: one, or where an engine numbers the events, that of a kept one and those of what is live only up to
+    /// the next kept one.
+    Offsets(u64, u64),
+    /// The same of an epoch that has ended: at which offset.
+    Former(u64, u64, u64),
+    /// None so far.
+    Ahead,
+    /// It is not of the generated form, or of no epoch that there was.
+    Not,
 }
 
 /// All that publishers do.
@@ -36,6 +59,10 @@ pub(super) struct Press {
     pub(super) time: Rc<Time>,
     pub(super) random: RefCell<Random>,
     pub(super) limits: LogLimits,
+    /// An engine numbers the events, and may lose them.
+    pub(super) engine: bool,
+    /// The epochs, and after which offset each began.
+    epochs: RefCell<Vec<(Epoch, u64)>>,
     /// All events, by their offset less one.
     pub(super) published: RefCell<Vec<Published>>,
     /// What the log still holds, kept and live only.
@@ -55,6 +82,7 @@ pub(super) struct Press {
 impl Press {
     pub(super) fn new(
         bus: Rc<SimBus>,
+        engine: bool,
         time: Rc<Time>,
         table: &TopicTable,
         mut random: Random,
@@ -62,6 +90,8 @@ impl Press {
         big: bool,
     ) -> Press {
         Press {
+            epochs: RefCell::new(vec![(bus.log.epoch(), 0)]),
+            engine,
             bus,
             time,
             careless_ids: random.chance(25),
@@ -81,12 +111,104 @@ impl Press {
         self.published.borrow().len() as u64
     }
 
+    /// The number that ids have up to an offset.
+    pub(super) fn number(&self, offset: u64) -> u64 {
+        offset.checked_sub(1).map_or(0, |at| self.published.borrow()[at as usize].number)
+    }
+
+    /// The id of an offset, as it was when it was the newest.
+    pub(super) fn id(&self, offset: u64) -> String {
+        let epochs = self.epochs.borrow();
+        let (epoch, _) = epochs.iter().rfind(|(_, after)| *after < offset).unwrap_or(&epochs[0]);
+        epoch.id(self.number(offset)).to_string()
+    }
+
+    /// What an id names.
+    pub(super) fn named(&self, id: &str) -> Named {
+        let (epochs, published) = (self.epochs.borrow(), self.published.borrow());
+        let mut end = published.len();
+        for (at, (epoch, after)) in epochs.iter().enumerate().rev() {
+            let Parsed::Here(number) = epoch.parse(id) else {
+                end = *after as usize;
+                continue;
+            };
+            let of_epoch = &published[*after as usize..end];
+            let before = of_epoch.partition_point(|event| event.number < number);
+            let is_own = |event: &Published| event.number == number && (!self.engine || !event.live_only);
+            let first = after + before as u64 + u64::from(of_epoch.get(before).is_some_and(is_own));
+            let last = after + of_epoch.partition_point(|event| event.number <= number) as u64;
+            return match epochs.get(at + 1) {
+                Some((_, after)) => Named::Former(first, last, after + 1),
+                None if number > of_epoch.last().map_or(0, |event| event.number) => Named::Ahead,
+                None => Named::Offsets(first, last),
+            };
+        }
+        Named::Not
+    }
+
+    /// What happens to publishers and their engine.
+    pub(super) fn act(&self) {
+        if self.engine && self.random.borrow_mut().chance(20) {
+            return self.fail();
+        }
+        self.publish();
+    }
+
+    /// The engine loses events, or has its retention end, or is made anew: perhaps with a part of what it had.
+    fn fail(&self) {
+        let mut random = self.random.borrow_mut();
+        let newest = self.number(self.head());
+        match random.below(10) {
+            0..4 => {
+                let last = newest + 1 + random.below(5) as u64;
+                self.bus.lose(last);
+                self.is_missing(GapReason::Lost, last);
+            }
+            4..8 => {
+                let held = self.held.borrow()[0].clone();
+                let through = held.get(random.below(held.len() + 1)).map_or(newest, |&seq| self.number(seq));
+                self.bus.forget(through);
+                self.look_at_log();
+            }
+            _ => {
+                let epochs = self.epochs.borrow().len() as u64;
+                let epoch = Epoch::new(1_000_000 * epochs + random.below(1000) as u64);
+                let last = random.pick(&[None, Some(0), Some(newest / 2), Some(newest + 3)]);
+                self.bus.restart(epoch, last);
+                self.epochs.borrow_mut().push((epoch, self.head()));
+                self.is_missing(GapReason::ForeignEpoch, last.unwrap_or(0));
+                self.held.borrow_mut()[0].clear();
+                self.evicted.set([self.head(), self.evicted.get()[1]]);
+            }
+        }
+    }
+
+    /// The next offset is where events are missing.
+    fn is_missing(&self, reason: GapReason, number: u64) {
+        let topics = self.topics.clone();
+        let missing = Some(reason);
+        self.published.borrow_mut().push(Published {
+            topics,
+            key: None,
+            live_only: false,
+            id: None,
+            number,
+            has_own_id: false,
+            missing,
+        });
+        self.texts.borrow_mut().push(None);
+        assert_eq!(self.bus.log.head().get(), self.head());
+    }
+
     /// Publishes a few events in one call, if the log can hold them.
     pub(super) fn publish(&self) {
         let mut random = self.random.borrow_mut();
         let longest = self.limits.events.min(30) + random.below(4);
         let count = if random.chance(10) { longest } else { 1 + random.below(4) };
         let (mut drafts, mut new, mut texts) = (Vec::new(), Vec::new(), Vec::new());
+        // Some numbers of an engine are of no event.
+        let first_number = self.number(self.head()) + 1 + if self.engine { random.below(3) as u64 } else { 0 };
+        let (mut number, mut next_number) = (self.number(self.head()), first_number);
         for at in 0..count {
             let seq = self.head() + 1 + at as u64;
             // Nothing is ever published on the last.
@@ -106,11 +228,22 @@ impl Press {
             event = key.iter().fold(event, |event, key| event.key(*key));
             drafts.push(Draft::encode(topics.clone(), &event, self.bus.log.epoch()).unwrap());
             texts.push((!live_only).then(|| (topics.clone(), event)));
-            let id = own_id.or((!live_only).then(|| self.bus.log.id(Offset::new(seq)).to_string()));
-            new.push(Published { topics: topics.to_vec(), key, live_only, id });
+            if !self.engine {
+                number = seq;
+            } else if !live_only {
+                number = next_number;
+                next_number += 1;
+            }
+            let has_own_id = own_id.is_some();
+            let id = own_id.or((!live_only).then(|| self.bus.log.epoch().id(number).to_string()));
+            new.push(Published { topics: topics.to_vec(), key, live_only, id, number, has_own_id, missing: None });
         }
         let (first, last) = (self.head() + 1, self.head() + count as u64);
-        let Ok(placed) = self.bus.publish(drafts, self.time.now_ns.get()) else { return };
+        if self.bus.log.admit(&drafts).is_err() {
+            return;
+        }
+        let numbers = if self.engine { Numbering::From(first_number) } else { Numbering::Own };
+        let placed = self.bus.accept(drafts, numbers, self.time.now_ns.get());
         assert_eq!((placed.first.get(), placed.last.get()), (first, last));
         for (event, seq) in new.iter().zip(first..) {
             self.held.borrow_mut()[usize::from(event.live_only)].push_back(seq);

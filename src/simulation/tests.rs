@@ -21,6 +21,7 @@ struct Met {
     rested: u64,
     marked: u64,
     paged: u64,
+    told: [u64; 2],
 }
 
 fn play(seed: u64, fault: Option<Fault>, met: &mut Met) {
@@ -45,6 +46,7 @@ fn play(seed: u64, fault: Option<Fault>, met: &mut Met) {
     met.rested += world.rested;
     met.marked += world.marked;
     met.paged += world.paged;
+    met.told.iter_mut().zip(world.told).for_each(|(sum, one)| *sum += one);
 }
 
 fn number(name: &str) -> Option<u64> {
@@ -78,10 +80,12 @@ fn every_stream_gets_its_events_once_in_order_or_is_told() {
         met.rested += half.rested;
         met.marked += half.marked;
         met.paged += half.paged;
+        met.told.iter_mut().zip(half.told).for_each(|(sum, one)| *sum += one);
     }
     println!("{met:?}");
     assert!(met.gaps.iter().all(|&gaps| gaps > 0), "{met:?}");
     assert!(met.closed.iter().all(|&closed| closed > 0), "{met:?}");
+    assert!(met.told.iter().all(|&told| told > 0), "{met:?}");
     assert!(met.slept > 0 && met.rested > 0 && met.marked > 0 && met.paged > 0, "{met:?}");
 }
 

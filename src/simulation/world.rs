@@ -124,7 +124,6 @@ impl Core {
 pub(super) struct World {
     pub(super) random: Random,
     pub(super) time: Rc<Time>,
-    pub(super) epoch: Epoch,
     pub(super) bus: Rc<SimBus>,
     pub(super) press: Rc<Press>,
     pub(super) cores: Vec<Core>,
@@ -152,6 +151,8 @@ pub(super) struct World {
     /// Whether streams are marked, and how many marks came but for those at the start.
     pub(super) marks: bool,
     pub(super) marked: u64,
+    /// How often streams were told, on their way, that events are lost and that the engine was made anew.
+    pub(super) told: [u64; 2],
     /// Since when ids before which offset are old.
     pub(super) old_before: Vec<(u64, u64)>,
     /// What streams behind may hold outside the log.
@@ -210,14 +211,20 @@ impl World {
         if fault == Some(Fault::ForgetsTopics) {
             log = log.forgetting_topics();
         }
-        let mut log = LogCell::of(log, epoch, limits, live_events);
+        // An engine may number the events, and lose them.
+        let engine = seed % 5 == 3;
+        let mut log = if engine {
+            LogCell::filled(log.starting_after(None), epoch, limits, live_events)
+        } else {
+            LogCell::of(log, epoch, limits, live_events)
+        };
         // What has left the log may be elsewhere.
         if seed % 5 == 4 {
             log = log.with_pages(PageCache::new(random.pick(&[1, 4, 16]), random.pick(&[0, 2_000, 1 << 20])));
         }
         let bus: Rc<SimBus> = Rc::new(Bus::new(log, inboxes, None));
         let table = TopicTable::default();
-        let press = Rc::new(Press::new(bus.clone(), time.clone(), &table, Random(seed ^ 0xabcd), limits, big));
+        let press = Rc::new(Press::new(bus.clone(), engine, time.clone(), &table, Random(seed ^ 0xabcd), limits, big));
         let (clockwork, settings) = (Rc::new(Clockwork::new()), Rc::new(RefCell::new(settings)));
         let cores = ends.into_iter().enumerate().map(|(index, (woken, mail))| {
             let look_max = Cell::new(if bounds.cohort_streams > 2 { usize::MAX } else { random.pick(&[1, 3, 1000]) });
@@ -258,7 +265,6 @@ impl World {
             clients: clients.collect(),
             promptness: random.pick(&[0, 50, 95, 100]),
             time,
-            epoch,
             bus,
             press,
             cores,
@@ -278,6 +284,7 @@ impl World {
             rested: 0,
             marks,
             marked: 0,
+            told: [0; 2],
             old_before: Vec::new(),
             pinned_bytes,
             random,
@@ -331,7 +338,7 @@ impl World {
         }
         let shard = self.random.below(self.cores.len());
         match self.random.below(100) {
-            0..27 => (0..self.random.pick(&[1, 1, 1, 3, 8])).for_each(|_| self.press.publish()),
+            0..27 => (0..self.random.pick(&[1, 1, 1, 3, 8])).for_each(|_| self.press.act()),
             27..42 => self.run(shard),
             42..55 => self.connect(),
             55..72 => self.drain_a_socket(),
@@ -369,7 +376,7 @@ impl World {
         // While all are to come to rest, publishers do.
         if !self.settling && self.random.chance(40) {
             let press = self.press.clone();
-            self.time.meanwhile(1 + self.random.below(40), move || press.publish());
+            self.time.meanwhile(1 + self.random.below(40), move || press.act());
         }
         let (rests_ended, rested) = (core.around.rests_ended.get(), core.around.resting.get());
         let (before, was_amid_pass) = (core.shard.streams().position(), core.shard.is_amid_pass());
@@ -403,13 +410,14 @@ impl World {
             let connection = &self.connections[at];
             let started = connection.wire.borrow().started;
             let Some((start, head)) = started.filter(|_| connection.opened.is_none()) else { continue };
+            // Where there is an archive, numbers are offsets.
             let after = start.archive.map_or(start.after.get(), archive::Past::number);
             self.connections[at].archived = start.archive.is_some();
             self.connections[at].from_oldest = matches!(start.archive, Some(archive::Past::Oldest(_)));
             self.connections[at].opened = Some((after, start.gap, head.get()));
             self.connections[at].accounted = after;
             self.connections[at].clear = after;
-            if self.connections[at].asked.as_deref() == Some(self.epoch.id(after).as_str()) {
+            if self.connections[at].asked.as_deref() == Some(&self.press.id(after)) {
                 self.connections[at].named = after;
             }
             self.check_start(at);
@@ -479,7 +487,7 @@ impl World {
             2 => Resume::Unknown,
             3 => id("nobody's"),
             4 => id(Epoch::new(99).id(1).as_str()),
-            5 => offset(head + 1),
+            5 => id(self.bus.log.epoch().id(self.press.number(head) + 1).as_str()),
             6 => id(&format!("twice-{}", self.random.below(3))),
             _ => offset(self.random.below(head as usize + 1) as u64),
         };

@@ -721,7 +721,7 @@ impl<M> Following<M> {
     /// The stream begins with this message now.
     fn forget(&self, first: u64) {
         if first > 1 {
-            while self.surroundings.bus.log.forget(Offset::new(first, 0).get() - 1) {}
+            self.surroundings.bus.forget(Offset::new(first, 0).get() - 1);
         }
     }
 

@@ -33,7 +33,7 @@ use crate::hub::topic::TopicHandle;
 
 pub use index::remembered_bytes;
 use numbers::EngineNumbers;
-pub use numbers::Numbering;
+pub use numbers::{Numbering, REMEMBERED_NUMBERS_BYTES};
 use own_ids::OwnIds;
 pub use read::{Candidates, Read, Window};
 pub use resume::{Resume, Search, Start};

@@ -2,6 +2,7 @@
 //! events, ids hold the engine's numbers, which do.
 
 use crate::hub::archive::Reach;
+use crate::hub::chunked::Chunked;
 use crate::hub::gap::GapReason;
 use crate::hub::id::{Epoch, Parsed};
 use crate::hub::offset::Offset;
@@ -18,14 +19,16 @@ pub enum Numbering {
 }
 
 /// What a log knows of its engine's numbers.
-#[derive(Debug, Default)]
 pub(super) struct EngineNumbers {
     /// The number of the newest kept event.
     newest: u64,
-    /// The number of the kept event that was evicted last.
-    evicted: u64,
+    /// Of the kept events and breaks that were evicted last, where they stood and their numbers, oldest first: at least
+    /// one, before which nothing was.
+    evicted: Chunked<(Offset, u64)>,
     /// Where events are missing, oldest first.
     breaks: Vec<Break>,
+    /// Where the engine's events became others: whoever is before it is told that, however long ago it was.
+    anew: Option<Break>,
 }
 
 /// A place in the log where events are missing that no stream before it may pass untold. It takes an offset, at
@@ -38,10 +41,38 @@ pub(super) struct Break {
     pub(super) reason: GapReason,
 }
 
+/// Of so many events that were evicted it is remembered where they stood.
+const REMEMBERED_NUMBERS: usize = 1 << 16;
+/// What that takes.
+pub const REMEMBERED_NUMBERS_BYTES: usize = REMEMBERED_NUMBERS * size_of::<(Offset, u64)>();
+
 /// As many breaks are told apart. More are taken together: who is before them is told later, but is told.
 const BREAKS_MAX: usize = 1024;
 
 impl EngineNumbers {
+    /// This number, and all before it, stand before this offset or at it.
+    fn starting_at(offset: Offset, number: u64) -> EngineNumbers {
+        let mut evicted = Chunked::default();
+        evicted.push_back((offset, number));
+        EngineNumbers { newest: number, evicted, breaks: Vec::new(), anew: None }
+    }
+
+    /// The number that was evicted last.
+    fn evicted(&self) -> u64 {
+        self.evicted.len().checked_sub(1).map_or(0, |last| self.evicted[last].1)
+    }
+
+    /// The number of an offset of which nothing is left: 0 if it is not known any more.
+    fn number(&self, offset: Offset) -> u64 {
+        let after = self.evicted.partition_point(|&(at, _)| at <= offset);
+        after.checked_sub(1).map_or(0, |at| self.evicted[at].1)
+    }
+
+    /// Where a number stood of which nothing is left: [`Offset::ZERO`] if that is not known any more.
+    fn offset(&self, number: u64) -> Offset {
+        let after = self.evicted.partition_point(|&(_, other)| other <= number);
+        after.checked_sub(1).map_or(Offset::ZERO, |at| self.evicted[at].0)
+    }
     pub(super) fn push(&mut self, number: u64) {
         debug_assert!(number > self.newest, "an engine's numbers rise");
         self.newest = number;
@@ -49,9 +80,17 @@ impl EngineNumbers {
 
     /// The event with this number has been evicted. Says which break has gone with it, if one has.
     pub(super) fn evict(&mut self, number: u64, offset: Offset) -> Option<Offset> {
-        self.evicted = number;
         let passed = self.breaks.partition_point(|broken| broken.at < offset);
-        self.breaks.drain(..passed).next_back().map(|broken| broken.at)
+        let mut broken_at = None;
+        for Break { at, last, .. } in self.breaks.drain(..passed) {
+            self.evicted.push_back((at, last));
+            broken_at = Some(at);
+        }
+        self.evicted.push_back((offset, number));
+        while self.evicted.len() > REMEMBERED_NUMBERS {
+            self.evicted.pop_front();
+        }
+        broken_at
     }
 
     fn add(&mut self, broken: Break) {
@@ -76,13 +115,11 @@ impl Log {
     /// The same, but it is filled by an engine whose events up to this number, and with it, are not to
     /// come: they count as evicted. Its head is the offset after [`Offset::ZERO`] then.
     pub fn starting_after(mut self, number: Option<u64>) -> Log {
-        let mut numbers = EngineNumbers::default();
-        if let Some(number) = number {
-            (numbers.newest, numbers.evicted) = (number, number);
+        if number.is_some() {
             self.head = self.head.next();
             self.kept.start_after(self.head);
         }
-        self.numbers = Some(numbers);
+        self.numbers = Some(EngineNumbers::starting_at(self.head, number.unwrap_or(0)));
         self
     }
 
@@ -118,13 +155,16 @@ impl Log {
         self.head = self.head.next();
         self.kept.start_after(self.head);
         let last = number.unwrap_or(0);
-        let broken = Break { at: self.head, last, reason: GapReason::ForeignEpoch };
-        self.numbers = Some(EngineNumbers { newest: last, evicted: last, breaks: vec![broken] });
+        let anew = Some(Break { at: self.head, last, reason: GapReason::ForeignEpoch });
+        self.numbers = Some(EngineNumbers { anew, ..EngineNumbers::starting_at(self.head, last) });
     }
 
     /// The first break after an offset.
     pub(super) fn break_after(&self, after: Offset) -> Option<Break> {
-        let breaks = &self.numbers.as_ref()?.breaks;
+        let EngineNumbers { breaks, anew, .. } = self.numbers.as_ref()?;
+        if let Some(anew) = anew.filter(|anew| after < anew.at) {
+            return Some(anew);
+        }
         breaks.get(breaks.partition_point(|broken| broken.at <= after)).copied()
     }
 
@@ -139,7 +179,7 @@ impl Log {
         let Some(numbers) = &self.numbers else { return offset.get() };
         let kept = match self.kept.index_after(offset).checked_sub(1) {
             Some(at) => self.kept.slots[at].1.number(),
-            None => numbers.evicted,
+            None => numbers.number(offset),
         };
         let breaks = &numbers.breaks;
         let before = breaks.partition_point(|broken| broken.at <= offset);
@@ -148,7 +188,7 @@ impl Log {
 
     /// As [`Pages::reach`](crate::hub::archive::Pages::reach).
     pub fn reach(&self, number: u64) -> Reach {
-        let evicted = self.numbers.as_ref().map_or(self.kept.evicted_through.get(), |numbers| numbers.evicted);
+        let evicted = self.numbers.as_ref().map_or(self.kept.evicted_through.get(), EngineNumbers::evicted);
         if number < evicted {
             return Reach::Before { newest: evicted, offset: self.kept.evicted_through };
         }
@@ -167,9 +207,7 @@ impl Log {
         let after = self.kept.slots.partition_point(|(_, frame)| frame.number() <= number);
         let offset = match after.checked_sub(1) {
             Some(at) => self.kept.slots[at].0,
-            None if number >= numbers.evicted => self.kept.evicted_through,
-            // Of what stood there nothing is known but that it was before.
-            None => Offset::ZERO,
+            None => numbers.offset(number),
         };
         let breaks = &numbers.breaks;
         let told = breaks.partition_point(|broken| broken.last <= number);
@@ -232,6 +270,67 @@ mod tests {
         assert_eq!(log.number(Offset::new(2)), 100, "the one that was evicted last");
         assert_eq!(start(&log, 99), starts(2, Some(GapReason::Expired)));
         assert_eq!((start(&log, 100), start(&log, 101)), (starts(2, None), starts(3, None)));
+    }
+
+    #[test]
+    fn an_id_stays_what_it_was_when_others_events_have_left_the_log() {
+        let mut log = log(3, None);
+        let to = |topic| Subscription::new(vec![Topic::parse(topic).unwrap()], Vec::new(), &table()).unwrap();
+        let one = |log: &mut Log, topic, number| {
+            let draft = Draft::encode(Topics::one(handle(topic)), &Event::new("x"), Epoch::new(1)).unwrap();
+            log.append([draft], Numbering::From(number), 0, &mut Evicted::default());
+        };
+        one(&mut log, "quiet", 10);
+        one(&mut log, "quiet", 20);
+        log.lose(25);
+        (1..=9).for_each(|n| one(&mut log, "t", 20 + 10 * n));
+        // 1 and 2, a break at 3, and nine, of which three are left.
+        let ids: Vec<_> = (0..=12).map(|offset| log.number(Offset::new(offset))).collect();
+        assert_eq!(ids, [0, 10, 20, 25, 30, 40, 50, 60, 70, 80, 90, 100, 110]);
+        let start = |topic, number| log.start(&Resume::After(Epoch::new(1).id(number).as_str().into()), &to(topic));
+        // What the first event was followed by is gone; after the break nothing of its topic was.
+        assert_eq!(start("quiet", 10), starts(9, Some(GapReason::Expired)));
+        assert_eq!(start("quiet", 20), starts(9, Some(GapReason::Expired)), "it is told of the break");
+        assert_eq!((start("quiet", 25), start("quiet", 60)), (starts(3, None), starts(7, None)));
+        assert_eq!((start("t", 70), start("t", 80)), (starts(9, Some(GapReason::Expired)), starts(9, None)));
+    }
+
+    #[test]
+    fn a_break_that_was_evicted_is_told_to_who_follows_the_log_and_to_who_comes_from_another_epoch() {
+        let mut log = log(1, None).with_live_events(9);
+        append(&mut log, 1, &[true]);
+        log.lose(5);
+        append(&mut log, 6, &[true, true]);
+        let tail = |log: &Log, after| log.tail(Offset::new(after), 9, &mut Vec::new());
+        // 1, the break at 2, 3 and 4: of these only 4 is kept, and the others are held for who follows.
+        assert_eq!([0, 1, 2, 3].map(|after| tail(&log, after)), [None, None, Some(log.head()), Some(log.head())]);
+        log.restart(Epoch::new(2), None, &mut Evicted::default());
+        append(&mut log, 1, &[true, true, true]);
+        assert_eq!([4, 5].map(|after| tail(&log, after)), [None, Some(log.head())]);
+        // Even to who wants no more than what was before it.
+        let subscription = Subscription::to(handle("t"));
+        for through in [4, 8].map(Offset::new) {
+            let window =
+                Window { subscription: &subscription, after: Offset::new(3), through, opened_at: Offset::ZERO };
+            let told = Read::Broken { at: Offset::new(5), reason: GapReason::ForeignEpoch };
+            assert_eq!(log.read(&window, 9, &mut Vec::new(), &mut Effort::unbounded()), told);
+        }
+    }
+
+    #[test]
+    fn where_evicted_events_stood_is_remembered_of_so_many() {
+        let mut log = log(1, Some(7));
+        for first in (0..REMEMBERED_NUMBERS as u64 + 1000).step_by(1000) {
+            append(&mut log, first + 1000, &[true; 1000]);
+        }
+        let evicted = log.numbers.as_ref().unwrap().evicted.len();
+        assert_eq!(evicted, REMEMBERED_NUMBERS);
+        let head = log.head().get();
+        let oldest = head - evicted as u64;
+        assert_eq!(
+            [oldest, oldest - 1].map(|offset| log.number(Offset::new(offset))),
+            [log.number(log.head()) - evicted as u64, 0]
+        );
     }
 
     /// What a stream from the start to the head reads, step by step: offsets, or where a break stands.

@@ -59,7 +59,7 @@ impl Log {
     /// All frames after `after`, oldest first, at most `max` of them: what a shard's pass takes.
     /// Says up to which offset that is, or `None` if some have left the log or are missing.
     pub fn tail(&self, after: Offset, max: usize, out: &mut Vec<Arc<Frame>>) -> Option<Offset> {
-        let is_gone = after < self.kept.gone_through || after < self.live_only.gone_through;
+        let is_gone = after < self.kept.gone_through.max(self.kept.lost_through) || after < self.live_only.gone_through;
         if is_gone || self.break_after(after).is_some() {
             return None;
         }
@@ -175,10 +175,12 @@ impl Log {
         let &Window { subscription, after, through, opened_at } = window;
         let live_after = after.max(opened_at);
         let mut through = through;
-        let broken = self.break_after(after).filter(|broken| broken.at <= through);
+        let broken = self.break_after(after);
+        // Of what was before it nothing is left, wherever the window ends.
         if let Some(Break { at, reason: reason @ GapReason::ForeignEpoch, .. }) = broken {
             return Some(Read::Broken { at, reason });
         }
+        let broken = broken.filter(|broken| broken.at <= through);
         for loss in [
             self.kept.lost_after(after, subscription, kept),
             self.live_only.lost_after(live_after, subscription, live_only),
