@@ -59,12 +59,13 @@ fn serve(flags: Flags) -> Result<(), Box<dyn Error>> {
 }
 
 /// Listens on the sockets that systemd passes (sd_listen_fds(3)): those whose units name them `control` or `health`
-/// (`FileDescriptorName=`) for the operator, the others for streams, in the place of the configured addresses.
+/// (`FileDescriptorName=`) for the operator, `tls` for streams over TLS, the others for streams, in the place of the configured
+/// addresses.
 fn passed_sockets(mut builder: Builder) -> Result<Builder, Box<dyn Error>> {
     let mut passed = ListenFd::from_env();
     let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
     let mut names = names.split(':');
-    let mut public = Vec::new();
+    let (mut public, mut tls) = (Vec::new(), Vec::new());
     for index in 0..passed.len() {
         let name = names.next().unwrap_or_default();
         let socket =
@@ -73,9 +74,11 @@ fn passed_sockets(mut builder: Builder) -> Result<Builder, Box<dyn Error>> {
             (_, None) => {}
             ("control", Some(socket)) => builder = builder.control_on(socket),
             ("health", Some(socket)) => builder = builder.health_on(socket),
+            ("tls", Some(socket)) => tls.push(socket),
             (_, Some(socket)) => public.push(socket),
         }
     }
+    let builder = if tls.is_empty() { builder } else { builder.listen_tls_only_on(tls) };
     Ok(if public.is_empty() { builder } else { builder.listen_only_on(public) })
 }
 

@@ -107,6 +107,13 @@ impl Builder {
         self
     }
 
+    /// Listens for streams over TLS on these sockets only, in the place of the addresses of `tls.listen`. The certificates are those
+    /// of `tls.cert`.
+    pub fn listen_tls_only_on(mut self, sockets: impl IntoIterator<Item = TcpListener>) -> Builder {
+        self.listen_tls = sockets.into_iter().map(Listen::Socket).collect();
+        self
+    }
+
     /// Listens for publishers and scrapes on this address, which must not be reachable from
     /// outside: whoever reaches it may publish.
     pub fn control(mut self, address: SocketAddr) -> Builder {

@@ -19,12 +19,12 @@ use super::error::StartError;
 /// How often it is looked whether a file has changed.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// What TLS listeners work with, if there are any.
+/// What TLS listeners work with, if there are any or may be.
 ///
 /// # Errors
 /// If a certificate can't be used.
 pub fn tls_server(config: &Config) -> Result<Option<Arc<TlsServer>>, StartError> {
-    if config.tls.addresses().is_empty() {
+    if config.tls.addresses().is_empty() && config.tls.cert.is_empty() {
         return Ok(None);
     }
     let pairs = config.tls.cert.iter().zip(&config.tls.key);

@@ -65,6 +65,9 @@ impl Builder {
         } = self;
         config.check()?;
         let tls = tls_server(&config)?;
+        if tls.is_none() && !listen_tls.is_empty() {
+            return Err(StartError::Certificate("TLS needs a certificate: tls.cert".into()));
+        }
         let limit = if raise_descriptor_limit { descriptors::raise() } else { descriptors::current() }?;
         let (shards, acceptors) = (config.shards.or_cores(), config.acceptors.or_cores());
         let (addresses, control_too, health_too) =

@@ -4,10 +4,12 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::support::certificates::{Folder, Pair, client};
 use crate::support::{Conversation, Launch, SOON, tool, within};
 
 fn deploy() -> PathBuf {
@@ -81,16 +83,25 @@ fn told_of_reload(socket: &UnixDatagram, mut told_so_far: Vec<String>) -> Vec<St
     told_so_far
 }
 
+fn client_of(pair: &Pair) -> Arc<rustls::ClientConfig> {
+    client(&[&rustls::version::TLS13], &[pair])
+}
+
 #[test]
 fn a_socket_of_systemd_is_listened_on() {
     let Some(activate) = tool("systemd-socket-activate") else { return };
     let free = |_| TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let [public, control] = [0, 1].map(free);
+    let [public, control, tls] = [0, 1, 2].map(free);
+    let pair = Pair::of(&["localhost"]);
+    let folder = Folder::holding(&[&pair]);
+    let path = |name: &str| folder.path(name).to_str().unwrap().to_owned();
     let mut child = Command::new(activate)
-        .args(["-l", &public.to_string(), "-l", &control.to_string(), "--fdname=public:control"])
+        .args(["-l", &public.to_string(), "-l", &control.to_string(), "-l", &tls.to_string()])
+        .arg("--fdname=public:control:tls")
         .arg(env!("CARGO_BIN_EXE_sluicegate"))
         // Of no use: the sockets are in their place.
         .args(["--listen", "192.0.2.1:1", "--control", "192.0.2.1:2"])
+        .args(["--tls-cert", &path("0.pem"), "--tls-key", &path("0.key")])
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
@@ -98,12 +109,16 @@ fn a_socket_of_systemd_is_listened_on() {
         assert!(within(SOON, || std::net::TcpStream::connect(address).is_ok()), "nobody listens on {address}");
         Conversation::to(address)
     };
-    let mut client = connect(public);
-    client.send("GET / HTTP/1.1\r\nhost: h\r\n\r\n");
-    assert_eq!(client.response().body, "ok\n");
+    let mut reader = connect(public);
+    reader.send("GET / HTTP/1.1\r\nhost: h\r\n\r\n");
+    assert_eq!(reader.response().body, "ok\n");
     let mut operator = connect(control);
     operator.send("GET /healthz HTTP/1.1\r\nhost: h\r\n\r\n");
     assert_eq!(operator.response().body, "ok\n");
+    // And it is TLS that is spoken there.
+    let mut secure = Conversation::secure(tls, &client_of(&pair), "localhost").expect("a handshake");
+    secure.send("GET / HTTP/1.1\r\nhost: localhost\r\n\r\n");
+    assert_eq!(secure.response().body, "ok\n");
     let pid = Pid::from_child(&child);
     kill_process(pid, Signal::TERM).unwrap();
     assert!(within(SOON, || child.try_wait().unwrap().is_some()));
