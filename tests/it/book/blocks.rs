@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use super::{lines, read};
 use crate::clients::{PATIENCE, Program, browser, serve_page};
-use crate::support::{Launch, Server, tool};
+use crate::support::{Launch, Server, tool, within};
 
 /// Above a block that no test runs, with the reason.
 const NOT_RUN: &str = "<!-- not run:";
@@ -65,11 +65,65 @@ fn start(config: &str, folder: &TempDir) -> Server {
     Launch::config(&config).start()
 }
 
+/// Pages whose blocks the other tests here run.
+const RUN: [&str; 3] = ["docs/http.md", "docs/recipes.md", "docs/tutorial.md"];
+
+/// What a reader may copy is run, or says above it why not; every configuration is one.
+#[test]
+fn every_block_is_run_or_says_that_it_is_not() {
+    let pages = super::pages(&["docs"]);
+    let of_users = pages.iter().filter(|page| *page == "README.md" || page.starts_with("docs/"));
+    let mut found = Vec::new();
+    for page in of_users {
+        for (at, block) in blocks(page).iter().enumerate() {
+            let is_first_minute = page == "README.md" && at == FIRST_MINUTE;
+            match &*block.language {
+                "toml" => {
+                    if let Err(error) = sluicegate::Config::parse(&block.text, page.as_ref()) {
+                        found.push(format!("{page}: {error}"));
+                    }
+                }
+                "sh" | "js" | "html" if block.run && !is_first_minute && !RUN.contains(&&**page) => {
+                    found.push(format!("{page}: neither run nor marked:\n{}", block.text));
+                }
+                _ => {}
+            }
+        }
+    }
+    assert!(found.is_empty(), "{found:#?}");
+}
+
+/// Which of README's blocks subscribes and publishes; the next is what the subscriber sees.
+const FIRST_MINUTE: usize = 1;
+
+#[test]
+fn readmes_first_minute_is_as_it_says() {
+    let Some(_) = tool("curl") else { return };
+    let blocks = blocks("README.md");
+    let [commands, shown] = &blocks[FIRST_MINUTE..=FIRST_MINUTE + 1] else { panic!("{blocks:#?}") };
+    let (subscribe, publish) = commands.text.split_once('\n').expect("two commands");
+    let server = Server::start("");
+    let subscribe = here(&subscribe.replace("curl", "exec curl --no-progress-meter --noproxy '*'"), &server);
+    let (_program, lines) = Program::start(Command::new("sh").args(["-c", &subscribe]));
+    assert!(within(PATIENCE, || server.metrics().sum("sluicegate_streams") == 1.0));
+    let id = shell(publish, &server);
+    // Ids and the time to wait are drawn at random.
+    let settled = |line: &str| match line.split_once(": ") {
+        Some((field @ ("id" | "retry"), _)) => field.to_owned(),
+        _ => line.to_owned(),
+    };
+    for line in shown.text.lines() {
+        let came = lines.recv_timeout(PATIENCE).expect("a line");
+        assert_eq!(settled(&came), settled(line), "{came}");
+    }
+    assert!(publish.contains("# {\"id\":\"") && id.starts_with("{\"id\":\""), "{id}");
+}
+
 /// Every command of these pages succeeds, one after the other, and every configuration is one.
 #[test]
 fn commands_and_configurations_work() {
     let Some(_) = tool("curl") else { return };
-    for page in ["docs/http.md", "docs/recipes.md"] {
+    for page in &RUN[..2] {
         let blocks = blocks(page);
         let configs: Vec<_> =
             blocks.iter().filter(|block| block.language == "toml").map(|block| &*block.text).collect();
