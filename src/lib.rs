@@ -82,6 +82,7 @@ mod exchange;
 mod engine;
 mod client;
 mod ops;
+mod access;
 mod net;
 mod gateway;
 #[cfg(test)]
@@ -104,9 +105,10 @@ pub use http;
 pub mod config {
     pub use crate::hub::policy::SlowPolicy;
     pub use crate::ops::config::{
-        Cluster, ClusterHistory, Config, ConfigError, Cors, Directives, Disk, DiskSync, Drain, EngineKind, Health,
-        History, Holes, Latency, Limits, Listen, Log, LogFormat, Namespace, Origin, Pass, PolicyRule, ServerUrl,
-        Storage, Stream, Tls, WhileAway,
+        Auth, Cluster, ClusterHistory, Config, ConfigError, CookieName, Cors, DeniedAs, Directives, Disk, DiskSync,
+        Drain, EngineKind, Health, History, Holes, JwtAlgorithm, JwtKey, Latency, Limits, Listen, Log, LogFormat,
+        Namespace, Origin, Pass, Patterns, PolicyRule, Rule, Secret, ServerUrl, StaticKey, Storage, Stream, Template,
+        Tls, WhileAway, Who,
     };
     pub use crate::ops::units::{Count, Ratio, Size, Time, TimeOrOff};
 }

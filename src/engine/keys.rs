@@ -94,18 +94,18 @@ impl Keys {
     pub fn fingerprint<'a>(&self, events: impl Iterator<Item = (&'a Topics, &'a Event<'a>)>) -> Fingerprint {
         let mut hasher = self.hasher.build_hasher();
         for (topics, event) in events {
-            let Event { data, event, id, retry_ms, key, live_only } = event;
+            let Event { data, event, id, retry_ms, key, live_only, private } = event;
             let topics = topics.iter().map(|topic| topic.as_str());
             let texts = [event.as_deref(), id.as_deref(), key.as_deref(), Some(data)];
-            hash(&mut hasher, topics, texts, *retry_ms, *live_only);
+            hash(&mut hasher, topics, texts, *retry_ms, [*live_only, *private]);
         }
         Fingerprint(hasher.finish())
     }
 
     fn fingerprint_of(&self, record: &Record<'_>) -> Fingerprint {
         let mut hasher = self.hasher.build_hasher();
-        for record::Event { topics, event, id, retry_ms, key, data, live_only } in record.events() {
-            hash(&mut hasher, topics.iter(), [event, id, key, Some(data)], retry_ms, live_only);
+        for record::Event { topics, event, id, retry_ms, key, data, live_only, private } in record.events() {
+            hash(&mut hasher, topics.iter(), [event, id, key, Some(data)], retry_ms, [live_only, private]);
         }
         Fingerprint(hasher.finish())
     }
@@ -216,10 +216,10 @@ fn hash<'a>(
     topics: impl Iterator<Item = &'a str>,
     texts: [Option<&str>; 4],
     retry_ms: Option<u64>,
-    live_only: bool,
+    flags: [bool; 2],
 ) {
     topics.for_each(|topic| Some(topic).hash(hasher));
-    (None::<&str>, texts, retry_ms, live_only).hash(hasher);
+    (None::<&str>, texts, retry_ms, flags).hash(hasher);
 }
 
 #[cfg(test)]

@@ -121,6 +121,7 @@ pub(super) fn drafts(record: &Record<'_>, epoch: Epoch, table: &TopicTable) -> R
             retry_ms: stored.retry_ms,
             key: stored.key.map(Cow::Borrowed),
             live_only: stored.live_only,
+            private: stored.private,
         };
         Draft::encode(Topics::new(topics)?, &event, epoch)
     };

@@ -64,6 +64,7 @@ fn pack_all<'a>(
                 key: event.key.as_deref(),
                 data: &event.data,
                 live_only: event.live_only,
+                private: event.private,
             }
         })
         .collect();

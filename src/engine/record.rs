@@ -31,7 +31,9 @@ const HAS_RETRY: u8 = 1 << 2;
 const HAS_KEY: u8 = 1 << 3;
 const SAME_TOPICS: u8 = 1 << 4;
 const LIVE_ONLY: u8 = 1 << 5;
-const EVENT_FLAGS: u8 = HAS_NAME | HAS_ID | HAS_RETRY | HAS_KEY | SAME_TOPICS | LIVE_ONLY;
+/// A build that does not know it can't read the record, rather than give the event to all.
+const PRIVATE: u8 = 1 << 6;
+const EVENT_FLAGS: u8 = HAS_NAME | HAS_ID | HAS_RETRY | HAS_KEY | SAME_TOPICS | LIVE_ONLY | PRIVATE;
 
 /// The events of one publish call. `T` is a list of topics: a slice to encode, [`Topics`] decoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,6 +53,8 @@ pub struct Event<'a, T = Topics<'a>> {
     /// Whether it is never replayed. No such event reaches a store; engines that pass live-only
     /// events on between gateways use the same record.
     pub live_only: bool,
+    /// Whether it is only for those who have been granted one of its topics.
+    pub private: bool,
 }
 
 /// What to encode.
@@ -136,7 +140,8 @@ pub fn encode<S: Borrow<str> + PartialEq>(pack: &Pack<'_, &[S]>) -> Result<Packe
                 | flag(HAS_RETRY, event.retry_ms.is_some())
                 | flag(HAS_KEY, event.key.is_some())
                 | flag(SAME_TOPICS, same_topics && !event.topics.is_empty())
-                | flag(LIVE_ONLY, event.live_only),
+                | flag(LIVE_ONLY, event.live_only)
+                | flag(PRIVATE, event.private),
         );
         if !same_topics || event.topics.is_empty() {
             within("topics", event.topics.len(), 1, TOPICS_MAX)?;
@@ -395,6 +400,7 @@ impl<'a> Cursor<'a> {
             key: if has(HAS_KEY) { Some(self.text("the key", 0, KEY_BYTES_MAX)?) } else { None },
             data: self.text("the data", 0, RECORD_BYTES_MAX)?,
             live_only: has(LIVE_ONLY),
+            private: has(PRIVATE),
         })
     }
 
@@ -469,6 +475,7 @@ mod tests {
         key: Option<String>,
         data: String,
         live_only: bool,
+        private: bool,
     }
 
     impl Own {
@@ -481,6 +488,7 @@ mod tests {
                 key: self.key.as_deref(),
                 data: &self.data,
                 live_only: self.live_only,
+                private: self.private,
             }
         }
 
@@ -493,6 +501,7 @@ mod tests {
                 key: event.key.map(str::to_owned),
                 data: event.data.to_owned(),
                 live_only: event.live_only,
+                private: event.private,
             }
         }
     }
@@ -506,6 +515,7 @@ mod tests {
             key: None,
             data: data.to_owned(),
             live_only: false,
+            private: false,
         }
     }
 
@@ -517,8 +527,8 @@ mod tests {
     fn event() -> impl Strategy<Value = Own> {
         let topics = prop_oneof![Just(vec!["a".to_owned()]), vec("\\PC{1,20}", 1..4)];
         let text = || option::of(".{0,20}");
-        (topics, text(), text(), option::of(any::<u64>()), text(), ".{0,200}", any::<bool>()).prop_map(
-            |(topics, event, id, retry_ms, key, data, live_only)| Own {
+        (topics, text(), text(), option::of(any::<u64>()), text(), ".{0,200}", any::<(bool, bool)>()).prop_map(
+            |(topics, event, id, retry_ms, key, data, (live_only, private))| Own {
                 topics,
                 event,
                 id,
@@ -526,6 +536,7 @@ mod tests {
                 key,
                 data,
                 live_only,
+                private,
             },
         )
     }
@@ -601,7 +612,7 @@ mod tests {
         check(b"\x01\0\0\0", "byte 3: the number of events is 0, 1 to 16384 are allowed");
         check(b"\x01\0\0\x81\x80\x01", "byte 3: the number of events is 16385, 1 to 16384 are allowed");
         check(b"\x01\x01\0\x01\0", "byte 4: the idempotency key is 0, 1 to 128 are allowed");
-        check(b"\x01\0\0\x01\x40", "byte 4: unknown flags 0x40 in an event");
+        check(b"\x01\0\0\x01\x80", "byte 4: unknown flags 0x80 in an event");
         check(b"\x01\0\0\x01\x10", "byte 4: unknown flags 0x10 in the first event, which no topics precede");
         check(b"\x01\0\0\x01\0\0", "byte 5: the number of topics is 0, 1 to 128 are allowed");
         check(b"\x01\0\0\x01\0\x01\x01\xff\0", "byte 7: a topic is not UTF-8");

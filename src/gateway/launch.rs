@@ -5,10 +5,12 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, OnceLock};
 
+use arc_swap::ArcSwap;
 use rustix::event::{EventfdFlags, eventfd};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
+use crate::access::gate::Gate;
 use crate::engine::Engine;
 use crate::engine::entropy::random;
 use crate::engine::keys::Keys;
@@ -29,6 +31,7 @@ use crate::net::shard::{Parts, Shard};
 use crate::net::slots::Slots;
 use crate::net::state::State;
 use crate::net::ticker;
+use crate::ops::config::ConfigError;
 use crate::ops::config::listen::reachable;
 use crate::ops::descriptors::{self, Own, Plan};
 use crate::ops::limits::{CONTROL_CONNECTIONS_MAX, HEALTH_CONNECTIONS_MAX, PUBLISHERS_MAX};
@@ -68,6 +71,7 @@ impl Builder {
         if tls.is_none() && !listen_tls.is_empty() {
             return Err(StartError::Certificate("TLS needs a certificate: tls.cert".into()));
         }
+        let gate = Gate::new(&config).map_err(|reason| ConfigError::invalid("auth", reason))?;
         let limit = if raise_descriptor_limit { descriptors::raise() } else { descriptors::current() }?;
         let (shards, acceptors) = (config.shards.or_cores(), config.acceptors.or_cores());
         let (addresses, control_too, health_too) =
@@ -121,6 +125,7 @@ impl Builder {
             metrics: metrics.clone(),
             clock,
             addresses: OnceLock::new(),
+            gate: ArcSwap::from_pointee(gate),
             default_topic: config.default_topic.clone(),
             streams_max: plan.streams as usize,
             handler: match methods {
@@ -234,7 +239,8 @@ impl Builder {
             let publish = format!("curl -d hello http://{}/events/news", reachable(address));
             tracing::info!(%address, open, publish, "publishing, metrics and health are served");
         }
-        if let Some(address) = control_address.filter(|address| !address.ip().is_loopback()) {
+        let is_open = |address: &SocketAddr| !address.ip().is_loopback() && config.auth.control_key.is_empty();
+        if let Some(address) = control_address.filter(is_open) {
             tracing::warn!(%address, "whoever reaches the control listener may publish: it is not on loopback");
         }
         Ok(gateway)

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use sd_notify::NotifyState;
 
+use crate::access::gate::Gate;
 use crate::exchange::timers::Timers;
 use crate::net::command::Timer;
 use crate::net::state::State;
@@ -57,7 +58,10 @@ pub(super) async fn reload_at_hangups(
 /// Puts a new configuration in the place of the one that runs: as a whole, or not at all.
 pub(super) fn reload(state: &State, timers: &Timers<Timer>, new: &Config) -> Result<Reloaded, ReloadError> {
     let (next, reloaded) = state.config.load().reload(new).inspect_err(|error| refused(state, error))?;
+    let gate = Gate::new(&next).map_err(|reason| ConfigError::invalid("auth", reason));
+    let gate = gate.inspect_err(|error| refused(state, error))?;
     logging::set_level(&next.log.level);
+    state.gate.store(Arc::new(gate));
     state.config.store(Arc::new(next));
     // The ticker tells the shards, as it tells them whatever else has come due.
     timers.arm(state.clock.now_ms(), Timer::Reload);

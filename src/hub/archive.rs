@@ -130,7 +130,7 @@ impl Page {
         let from = self.frames.partition_point(|frame| frame.number() <= after);
         let mut bytes = 0;
         for frame in self.frames[from..].iter().take_while(|frame| frame.number() <= until) {
-            if subscription.covers(frame.topics(), effort) {
+            if subscription.takes(frame.topics(), frame.private(), effort) {
                 bytes += frame.wire(super::frame::Framing::Chunked).len();
                 out.push(frame.clone());
             }

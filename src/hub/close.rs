@@ -22,6 +22,8 @@ pub enum CloseReason {
     MaxSeconds,
     /// The stream reached the greatest age that is configured.
     Rotated,
+    /// The token that the stream was opened with has expired.
+    TokenExpired,
     /// The gateway is shutting down.
     Drained,
     /// The gateway ended while the stream was still behind.
@@ -33,6 +35,13 @@ pub enum CloseReason {
 impl CloseReason {
     /// Whether the response ended as a response should.
     pub const fn is_proper(self) -> bool {
-        matches!(self, CloseReason::MaxEvents | CloseReason::MaxSeconds | CloseReason::Rotated | CloseReason::Drained)
+        match self {
+            CloseReason::MaxEvents | CloseReason::MaxSeconds | CloseReason::Rotated | CloseReason::Drained => true,
+            CloseReason::TokenExpired => true,
+            CloseReason::ClientGone | CloseReason::WriteError | CloseReason::WriteDeadline | CloseReason::Pinned => {
+                false
+            }
+            CloseReason::Lagged | CloseReason::Cut | CloseReason::ClientData => false,
+        }
     }
 }

@@ -28,6 +28,7 @@ pub struct Event<'a> {
     pub(crate) retry_ms: Option<u64>,
     pub(crate) key: Option<Cow<'a, str>>,
     pub(crate) live_only: bool,
+    pub(crate) private: bool,
 }
 
 impl<'a> Event<'a> {
@@ -69,6 +70,13 @@ impl<'a> Event<'a> {
     /// generated id and is never replayed. The default is `true`.
     pub fn keep(mut self, keep: bool) -> Event<'a> {
         self.live_only = !keep;
+        self
+    }
+
+    /// With `true` the event reaches only streams that have been granted one of its topics: by a token, or by
+    /// [`StreamReply::private`](crate::StreamReply::private). The default is `false`.
+    pub fn private(mut self, private: bool) -> Event<'a> {
+        self.private = private;
         self
     }
 }

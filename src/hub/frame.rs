@@ -112,6 +112,7 @@ pub struct Frame {
     key: Option<Box<str>>,
     own_id: Option<Box<str>>,
     live_only: bool,
+    private: bool,
     /// What it counts for: whoever asks touches neither its bytes nor its topics.
     cost_bytes: usize,
 }
@@ -164,6 +165,11 @@ impl Frame {
         self.live_only
     }
 
+    /// Whether it is only for those who have been granted one of its topics.
+    pub fn private(&self) -> bool {
+        self.private
+    }
+
     /// What it counts for against the log's bound, in bytes.
     pub fn cost_bytes(&self) -> usize {
         self.cost_bytes
@@ -208,6 +214,7 @@ impl Draft {
             key: event.key.as_deref().map(Box::from),
             own_id: own_id.map(Box::from),
             live_only: event.live_only,
+            private: event.private,
             cost_bytes: 0,
         };
         frame.cost_bytes = frame.reckon_cost_bytes();

@@ -14,6 +14,8 @@ use super::topic::Subscription;
 pub struct Subscribe {
     /// The topics and patterns.
     pub subscription: Arc<Subscription>,
+    /// Whether its patterns cover topics that it has not been granted: its response says so.
+    pub less: bool,
     /// How its response ends.
     pub framing: Framing,
     /// Fields of its response head, each a whole line, in the place of those that let any web page read it.
@@ -34,6 +36,7 @@ impl Subscribe {
         let framing = Framing::Chunked;
         Subscribe {
             subscription,
+            less: false,
             framing,
             head_fields: None,
             resume: Resume::Now,

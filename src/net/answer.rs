@@ -19,16 +19,17 @@ use super::handler::{Handled, Handler};
 use super::problem::{Problem, Refusal};
 use super::reply::Request;
 use super::response::{self, TEXT};
-use super::route::{self, Route};
+use super::route::{self, Allows, Route};
 use super::state::State;
-use super::{admin, console, host, negotiation, publishing, streams, try_page};
+use super::{admin, console, host, negotiation, publishing, streams, token, try_page};
 
 /// What can be asked of all listeners. A test replays its examples.
 const OPENAPI: &str = include_str!("../../docs/openapi.json");
 
 /// Answers a request.
 pub async fn answer(state: &State, context: &Context, parts: Parts, body: &mut RequestBody) -> Answer<Subscribe> {
-    let publishes = route::publishes(context.allows, &parts.method, parts.uri.path());
+    let allows = allowed(state, context);
+    let publishes = route::publishes(allows, &parts.method, parts.uri.path());
     let reader = Reader::of(&state.config.load().cors, &parts.headers);
     // What few requests come to has a box of its own: else all would be moved along with room for it.
     let answered = match (check_host(state, context, &parts), &state.handler) {
@@ -124,14 +125,32 @@ async fn follow(
 ) -> Result<Answer<Subscribe>, Problem> {
     let path = parts.uri.path();
     if context.allows.admin && route::is_admin(path) {
+        must_have_key(state, parts)?;
         admin::must_be_on(state)?;
     }
-    let response = match route::route(context.allows, &parts.method, path)? {
-        Route::Root => return streams::root(state, parts),
-        Route::Stream(topic) => return streams::stream(state, parts, negotiation::path_topic(topic)?),
+    let response = match route::route(allowed(state, context), &parts.method, path)? {
+        route @ (Route::Root | Route::Stream(_)) => match subscribe(state, parts, route) {
+            Ok(answer) => return Ok(answer),
+            Err(problem) => match streams::deny(state, parts, &problem) {
+                Some(response) => {
+                    state.metrics.request_rejected(problem.reason());
+                    response
+                }
+                None => return Err(problem),
+            },
+        },
         Route::Publish(topic) => {
             let topic = negotiation::path_topic(topic)?;
-            Box::pin(publishing::publish(state, parts, body, topic)).await?
+            let pass = if context.allows.publish {
+                must_have_key(state, parts)?;
+                None
+            } else {
+                Some(token::pass(state, &state.gate.load(), parts)?)
+            };
+            let mut response = Box::pin(publishing::publish(state, pass.as_deref(), parts, body, topic)).await?;
+            // The control listener takes it off again.
+            response.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+            response
         }
         Route::Try => try_page::response(),
         Route::StreamElsewhere => return Err(state.addresses().stream()),
@@ -148,6 +167,31 @@ async fn follow(
         Route::AdminTopics => Box::pin(admin::topics(state, parts)).await?,
     };
     Ok(Answer::Respond(response))
+}
+
+fn subscribe(state: &State, parts: &Parts, route: Route<'_>) -> Result<Answer<Subscribe>, Problem> {
+    let gate = state.gate.load();
+    let pass = if gate.is_on() { Some(token::pass(state, &gate, parts)?) } else { None };
+    match route {
+        Route::Stream(topic) => streams::stream(state, pass.as_deref(), parts, negotiation::path_topic(topic)?),
+        _ => streams::root(state, pass.as_deref(), parts),
+    }
+}
+
+/// What requests may be for: where people may have tokens, those who do may publish beside the streams.
+fn allowed(state: &State, context: &Context) -> Allows {
+    let publish = context.allows.publish || context.allows.streams && state.gate.load().is_on();
+    Allows { publish, ..context.allows }
+}
+
+/// Whoever reaches the control listener may do all, unless it asks for a key.
+fn must_have_key(state: &State, parts: &Parts) -> Result<(), Problem> {
+    let gate = state.gate.load();
+    if !gate.guards_control() {
+        return Ok(());
+    }
+    let key = token::control_key(parts)?;
+    if gate.opens_control(key) { Ok(()) } else { Err(token::control_closed(key)) }
 }
 
 fn ready(state: &State) -> Result<Response<Full<Bytes>>, Problem> {

@@ -127,9 +127,11 @@ fn respond(mut response: Response<Bytes>) -> Response<Full<Bytes>> {
 
 /// The stream that a handler answers with.
 fn subscribe(request: &Request, reply: StreamReply, numbers: &impl Numbers) -> Result<Subscribe, Problem> {
-    let StreamReply { topics, patterns, resume, max_events, lasts, every, headers } = reply;
+    let StreamReply { topics, patterns, resume, max_events, lasts, every, headers, private } = reply;
     let nothing = topics.is_empty() && patterns.is_empty();
     let subscription = if nothing { Ok(Subscription::nothing()) } else { Subscription::new(topics, patterns, numbers) };
+    let subscription =
+        subscription.map(|subscription| if private { subscription.with_private() } else { subscription });
     let timed = match every {
         Some((every, event)) => {
             let chunk = Arc::new(encode_alone(&event).map_err(impossible)?);
@@ -147,6 +149,7 @@ fn subscribe(request: &Request, reply: StreamReply, numbers: &impl Numbers) -> R
         head_fields: head_fields(&headers).map_err(impossible)?,
         resume,
         subscription: Arc::new(subscription.map_err(impossible)?),
+        less: false,
         max_events,
         lasts: lasts.map(|time| (time, CloseReason::MaxSeconds)),
         timed,

@@ -28,6 +28,7 @@ pub mod route;
 pub mod host;
 pub mod cors;
 pub mod negotiation;
+pub mod token;
 pub mod admit;
 pub mod publish;
 pub mod reply;

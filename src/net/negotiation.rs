@@ -68,6 +68,7 @@ pub fn subscribe(parts: &Parts, path_topic: Option<Topic>, numbers: &impl Number
     let lasts = max_seconds.map(|seconds| (Duration::from_secs(seconds.get().into()), CloseReason::MaxSeconds));
     Ok(Subscribe {
         subscription: Arc::new(Subscription::new(topics, patterns, numbers)?),
+        less: false,
         framing: framing(parts),
         head_fields: None,
         resume: resume(parts)?,
@@ -182,6 +183,11 @@ pub fn stream_head(framing: Framing, date: &str) -> Vec<u8> {
          {encoding}\r\n"
     )
     .into_bytes()
+}
+
+/// What the body of a stream begins with that is less than was asked for.
+pub fn less() -> Chunk {
+    Chunk::new(": this is less than was asked for, as far as it is granted\n")
 }
 
 /// What a stream's body begins with: a comment, so that what is on the way passes the head on, and how long its client

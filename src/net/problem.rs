@@ -77,8 +77,13 @@ impl Problem {
         self.reason
     }
 
+    /// Whether it is that somebody is not known, or may not.
+    pub(super) fn is_of_access(&self) -> bool {
+        matches!(self.reason, Refusal::Unauthorized | Refusal::Forbidden)
+    }
+
     /// The document.
-    fn body(&self) -> Bytes {
+    pub(super) fn body(&self) -> Bytes {
         #[derive(Serialize)]
         struct Document<'a> {
             r#type: &'static str,
@@ -142,7 +147,12 @@ fn part(refusal: Refusal) -> Option<&'static str> {
         Refusal::Method => Some("method"),
         Refusal::MediaType => Some("content-type"),
         Refusal::BadBody | Refusal::BodyTooLarge | Refusal::BodyTooSlow | Refusal::BatchTooLarge => Some("body"),
-        Refusal::BadField | Refusal::Forbidden | Refusal::Handler | Refusal::Busy | Refusal::ShuttingDown => None,
+        Refusal::BadField
+        | Refusal::Unauthorized
+        | Refusal::Forbidden
+        | Refusal::Handler
+        | Refusal::Busy
+        | Refusal::ShuttingDown => None,
         Refusal::NotStored | Refusal::KeyReused | Refusal::PerhapsStored => None,
     }
 }
@@ -160,6 +170,7 @@ fn status(refusal: Refusal) -> StatusCode {
         Refusal::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
         Refusal::NotFound => StatusCode::NOT_FOUND,
         Refusal::Method => StatusCode::METHOD_NOT_ALLOWED,
+        Refusal::Unauthorized => StatusCode::UNAUTHORIZED,
         Refusal::Forbidden => StatusCode::FORBIDDEN,
         Refusal::Handler => StatusCode::INTERNAL_SERVER_ERROR,
         Refusal::Busy | Refusal::ShuttingDown | Refusal::NotStored | Refusal::PerhapsStored => {

@@ -8,30 +8,31 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Response, header};
 use http_body_util::Full;
 
+use crate::access::pass::Pass;
 use crate::engine::record::IDEMPOTENCY_KEY_BYTES_MAX;
 use crate::engine::{NotStored, Stored};
 use crate::hub::event::Event;
 use crate::hub::frame::Draft;
 use crate::hub::id::EventId;
-use crate::hub::topic::{Numbers, Topic, Topics, is_internal};
+use crate::hub::topic::{Numbers, Topic, TopicHandle, Topics, is_internal};
 use crate::ops::limits::{BATCH_EVENTS_MAX, PUBLISHERS_MAX};
 use crate::ops::metrics::Source;
 
 use super::connection::RequestBody;
 use super::problem::{Problem, Refusal};
 use super::publish;
-use super::response;
 use super::state::{NotPublished, State};
-use super::streams;
+use super::{query, response, streams, token};
 
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
-/// Publishes what a request holds: one event for `topic`, or a batch.
+/// Publishes what a request holds: one event for `topic`, or a batch. With a pass, to topics that it grants only.
 ///
 /// # Errors
-/// What is wrong with it, and where; 503 while the gateway is closing.
+/// What is wrong with it, and where; 401 or 403 if it is not granted; 503 while the gateway is closing.
 pub async fn publish(
     state: &State,
+    pass: Option<&Pass>,
     parts: &Parts,
     body: &mut RequestBody,
     topic: Option<Topic>,
@@ -41,6 +42,13 @@ pub async fn publish(
     }
     if parts.headers.get_all(header::CONTENT_ENCODING).iter().any(|encoding| encoding != "identity") {
         return Err(Problem::new(Refusal::MediaType, "bodies are taken as they are").about("content-encoding"));
+    }
+    if let (Some(pass), Some(topic)) = (pass, &topic) {
+        may_publish(pass, topic.as_str())?;
+    }
+    if let Some(pass) = pass.filter(|pass| !pass.may_publish_something()) {
+        // Before it is read.
+        return Err(token::not_granted(pass, "method", "POST", "publish"));
     }
     let key = idempotency_key(&parts.headers)?;
     let _turn = state.publishers.try_acquire().map_err(|_| busy())?;
@@ -53,7 +61,9 @@ pub async fn publish(
                 let detail = "send the data itself as the body, not a form: curl --data-binary @FILE";
                 return Err(Problem::new(Refusal::MediaType, detail));
             }
-            let event = publish::single(state.topics.handle(&topic), parts.uri.query().unwrap_or_default(), &body)?;
+            // A token in it has been taken.
+            let query = query::without(parts.uri.query().unwrap_or_default(), token::ACCESS_TOKEN);
+            let event = publish::single(state.topics.handle(&topic), &query, &body)?;
             reply.push_str("{\"id\":");
             let duplicate = accept(state, &[event], key, &mut reply).await?;
             reply.push_str(if duplicate { ",\"duplicate\":true}\n" } else { "}\n" });
@@ -61,12 +71,20 @@ pub async fn publish(
         None => {
             let content_type = parts.headers.get(header::CONTENT_TYPE);
             let events = publish::batch(content_type, &body, BATCH_EVENTS_MAX, &state.topics)?;
+            if let Some(pass) = pass {
+                let topics = events.iter().flat_map(|(topics, _)| topics.iter());
+                topics.map(TopicHandle::as_str).try_for_each(|topic| may_publish(pass, topic))?;
+            }
             reply.push_str("{\"ids\":[");
             let duplicate = accept(state, &events, key, &mut reply).await?;
             reply.push_str(if duplicate { "],\"duplicate\":true}\n" } else { "]}\n" });
         }
     }
     Ok(response::ok(reply, "application/json"))
+}
+
+fn may_publish(pass: &Pass, topic: &str) -> Result<(), Problem> {
+    if pass.may_publish(topic) { Ok(()) } else { Err(token::not_granted(pass, "topic", topic, "publish")) }
 }
 
 fn busy() -> Problem {

@@ -20,6 +20,15 @@ pub(crate) fn pairs(query: &str) -> impl Iterator<Item = (&str, &str)> {
     pairs.filter(|pair| !pair.is_empty()).map(|pair| pair.split_once('=').unwrap_or((pair, "")))
 }
 
+/// A query without the pairs of this name.
+pub(crate) fn without<'a>(query: &'a str, name: &str) -> Cow<'a, str> {
+    if pairs(query).all(|(other, _)| other != name) {
+        return Cow::Borrowed(query);
+    }
+    let is_other = |pair: &&str| pair.split('=').next() != Some(name);
+    Cow::Owned(query.split('&').filter(is_other).collect::<Vec<_>>().join("&"))
+}
+
 /// What is quoted back of a name that isn't known.
 pub(crate) fn quoted(name: &str) -> String {
     name[..name.floor_char_boundary(QUOTED_BYTES_MAX)].to_owned()

@@ -186,6 +186,7 @@ pub struct StreamReply {
     pub(super) lasts: Option<Duration>,
     pub(super) every: Option<(Duration, Event<'static>)>,
     pub(super) headers: HeaderMap,
+    pub(super) private: bool,
 }
 
 impl StreamReply {
@@ -209,6 +210,12 @@ impl StreamReply {
     /// Subscribes it to all topics that a pattern covers, too.
     pub fn pattern(mut self, pattern: Pattern) -> StreamReply {
         self.patterns.push(pattern);
+        self
+    }
+
+    /// Private events of its topics and patterns are for it, too ([`Event::private`]).
+    pub fn private(mut self) -> StreamReply {
+        self.private = true;
         self
     }
 

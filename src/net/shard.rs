@@ -230,6 +230,9 @@ impl Host for Shard {
             }
             None => into.extend_from_slice(head),
         }
+        if subscribe.less {
+            into.extend_from_slice(negotiation::less().wire(subscribe.framing));
+        }
         into.extend_from_slice(beginning);
     }
 

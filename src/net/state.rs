@@ -3,8 +3,10 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use arc_swap::ArcSwap;
 use tokio::sync::{Semaphore, oneshot};
 
+use crate::access::gate::Gate;
 use crate::engine::record::EncodeError;
 use crate::engine::{Answer, Engine, NotStored, Stored};
 use crate::exchange::bus::Bus;
@@ -39,6 +41,8 @@ pub struct State {
     pub config: Arc<LiveConfig>,
     /// Where the listeners are, once they are there.
     pub addresses: OnceLock<Addresses>,
+    /// Who is let in, by those settings.
+    pub gate: ArcSwap<Gate>,
     /// The topic of `/`.
     pub default_topic: Topic,
     /// How many streams may be open.
@@ -261,6 +265,7 @@ pub(super) mod tests {
             clock: Clock::start(),
             config: Arc::new(LiveConfig::from_pointee(Config { admin: true, ..Config::default() })),
             addresses: OnceLock::new(),
+            gate: ArcSwap::from_pointee(Gate::new(&Config::default()).unwrap()),
             default_topic: Topic::parse("default").unwrap(),
             streams_max: 1,
             handler: None,

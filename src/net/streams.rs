@@ -6,25 +6,27 @@ use http::request::Parts;
 use http::{HeaderValue, Method, Response, header};
 use http_body_util::Full;
 
+use crate::access::pass::Pass;
 use crate::hub::retry;
 use crate::hub::subscribe::Subscribe;
 use crate::hub::topic::{INTERNAL, Topic, is_internal};
+use crate::ops::config::DeniedAs;
 use crate::ops::metrics::Shed;
 
-use super::admit::admit;
+use super::admit::{admit, grant};
 use super::connection::Answer;
-use super::negotiation;
 use super::problem::Problem;
 use super::response::{self, TEXT};
 use super::state::State;
+use super::{negotiation, token};
 
 /// Answers at `/`: with a stream of the default topic for who asks for one by name, else with `ok`.
 ///
 /// # Errors
 /// As [`stream`].
-pub fn root(state: &State, parts: &Parts) -> Result<Answer<Subscribe>, Problem> {
+pub fn root(state: &State, pass: Option<&Pass>, parts: &Parts) -> Result<Answer<Subscribe>, Problem> {
     if negotiation::accepts_event_stream(&parts.headers) {
-        return stream(state, parts, Some(state.default_topic.clone()));
+        return stream(state, pass, parts, Some(state.default_topic.clone()));
     }
     let mut ok = response::ok("ok\n", TEXT);
     // A cache that kept it would give it to an EventSource, which then never asks again.
@@ -36,11 +38,19 @@ pub fn root(state: &State, parts: &Parts) -> Result<Answer<Subscribe>, Problem> 
 /// Answers GET with a stream, and HEAD with its head.
 ///
 /// # Errors
-/// 400, naming the parameter.
-pub fn stream(state: &State, parts: &Parts, topic: Option<Topic>) -> Result<Answer<Subscribe>, Problem> {
-    let asked = negotiation::subscribe(parts, topic, &state.topics)?;
+/// 400, naming the parameter; 401 or 403 if it is not granted.
+pub fn stream(
+    state: &State,
+    pass: Option<&Pass>,
+    parts: &Parts,
+    topic: Option<Topic>,
+) -> Result<Answer<Subscribe>, Problem> {
+    let mut asked = negotiation::subscribe(parts, topic, &state.topics)?;
     if asked.subscription.topics().iter().any(|topic| is_internal(topic.as_str())) {
         return Err(kept_for_the_gateway());
+    }
+    if let Some(pass) = pass {
+        asked = grant(pass, asked, &state.topics).map_err(|denied| token::not_subscribed(pass, &denied))?;
     }
     answer(state, parts, asked)
 }
@@ -57,7 +67,7 @@ pub fn console(state: &State, parts: &Parts) -> Result<Answer<Subscribe>, Proble
 
 /// The refusal of a topic on which the gateway publishes about itself.
 pub fn kept_for_the_gateway() -> Problem {
-    Problem::in_field("topic", format_args!("topics that begin with {INTERNAL} are kept for the gateway's console"))
+    Problem::in_field("topic", format!("topics that begin with {INTERNAL} are kept for the gateway's console"))
 }
 
 fn answer(state: &State, parts: &Parts, asked: Subscribe) -> Result<Answer<Subscribe>, Problem> {
@@ -94,6 +104,22 @@ pub fn shed_late(state: &State, reason: Shed, head_fields: Option<&str>) -> Vec<
         response.headers_mut().remove(header::ACCESS_CONTROL_ALLOW_ORIGIN);
     }
     response::into_bytes(response, head_fields.unwrap_or_default())
+}
+
+/// The answer to a stream that is refused, for a client that would give up for ever on a status, and show its page
+/// nothing. `None` for any other, and for a refusal for another reason.
+pub fn deny(state: &State, parts: &Parts, problem: &Problem) -> Option<Response<Full<Bytes>>> {
+    let is_asked_for = state.config.load().auth.denied == DeniedAs::Event && problem.is_of_access();
+    if !is_asked_for || parts.method != Method::GET || !negotiation::accepts_event_stream(&parts.headers) {
+        return None;
+    }
+    let mut response = negotiation::head_response();
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    // A document is one line.
+    let document = problem.body();
+    let document = String::from_utf8_lossy(&document);
+    *response.body_mut() = Full::from(format!("{}event: denied\ndata: {document}\n\n", come_back(state)));
+    Some(response)
 }
 
 /// `retry:` with a jittered delay.

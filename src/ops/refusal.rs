@@ -34,7 +34,9 @@ pub enum Refusal {
     NotFound,
     /// The path doesn't know this method.
     Method,
-    /// The token doesn't grant this.
+    /// There is no token, or none that is good.
+    Unauthorized,
+    /// This is not allowed here, or the token doesn't grant it.
     Forbidden,
     /// The handler of the program that runs the gateway failed.
     Handler,

@@ -51,11 +51,13 @@ impl Config {
                 ..self.limits.clone()
             },
             stream: Stream { notsent_lowat: self.stream.notsent_lowat, ..new.stream.clone() },
+            auth: new.auth.clone(),
             cors: new.cors.clone(),
             drain: new.drain.clone(),
             log: Log { format: self.log.format, level: new.log.level.clone() },
             schedule: new.schedule.clone(),
             policy: new.policy.clone(),
+            rule: new.rule.clone(),
             ..self.clone()
         }
     }
@@ -80,6 +82,7 @@ mod tests {
         engine = "disk"
         schedule = []
         policy = [{ topic = "**", slow = "skip" }]
+        rule = [{ topics = ["**"], subscribe = "token" }]
         [tls]
         listen = ["127.0.0.1:4"]
         cert = ["/a.pem"]
@@ -136,6 +139,15 @@ mod tests {
         notsent_lowat = "17KiB"
         [pass]
         latency = "1ms"
+        [auth]
+        leeway = "11s"
+        cookie = "session"
+        query = true
+        denied = "event"
+        remembered = 7
+        control_key = "another-key-of-some-length"
+        jwt = [{ algorithm = "HS256", key = "a-secret-that-is-long-enough-for-it" }]
+        key = [{ name = "other", key = "a-key-of-some-length" }]
         [cors]
         origins = ["https://example.com"]
         [drain]

@@ -49,6 +49,8 @@ struct ScheduleText {
     retry: Option<Time>,
     #[serde(default)]
     keep: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    private: bool,
 }
 
 impl Schedule {
@@ -62,6 +64,7 @@ impl Schedule {
             id: Some("1".to_owned()),
             retry: None,
             keep: false,
+            private: false,
         })
     }
 
@@ -96,6 +99,7 @@ impl Schedule {
             // No longer than an event's may be, which is less than the longest time.
             retry: event.retry_ms.map(Time::from_millis),
             keep: !event.live_only,
+            private: event.private,
         }))
     }
 
@@ -141,7 +145,7 @@ impl Schedule {
         if let Some(retry) = text.retry {
             event = event.retry(retry.get());
         }
-        event.keep(text.keep)
+        event.keep(text.keep).private(text.private)
     }
 }
 

@@ -104,7 +104,7 @@ fn a_key_that_can_be_none_is_refused_and_a_refused_call_uses_none_up() {
             let refused = server.publisher().post(target, &fields, "{\"topic\":\"a\",\"data\":\"\"}");
             let problem = refused.json();
             assert_eq!((refused.status(), &problem["field"]), (400, &json!("idempotency-key")), "{problem}");
-            assert_eq!(problem["detail"], found);
+            assert_eq!(problem["detail"], format!("idempotency-key: {found}"));
         }
     }
     assert_eq!(kept(&server, "a"), [""; 0]);

@@ -1,5 +1,6 @@
 //! The gateway from outside: raw sockets, the binary, the library, and the rules that the sources keep.
 
+mod access;
 mod admin;
 mod allocations;
 mod archive;

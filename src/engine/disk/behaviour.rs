@@ -416,6 +416,7 @@ fn the_commands_say_what_a_log_holds() {
         key: Some("k"),
         data: "\"x\"\u{1b}",
         live_only: false,
+        private: false,
     };
     let pack = crate::engine::record::Pack { published_ms: 500, idempotency_key: None, events: &[event] };
     store.append(&[crate::engine::record::encode(&pack).unwrap()]).unwrap();

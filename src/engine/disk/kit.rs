@@ -40,6 +40,7 @@ pub(crate) fn pack(text: &str, events: usize) -> Packed {
             key: None,
             data,
             live_only: false,
+            private: false,
         })
         .collect();
     encode(&Pack { published_ms: 1_000, idempotency_key: Some(text), events: &events }).unwrap()

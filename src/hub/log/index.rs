@@ -2,6 +2,7 @@
 //!
 //! That is known exactly of all topics that the ring has events of, and of those that it had events of last, in bounded
 //! memory. Any other topic, which nothing was evicted of for longer, may have lost what the one did that was forgotten last.
+//! Public and private events are known apart: what a stream may not have it does not miss.
 
 use std::collections::{BTreeSet, Bound};
 
@@ -27,10 +28,11 @@ pub fn remembered_bytes(bytes: usize) -> usize {
 /// The offsets of a ring's events by topic.
 pub(super) struct Index {
     topics: Paged<Entry>,
-    /// The topics of which something was evicted, by the newest offset of that, with their numbers.
-    evicted: BTreeSet<(Offset, u32)>,
+    /// The topics of which something was evicted, by the newest offset of that, with their numbers: public events, and
+    /// private ones.
+    evicted: [BTreeSet<(Offset, u32)>; 2],
     /// Of a topic that is not there, events may have been evicted up to here.
-    forgotten_through: Offset,
+    forgotten_through: [Offset; 2],
     /// What topics take of which nothing is left,
     remembered_bytes: usize,
     /// at most.
@@ -44,7 +46,8 @@ struct Entry {
     // It holds the number as long as the entry is there.
     topic: TopicHandle,
     offsets: Chunked<Offset>,
-    evicted_through: Offset,
+    /// Public events, and private ones.
+    evicted_through: [Offset; 2],
 }
 
 /// Whether events of a subscription have been evicted.
@@ -58,21 +61,34 @@ pub(super) enum Loss {
     NoneThrough(Offset),
 }
 
-/// A topic of which something was evicted, up to here: it may be one of a subscription's.
-pub(super) type Suspect = (Offset, TopicHandle);
+/// A topic of which public events or private ones were evicted, up to here: it may be one of a subscription's.
+pub(super) struct Suspect {
+    pub(super) evicted_through: Offset,
+    topic: TopicHandle,
+    private: bool,
+}
 
 /// Whether any of these, of rising offsets, is the subscription's. It needs no lock. It goes on until enough is done, and
 /// to the next event: one at least.
 pub(super) fn search(suspects: &[Suspect], subscription: &Subscription, effort: &mut Effort) -> Loss {
-    for of_one_event in suspects.chunk_by(|(offset, _), (next, _)| offset == next) {
-        if of_one_event.iter().any(|(_, topic)| subscription.covers(std::slice::from_ref(topic), effort)) {
+    for of_one_event in suspects.chunk_by(|one, next| one.evicted_through == next.evicted_through) {
+        let takes = |one: &Suspect, effort: &mut Effort| {
+            subscription.takes(std::slice::from_ref(&one.topic), one.private, effort)
+        };
+        if of_one_event.iter().any(|one| takes(one, effort)) {
             return Loss::Some;
         }
         if effort.is_spent() {
-            return Loss::NoneThrough(of_one_event[0].0);
+            return Loss::NoneThrough(of_one_event[0].evicted_through);
         }
     }
     Loss::None
+}
+
+/// What is evicted beyond this has not been looked at, of either kind.
+fn whole_through(through: Offset, suspects: &mut Vec<Suspect>) -> Loss {
+    suspects.retain(|one| one.evicted_through <= through);
+    Loss::NoneThrough(through)
 }
 
 /// What a topic takes of which nothing is left.
@@ -85,8 +101,8 @@ impl Index {
     pub(super) fn new(remembered_bytes_max: usize) -> Index {
         Index {
             topics: Paged::default(),
-            evicted: BTreeSet::new(),
-            forgotten_through: Offset::ZERO,
+            evicted: Default::default(),
+            forgotten_through: [Offset::ZERO; 2],
             remembered_bytes: 0,
             remembered_bytes_max,
             #[cfg(test)]
@@ -96,7 +112,7 @@ impl Index {
 
     /// Events of any topic may have been evicted up to here.
     pub(super) fn start_after(&mut self, offset: Offset) {
-        self.forgotten_through = offset;
+        self.forgotten_through = [offset; 2];
     }
 
     /// Enters an event's offset, the newest so far.
@@ -114,25 +130,37 @@ impl Index {
 
     /// Takes out a topic's oldest offset: that of the event that is evicted now. Topics that are forgotten for it go to
     /// `forgotten`.
-    pub(super) fn evict(&mut self, topic: &TopicHandle, offset: Offset, forgotten: &mut Vec<TopicHandle>) {
-        let number = topic.number();
+    pub(super) fn evict(
+        &mut self,
+        topic: &TopicHandle,
+        offset: Offset,
+        private: bool,
+        forgotten: &mut Vec<TopicHandle>,
+    ) {
+        let (number, kind) = (topic.number(), usize::from(private));
         let entry = self.topics.get_mut(number).expect("the index has each topic of the ring");
         let oldest = entry.offsets.pop_front();
         debug_assert_eq!(oldest, Some(offset), "a topic's events leave in order");
-        self.evicted.remove(&(entry.evicted_through, number));
-        self.evicted.insert((offset, number));
-        entry.evicted_through = offset;
+        self.evicted[kind].remove(&(entry.evicted_through[kind], number));
+        self.evicted[kind].insert((offset, number));
+        entry.evicted_through[kind] = offset;
         if entry.offsets.is_empty() {
             entry.offsets = Chunked::default();
             self.remembered_bytes += bytes_of(topic);
         }
         // Each goes at most once for each time that it was entered.
         while self.remembered_bytes > self.remembered_bytes_max {
-            let Some((offset, number)) = self.evicted.pop_first() else { return };
-            self.forgotten_through = offset;
+            let oldest = [0, 1].into_iter().filter(|kind| !self.evicted[*kind].is_empty());
+            let Some(kind) = oldest.min_by_key(|kind| self.evicted[*kind].first().copied()) else { return };
+            let Some((offset, number)) = self.evicted[kind].pop_first() else { return };
+            self.forgotten_through[kind] = self.forgotten_through[kind].max(offset);
             if self.topics.get(number).is_some_and(|entry| entry.offsets.is_empty())
                 && let Some(entry) = self.topics.remove(number)
             {
+                let other = 1 - kind;
+                if self.evicted[other].remove(&(entry.evicted_through[other], number)) {
+                    self.forgotten_through[other] = self.forgotten_through[other].max(entry.evicted_through[other]);
+                }
                 self.remembered_bytes -= bytes_of(&entry.topic);
                 forgotten.push(entry.topic);
             }
@@ -146,27 +174,47 @@ impl Index {
         Some(offsets.range_from(from).copied())
     }
 
-    /// Whether events of the subscription after this offset have been evicted. For one with patterns, that holds if it has
-    /// none of the topics that go to `suspects`, a bounded number.
+    /// Whether events that the subscription takes have been evicted after this offset. For one with patterns, that holds
+    /// if it takes none of the topics that go to `suspects`, a bounded number.
     pub(super) fn lost_after(&self, after: Offset, subscription: &Subscription, suspects: &mut Vec<Suspect>) -> Loss {
         #[cfg(test)]
         if self.forgets_topics {
-            let newest = self.evicted.last().map_or(self.forgotten_through, |&(offset, _)| offset);
+            let newest = self.evicted[0].last().map_or(self.forgotten_through[0], |&(offset, _)| offset);
             return if after < newest { Loss::Some } else { Loss::None };
         }
+        let public = self.lost_of(after, subscription, false, suspects);
+        let of_public = suspects.len();
+        let private = self.lost_of(after, subscription, true, suspects);
+        if suspects.len() > of_public && of_public > 0 {
+            suspects.sort_by_key(|one| one.evicted_through);
+        }
+        match (public, private) {
+            (Loss::Some, _) | (_, Loss::Some) => Loss::Some,
+            (Loss::None, Loss::None) => Loss::None,
+            (Loss::NoneThrough(one), Loss::NoneThrough(other)) => whole_through(one.min(other), suspects),
+            (Loss::NoneThrough(one), Loss::None) | (Loss::None, Loss::NoneThrough(one)) => whole_through(one, suspects),
+        }
+    }
+
+    fn lost_of(&self, after: Offset, subscription: &Subscription, private: bool, suspects: &mut Vec<Suspect>) -> Loss {
+        if subscription.sees_all(private) == Some(false) {
+            return Loss::None;
+        }
+        let (kind, forgotten_through) = (usize::from(private), self.forgotten_through[usize::from(private)]);
         let evicted_through = |topic: &TopicHandle| {
-            self.topics.get(topic.number()).map_or(self.forgotten_through, |entry| entry.evicted_through)
+            self.topics.get(topic.number()).map_or(forgotten_through, |entry| entry.evicted_through[kind])
         };
-        if subscription.topics().iter().any(|topic| evicted_through(topic) > after) {
+        let lost = |topic: &TopicHandle| evicted_through(topic) > after && subscription.sees(topic, private);
+        if subscription.topics().iter().any(lost) {
             return Loss::Some;
         }
         if subscription.patterns().is_empty() {
             return Loss::None;
         }
-        if after < self.forgotten_through {
+        if after < forgotten_through {
             return Loss::Some;
         }
-        let newer = self.evicted.range((Bound::Excluded((after, u32::MAX)), Bound::Unbounded));
+        let newer = self.evicted[kind].range((Bound::Excluded((after, u32::MAX)), Bound::Unbounded));
         let mut last = after;
         for (examined, &(offset, number)) in newer.enumerate() {
             // The topics of one event together.
@@ -175,7 +223,7 @@ impl Index {
             }
             last = offset;
             let entry = self.topics.get(number).expect("a topic is there as long as it is named here");
-            suspects.push((offset, entry.topic.clone()));
+            suspects.push(Suspect { evicted_through: offset, topic: entry.topic.clone(), private });
         }
         Loss::None
     }
@@ -207,7 +255,7 @@ mod tests {
         for at in 0..events {
             index.push(&topics[at % topics.len()], offset(at));
             if let Some(at) = at.checked_sub(kept) {
-                index.evict(&topics[at % topics.len()], offset(at), &mut forgotten);
+                index.evict(&topics[at % topics.len()], offset(at), false, &mut forgotten);
             }
         }
         forgotten
@@ -244,6 +292,29 @@ mod tests {
         let pattern = |text: &str| Subscription::new(vec![], vec![Pattern::parse(text).unwrap()], &table).unwrap();
         assert_eq!(find_loss(&index, 4, &pattern("x/*")), Loss::Some);
         assert_eq!(find_loss(&index, 5, &pattern("x/*")), Loss::None);
+    }
+
+    #[test]
+    fn who_may_not_have_private_events_does_not_miss_them() {
+        let table = TopicTable::default();
+        let topics: Vec<_> = (0..9).map(|n| table.named(&format!("t/{n}")).unwrap()).collect();
+        let mut index = Index::new(3 * (TOPIC_BYTES + 3));
+        let mut forgotten = Vec::new();
+        // A public event of each, then a private one of each; all but the newest four topics are forgotten.
+        for (at, topic) in topics.iter().chain(&topics).enumerate() {
+            index.push(topic, Offset::new(at as u64 + 1));
+        }
+        for (at, topic) in topics.iter().chain(&topics).enumerate() {
+            index.evict(topic, Offset::new(at as u64 + 1), at >= 9, &mut forgotten);
+        }
+        assert!(forgotten.len() >= 5, "{forgotten:?}");
+        let lost = |after: u64, subscription: &Subscription| find_loss(&index, after, subscription) != Loss::None;
+        let all = Subscription::new(vec![], vec![Pattern::parse("t/*").unwrap()], &table).unwrap();
+        assert!(lost(8, &all) && !lost(9, &all), "the last public event was at 9");
+        assert!(lost(17, &all.with_private()) && !lost(18, &all.with_private()));
+        let one = Subscription::to(topics[8].clone());
+        assert!(lost(8, &one) && !lost(9, &one));
+        assert!(lost(17, &one.with_private()) && !lost(18, &one.with_private()));
     }
 
     #[test]

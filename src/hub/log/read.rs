@@ -151,9 +151,21 @@ impl Log {
             Loss::Some => lost,
         };
         if let Read::Through(through) = &mut read {
-            let is_within = |frame: &&Arc<Frame>| frame.offset() <= *through;
+            let until = *through;
+            let is_within = |frame: &&Arc<Frame>| frame.offset() <= until;
             if subscription.patterns().is_empty() {
-                out.extend(self.live_only.named(after, subscription).take_while(is_within).take(1).cloned());
+                let named = self.live_only.named(after, subscription).take_while(is_within).take(EXAMINED_MAX);
+                let (mut looked_at, mut last) = (0, after);
+                for frame in named {
+                    (looked_at, last) = (looked_at + 1, frame.offset());
+                    if subscription.takes_named(frame.topics(), frame.private()) {
+                        out.push(frame.clone());
+                        break;
+                    }
+                }
+                if looked_at == EXAMINED_MAX {
+                    *through = last;
+                }
             } else {
                 out.extend(self.live_only.after(after).take_while(is_within).take(EXAMINED_MAX).cloned());
                 if let (EXAMINED_MAX, Some(last)) = (out.len(), out.last()) {
@@ -207,9 +219,16 @@ impl Log {
             };
             return Some(read);
         }
-        let mut bytes = 0;
+        let (mut bytes, mut passed_over) = (0, 0);
         let frames = merge(self.kept.named(after, subscription), self.live_only.named(live_after, subscription));
         for frame in frames.take_while(|frame| frame.offset() <= through) {
+            if !subscription.takes_named(frame.topics(), frame.private()) {
+                passed_over += 1;
+                if passed_over == EXAMINED_MAX {
+                    return Some(Read::Through(frame.offset()));
+                }
+                continue;
+            }
             out.push(frame.clone());
             bytes += frame.wire(Framing::Chunked).len();
             if bytes >= budget_bytes {
@@ -244,7 +263,7 @@ impl Window<'_> {
             if frame.offset() > through {
                 return false;
             }
-            let is_wanted = self.subscription.covers(frame.topics(), effort);
+            let is_wanted = self.subscription.takes(frame.topics(), frame.private(), effort);
             if effort.is_spent() {
                 through = frame.offset();
             }

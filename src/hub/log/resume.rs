@@ -96,7 +96,7 @@ impl Search {
         // What it does not come to is not held until it goes on.
         let mut same = std::mem::take(&mut self.same).into_iter();
         while let Some(frame) = same.next() {
-            if subscription.covers(frame.topics(), effort) {
+            if subscription.takes(frame.topics(), frame.private(), effort) {
                 return Some(Start::after(frame.offset()));
             }
             if effort.is_spent() && !same.as_slice().is_empty() {
@@ -110,7 +110,7 @@ impl Search {
             Loss::Some => return Some(self.lost),
             Loss::NoneThrough(through) => self.whole_through = through,
             Loss::None => {
-                if let Some(&(through, _)) = suspects.last() {
+                if let Some(&Suspect { evicted_through: through, .. }) = suspects.last() {
                     self.whole_through = through;
                     return self.whole;
                 }

@@ -105,7 +105,7 @@ impl Ring {
         self.bytes -= frame.cost_bytes();
         self.evicted_through = offset;
         for topic in frame.topics().iter() {
-            self.by_topic.evict(topic, offset, forgotten);
+            self.by_topic.evict(topic, offset, frame.private(), forgotten);
         }
         Some(frame)
     }

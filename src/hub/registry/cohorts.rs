@@ -19,6 +19,8 @@ use super::{Effect, Registry};
 pub(super) struct Cohort {
     pub(super) subscription: Arc<Subscription>,
     pub(super) framing: Framing,
+    /// Whether it takes public events, and private ones, if that is not by topic.
+    pub(super) sees: [Option<bool>; 2],
     slow: SlowPolicy,
     /// By which of the registry's policies `slow` was chosen.
     policed: u32,
@@ -65,6 +67,7 @@ impl<S: Socket> Registry<S> {
                 let cohort = Cohort {
                     subscription: subscription.clone(),
                     framing,
+                    sees: [false, true].map(|private| subscription.sees_all(private)),
                     slow,
                     policed: self.policed,
                     members: 0,

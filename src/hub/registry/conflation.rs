@@ -70,8 +70,10 @@ fn conflate(frames: &mut Vec<Arc<Frame>>, subscription: &Subscription, opened_at
         .rev()
         .map(|frame| match frame.key() {
             Some(key) if frame.offset() > opened_at => {
-                let topics =
-                    frame.topics().iter().filter(|topic| subscription.covers(std::slice::from_ref(*topic), effort));
+                let topics = frame
+                    .topics()
+                    .iter()
+                    .filter(|topic| subscription.takes(std::slice::from_ref(*topic), frame.private(), effort));
                 // Each of them is to be noted.
                 topics.filter(|topic| seen.insert((*topic, key))).count() > 0
             }

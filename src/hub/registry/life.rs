@@ -163,7 +163,7 @@ impl<S: Socket> Registry<S> {
                 if frame.offset() > through {
                     return false;
                 }
-                let is_wanted = subscription.covers(frame.topics(), &mut effort);
+                let is_wanted = subscription.takes(frame.topics(), frame.private(), &mut effort);
                 if effort.is_spent() {
                     through = frame.offset();
                 }

@@ -235,7 +235,11 @@ impl<S: Socket> Registry<S> {
                     // An event counts once for a cohort, however many of its topics match, and not
                     // at all if the pass before brought it.
                     let cohort = cohorts.at(index);
-                    if index >= first && cohort.mark != mark && cohort.through < frame.offset() {
+                    let sees = || {
+                        let private = frame.private();
+                        cohort.sees[usize::from(private)].unwrap_or_else(|| cohort.subscription.sees(topic, private))
+                    };
+                    if index >= first && cohort.mark != mark && cohort.through < frame.offset() && sees() {
                         cohort.mark = mark;
                         touched.push((index, *found as u32));
                     }

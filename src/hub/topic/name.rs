@@ -102,6 +102,44 @@ impl Pattern {
         (!self.0.contains('*')).then(|| Topic(self.0.clone()))
     }
 
+    /// The pattern that covers one topic.
+    pub fn of(topic: &Topic) -> Pattern {
+        Pattern(topic.0.clone())
+    }
+
+    /// The pattern that covers exactly the topics that both cover, if there are any.
+    pub fn intersection(&self, other: &Pattern) -> Option<Pattern> {
+        let ((ours, we_go_on), (theirs, they_go_on)) = (self.segments(), other.segments());
+        // Where only one goes on, it does so for as long as the other is.
+        let (count, goes_on) = match (we_go_on, they_go_on) {
+            (true, true) => (ours.max(theirs), true),
+            (true, false) => (theirs, false),
+            (false, true) => (ours, false),
+            (false, false) => (ours, false),
+        };
+        let (ours, theirs) = (self.stretched(count)?, other.stretched(count)?);
+        let mut text = String::with_capacity(self.0.len().max(other.0.len()));
+        for (at, both) in ours.zip(theirs).enumerate() {
+            if at > 0 {
+                text.push('/');
+            }
+            text.push_str(match both {
+                (None, None) if goes_on && at + 1 == count => "**",
+                (None, None) => "*",
+                (Some(named), None) | (None, Some(named)) => named,
+                (Some(one), Some(other)) if one == other => one,
+                (Some(_), Some(_)) => return None,
+            });
+        }
+        // No topic is longer than that.
+        (text.len() <= TOPIC_BYTES_MAX).then(|| Pattern(text.into()))
+    }
+
+    /// Whether it covers all topics that another does.
+    pub fn covers(&self, other: &Pattern) -> bool {
+        self.intersection(other).as_ref() == Some(other)
+    }
+
     /// How many segments the topics have that it covers: at least so many, and whether more are possible.
     pub(in crate::hub) fn segments(&self) -> (usize, bool) {
         (self.0.split('/').count(), self.0.rsplit('/').next() == Some("**"))
@@ -223,6 +261,31 @@ mod tests {
         for pattern in ["**", "*/*", "$sys/*", "$sys/**", "*/stats"] {
             check(pattern, "$sys/stats", false);
         }
+    }
+
+    #[test]
+    fn two_patterns_cover_some_topics_both() {
+        let both = |one: &str, other: &str| {
+            let parse = |text| Pattern::parse(text).unwrap();
+            let (one, other) = (parse(one), parse(other));
+            let found = one.intersection(&other).map(|both| both.as_str().to_owned());
+            assert_eq!(found, other.intersection(&one).map(|both| both.as_str().to_owned()));
+            found.unwrap_or_default()
+        };
+        assert_eq!(both("a", "a"), "a");
+        assert_eq!(both("a", "b"), "");
+        assert_eq!(both("*", "a"), "a");
+        assert_eq!(both("a/*", "*/b"), "a/b");
+        assert_eq!(both("**", "a/*"), "a/*");
+        assert_eq!(both("**", "*/**"), "*/**");
+        assert_eq!(both("a/**", "a"), "");
+        assert_eq!(both("a/**", "*/b/**"), "a/b/**");
+        assert_eq!(both("a/b/**", "a/*/*/**"), "a/b/*/**");
+        assert_eq!(both("a/*/**", "a/*/*"), "a/*/*");
+        assert_eq!(both("*/**", "*"), "");
+        // No topic is so long.
+        let (a, b) = ("a".repeat(150), "b".repeat(150));
+        assert_eq!(both(&format!("{a}/*"), &format!("*/{b}")), "");
     }
 
     #[test]

@@ -6,6 +6,7 @@ use crate::hub::fault::SubscriptionError;
 use super::TOPICS_MAX;
 use super::handle::{Numbers, TopicHandle};
 use super::name::{Pattern, Topic, is_internal};
+use super::sees::Sees;
 
 /// The most segments that the patterns of one subscription may have together: each takes memory in a
 /// shard's routes.
@@ -14,12 +15,15 @@ pub const PATTERN_SEGMENTS_MAX: usize = 512;
 /// What a stream subscribes to. Two streams that asked for the same things in another order, or
 /// twice, have equal subscriptions.
 ///
+/// It takes public events; what is left of it by somebody's [`Grants`](super::Grants) takes what they say.
+///
 /// Invariant: topics are sorted by their texts and patterns by their segments, both are free of doubles and at
 /// most [`TOPICS_MAX`] long together; a pattern has a wildcard.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Subscription {
     topics: Box<[TopicHandle]>,
     patterns: Box<[Pattern]>,
+    pub(super) sees: Sees,
 }
 
 impl Subscription {
@@ -58,17 +62,18 @@ impl Subscription {
         Ok(Subscription {
             topics: topics.iter().map(|topic| numbers.handle(topic)).collect(),
             patterns: patterns.into(),
+            sees: Sees::Public,
         })
     }
 
     /// A subscription to one topic.
     pub fn to(topic: TopicHandle) -> Subscription {
-        Subscription { topics: Box::new([topic]), patterns: Box::default() }
+        Subscription { topics: Box::new([topic]), patterns: Box::default(), sees: Sees::Public }
     }
 
     /// A subscription to nothing: such a stream gets only what is sent to it alone.
     pub fn nothing() -> Subscription {
-        Subscription { topics: Box::default(), patterns: Box::default() }
+        Subscription { topics: Box::default(), patterns: Box::default(), sees: Sees::Public }
     }
 
     /// The topics named exactly, sorted by their texts.
@@ -88,6 +93,50 @@ impl Subscription {
             self.topics.contains(topic)
                 || !is_internal(topic.as_str()) && any_matches(&self.patterns, 0, topic.as_str(), effort)
         })
+    }
+
+    /// Whether an event with these topics, private or not, is for the subscription: on a topic that it covers and sees it of.
+    pub fn takes(&self, topics: &[TopicHandle], private: bool, effort: &mut Effort) -> bool {
+        match (&self.sees, private) {
+            (Sees::Public, false) | (Sees::All, _) => self.covers(topics, effort),
+            (Sees::Public, true) => false,
+            (Sees::ByTopic(listed), _) => topics.iter().any(|topic| {
+                effort.spend(listed.len());
+                self.sees.sees(topic.as_str(), private) && self.covers(std::slice::from_ref(topic), effort)
+            }),
+        }
+    }
+
+    /// The same for an event of which it names a topic.
+    pub fn takes_named(&self, topics: &[TopicHandle], private: bool) -> bool {
+        match (&self.sees, private) {
+            (Sees::Public, private) => !private,
+            (Sees::All, _) => true,
+            (Sees::ByTopic(_), _) => self.takes(topics, private, &mut Effort::unbounded()),
+        }
+    }
+
+    /// Whether it takes events, private or not, that come by a topic which it covers.
+    pub fn sees(&self, topic: &TopicHandle, private: bool) -> bool {
+        self.sees.sees(topic.as_str(), private)
+    }
+
+    /// Whether it takes all events, private or not, on the topics that it covers, or none; `None` if that is by topic.
+    pub fn sees_all(&self, private: bool) -> Option<bool> {
+        match &self.sees {
+            Sees::Public => Some(!private),
+            Sees::All => Some(true),
+            Sees::ByTopic(_) => None,
+        }
+    }
+
+    /// The same, which takes private events, too.
+    pub fn with_private(&self) -> Subscription {
+        self.seeing(Sees::All)
+    }
+
+    pub(super) fn seeing(&self, sees: Sees) -> Subscription {
+        Subscription { sees, ..self.clone() }
     }
 }
 

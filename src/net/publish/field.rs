@@ -14,6 +14,7 @@ pub(super) enum Field {
     Retry,
     Key,
     Keep,
+    Private,
 }
 
 impl Field {
@@ -25,7 +26,7 @@ impl Field {
 
 /// The fields seen so far.
 #[derive(Default)]
-pub(super) struct Seen(u8);
+pub(super) struct Seen(u16);
 
 impl Seen {
     /// `false` if the field was there already.

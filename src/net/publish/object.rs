@@ -94,7 +94,7 @@ impl<'de> Visitor<'de> for Key<'_, 'de> {
 
     fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<Field, E> {
         name.parse().map_err(|_| {
-            let known = "isn't known: topic, topics, data, event, id, retry, key and keep are";
+            let known = "isn't known: topic, topics, data, event, id, retry, key, keep and private are";
             self.0.fail(Problem::in_field(quoted(name), known))
         })
     }
@@ -178,6 +178,7 @@ impl<'de> Visitor<'de> for Object<'_, 'de> {
                 Field::Retry => event = event.retry(Duration::from_millis(map.next_value()?)),
                 Field::Key => event = event.key(map.next_value::<Text<'_>>()?.0),
                 Field::Keep => event = event.keep(map.next_value()?),
+                Field::Private => event = event.private(map.next_value()?),
             }
             reader.field = None;
         }

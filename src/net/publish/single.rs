@@ -10,7 +10,7 @@ use crate::ops::units::boolean;
 
 use super::field::{Field, Seen};
 
-/// Reads one event: the body is its data, the query holds `event`, `id`, `retry`, `key`, `keep`.
+/// Reads one event: the body is its data, the query holds `event`, `id`, `retry`, `key`, `keep`, `private`.
 /// Any other parameter is refused, as a typo would change what is published.
 ///
 /// # Errors
@@ -21,8 +21,8 @@ pub fn single<'a>(topic: TopicHandle, query: &'a str, body: &'a [u8]) -> Result<
     let mut seen = Seen::default();
     for (name, value) in query::pairs(query) {
         let field = query::decode(name, true).ok().and_then(|name| name.parse().ok());
-        let Some(field @ (Field::Event | Field::Id | Field::Retry | Field::Key | Field::Keep)) = field else {
-            return Err(Problem::in_field(quoted(name), "isn't known: event, id, retry, key and keep are"));
+        let Some(field) = field.filter(|field| !matches!(field, Field::Topic | Field::Topics | Field::Data)) else {
+            return Err(Problem::in_field(quoted(name), "isn't known: event, id, retry, key, keep and private are"));
         };
         let refuse = |reason: &'static str| Problem::in_field(field.name(), reason);
         if !seen.insert(field) {
@@ -37,6 +37,7 @@ pub fn single<'a>(topic: TopicHandle, query: &'a str, body: &'a [u8]) -> Result<
                 let ms = query::number(&text).ok_or_else(|| refuse("isn't a number of milliseconds"))?;
                 event.retry(Duration::from_millis(ms))
             }
+            Field::Private => event.private(boolean(&text).map_err(refuse)?),
             _ => event.keep(boolean(&text).map_err(refuse)?),
         };
     }
@@ -71,6 +72,10 @@ mod tests {
         check_single("keep=true&", event());
         check_single("keep=1&event=", event().event(""));
         check_single("keep=false", event().keep(false));
+        check_single("private=1", event().private(true));
+        check_single("private=false&keep=0", event().keep(false));
+        check_single_refused("private=yes", "private");
+        check_single_refused("private=1&private=1", "private");
         for bad in ["keep=yes", "keep=", "keep", "keep=1&keep=1"] {
             check_single_refused(bad, "keep");
         }

@@ -22,6 +22,8 @@ pub(super) enum Kind {
     Flag { flag: &'static str, reason: String },
     #[error("{} and {} disagree: {reason}", keys[0], keys[1])]
     Conflict { keys: [&'static str; 2], reason: String },
+    #[error("{key}: {reason}")]
+    Invalid { key: String, reason: String },
     #[error("{key}: {length} entries, at most {max} are allowed")]
     TooMany { key: &'static str, length: usize, max: usize },
     #[error("{key}: this program was built without the feature {feature}")]
@@ -34,6 +36,11 @@ impl ConfigError {
     /// A configuration that is valid by itself can't be applied to what runs, for this reason.
     pub(in crate::ops) fn on_reload(self) -> ConfigError {
         ConfigError(Kind::Reload(Box::new(self)))
+    }
+
+    /// This setting is not valid, for this reason.
+    pub fn invalid(key: &str, reason: String) -> ConfigError {
+        ConfigError(Kind::Invalid { key: key.to_owned(), reason })
     }
 
     pub(super) fn in_file(file: &Path, text: &str, mut error: toml::de::Error) -> ConfigError {

@@ -4,6 +4,8 @@
 //! written down a second time: it is what the default configuration serializes to.
 //! `docs/configuration.md` is the reference for operators; a test holds it to the defaults here.
 
+/// `[auth]`.
+mod auth;
 /// `[cluster]`.
 mod cluster;
 /// `[cors]`.
@@ -26,6 +28,8 @@ mod log;
 mod pass;
 /// `[[policy]]`.
 mod policy;
+/// `[[rule]]`.
+mod rule;
 /// The list of settings, and how each is read from a variable.
 pub(super) mod settings;
 /// `[stream]`.
@@ -53,6 +57,7 @@ use crate::hub::id::Epoch;
 use crate::hub::policy::Policies;
 use crate::hub::topic::{Numbers, Topic, Topics};
 
+pub use auth::{Auth, CookieName, DeniedAs, JwtAlgorithm, JwtKey, Patterns, Secret, StaticKey};
 pub use cluster::{Cluster, ClusterHistory, Holes, Namespace, ServerUrl, Storage, WhileAway};
 pub use cors::{Cors, Origin};
 pub use disk::{Disk, DiskSync, EngineKind};
@@ -64,10 +69,13 @@ pub use listen::{Health, Listen};
 pub use log::{Directives, Log, LogFormat};
 pub use pass::{Latency, Pass};
 pub use policy::PolicyRule;
+pub use rule::{Rule, Template, Who};
 pub use stream::Stream;
 pub use tls::Tls;
 
+use auth::AUTH_KEYS_MAX;
 use error::Kind;
+use rule::RULES_MAX;
 use settings::{Variables, gone_variable, settings_of};
 
 /// All settings. Each field's type holds valid values only; what two fields must agree on is
@@ -111,6 +119,8 @@ pub struct Config {
     pub stream: Stream,
     /// How passes, the batched writes of a shard, are spaced.
     pub pass: Pass,
+    /// Who is known, and by what.
+    pub auth: Auth,
     /// Which web pages may read streams.
     pub cors: Cors,
     /// How the process ends.
@@ -123,6 +133,9 @@ pub struct Config {
     /// What is done with slow streams, by topic; the first match wins. Default: none, so that
     /// slow streams are disconnected.
     pub policy: Vec<PolicyRule>,
+    /// Who may subscribe and who may publish, by topic; the first match wins. Default: none, so that everyone may
+    /// subscribe to everything, and nobody may publish on the public listener.
+    pub rule: Vec<Rule>,
 }
 
 impl Default for Config {
@@ -143,11 +156,13 @@ impl Default for Config {
             cluster: Cluster::default(),
             stream: Stream::default(),
             pass: Pass::default(),
+            auth: Auth::default(),
             cors: Cors::default(),
             drain: Drain::default(),
             log: Log::default(),
             schedule: vec![Schedule::hello()],
             policy: Vec::new(),
+            rule: Vec::new(),
         }
     }
 }
@@ -224,6 +239,7 @@ impl Config {
         if config.engine != EngineKind::Disk && !config.disk.dir.as_os_str().is_empty() {
             warnings.push("disk.dir has no effect, since engine is not \"disk\"".to_owned());
         }
+        warnings.extend(rule::unreachable(&config.rule));
         Ok(Loaded { config, file, warnings })
     }
 
@@ -297,7 +313,14 @@ impl Config {
                 conflict(["schedule", "history"], format!("schedule {} can't be published: {reason}", i + 1))
             })?;
         }
-        let lists = [("schedule", self.schedule.len(), SCHEDULES_MAX), ("policy", self.policy.len(), POLICIES_MAX)];
+        self.auth.check().map_err(|(key, reason)| ConfigError(Kind::Invalid { key, reason }))?;
+        let lists = [
+            ("schedule", self.schedule.len(), SCHEDULES_MAX),
+            ("policy", self.policy.len(), POLICIES_MAX),
+            ("rule", self.rule.len(), RULES_MAX),
+            ("auth.jwt", self.auth.jwt.len(), AUTH_KEYS_MAX),
+            ("auth.key", self.auth.key.len(), AUTH_KEYS_MAX),
+        ];
         for (key, length, max) in lists {
             if length > max {
                 return Err(ConfigError(Kind::TooMany { key, length, max }));

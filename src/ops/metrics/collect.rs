@@ -9,7 +9,7 @@ use strum::VariantArray;
 
 use super::counts::Metrics;
 use super::family::pair;
-use super::labels::{EngineResult, Handshake, Listener, Shed, Source};
+use super::labels::{EngineResult, Handshake, Listener, Shed, Source, TokenResult};
 use super::names::*;
 use crate::engine::facts::{Changed, Restart};
 use crate::engine::status::Phase;
@@ -73,6 +73,7 @@ impl Collector for Metrics {
                 .values(Refusal::VARIANTS.iter().map(|r| (r.as_ref(), at(&self.publish_rejected, *r as usize)))),
             REQUESTS_REJECTED
                 .values(Refusal::VARIANTS.iter().map(|r| (r.as_ref(), at(&self.requests_rejected, *r as usize)))),
+            TOKENS.values(TokenResult::VARIANTS.iter().map(|r| (r.as_ref(), at(&self.tokens, *r as usize)))),
             ENGINE_STATE.values(Phase::VARIANTS.iter().map(|p| (p.as_ref(), u64::from(*p == phase)))),
             ENGINE_PUBLISHES
                 .values(EngineResult::VARIANTS.iter().map(|r| (r.as_ref(), at(&self.engine_publishes, *r as usize)))),

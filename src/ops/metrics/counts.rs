@@ -10,7 +10,7 @@ use prometheus::core::Desc;
 use strum::VariantArray;
 
 use super::gauges::Gauges;
-use super::labels::{EngineResult, Handshake, Listener, Shed, Source};
+use super::labels::{EngineResult, Handshake, Listener, Shed, Source, TokenResult};
 use super::names::FAMILIES;
 use super::process::Process;
 use crate::engine::{NotStored, Stored};
@@ -26,6 +26,7 @@ pub struct Metrics {
     pub(super) events_published: [AtomicU64; Source::VARIANTS.len()],
     pub(super) publish_rejected: [AtomicU64; Refusal::VARIANTS.len()],
     pub(super) requests_rejected: [AtomicU64; Refusal::VARIANTS.len()],
+    pub(super) tokens: [AtomicU64; TokenResult::VARIANTS.len()],
     pub(super) engine_publishes: [AtomicU64; EngineResult::VARIANTS.len()],
     /// Answers are given on several threads, one at a time.
     pub(super) engine_publish: Mutex<Histogram>,
@@ -54,6 +55,7 @@ impl Metrics {
             events_published: Default::default(),
             publish_rejected: Default::default(),
             requests_rejected: Default::default(),
+            tokens: Default::default(),
             engine_publishes: Default::default(),
             engine_publish: Mutex::default(),
             streams_shed: Default::default(),
@@ -102,6 +104,11 @@ impl Metrics {
     /// Counts a stream that was shed.
     pub fn stream_shed(&self, reason: Shed) {
         self.streams_shed[reason as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts a token that was shown.
+    pub fn token(&self, result: TokenResult) {
+        self.tokens[result as usize].fetch_add(1, Ordering::Relaxed);
     }
 
     /// Counts a connection as open until the guard is dropped: when it is closed, or has become a

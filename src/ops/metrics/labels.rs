@@ -28,6 +28,18 @@ pub enum Shed {
     Draining,
 }
 
+/// What became of a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, AsRefStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
+pub enum TokenResult {
+    /// It was verified.
+    Verified,
+    /// It had been verified before.
+    Remembered,
+    /// It is not good.
+    Refused,
+}
+
 /// Which of the listeners.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, AsRefStr, VariantArray)]
 #[strum(serialize_all = "snake_case")]

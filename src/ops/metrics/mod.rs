@@ -19,4 +19,4 @@ pub use super::cells::ShardCells;
 pub use collect::CONTENT_TYPE;
 pub use counts::{ConnectionGuard, Metrics};
 pub use gauges::{Bounds, Gauges};
-pub use labels::{Handshake, Listener, Shed, Source};
+pub use labels::{Handshake, Listener, Shed, Source, TokenResult};

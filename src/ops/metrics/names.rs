@@ -25,6 +25,8 @@ pub(super) const PUBLISH_REJECTED: Family =
     counter("sluicegate_publish_rejected_total", "Publish requests refused, by reason.").by(&["reason"]);
 pub(super) const REQUESTS_REJECTED: Family =
     counter("sluicegate_requests_rejected_total", "Requests refused that were no publish, by reason.").by(&["reason"]);
+pub(super) const TOKENS: Family =
+    counter("sluicegate_tokens_total", "Tokens and keys that requests held, by result.").by(&["result"]);
 pub(super) const ENGINE_STATE: Family =
     gauge("sluicegate_engine_state", "1 for what the engine is doing, 0 for what else it may do.").by(&["state"]);
 pub(super) const ENGINE_PUBLISHES: Family =
@@ -132,7 +134,7 @@ pub(super) const TLS_CERTIFICATES_SUCCESSFUL: Family = gauge(
     "1 if all certificates could be used when their files were last read, 0 if an old one had to stay.",
 );
 
-pub(super) const FAMILIES: [&Family; 51] = [
+pub(super) const FAMILIES: [&Family; 52] = [
     &TLS_HANDSHAKES,
     &TLS_CERTIFICATE_EXPIRY,
     &TLS_CERTIFICATES_SUCCESSFUL,
@@ -148,6 +150,7 @@ pub(super) const FAMILIES: [&Family; 51] = [
     &EVENTS_PUBLISHED,
     &PUBLISH_REJECTED,
     &REQUESTS_REJECTED,
+    &TOKENS,
     &ENGINE_STATE,
     &ENGINE_PUBLISHES,
     &ENGINE_PUBLISH_SECONDS,

@@ -133,11 +133,13 @@ fn the_values_of_labels_are_these() {
     }
     check(
         CloseReason::VARIANTS,
-        "client_gone write_error write_deadline pinned lagged max_events max_seconds rotated drained cut client_data",
+        "client_gone write_error write_deadline pinned lagged max_events max_seconds rotated token_expired drained cut \
+         client_data",
     );
     check(GapReason::VARIANTS, "unknown_id expired foreign_epoch lagged conflated lost");
     check(Shed::VARIANTS, "full inbox_full draining");
     check(Source::VARIANTS, "http schedule library");
+    check(TokenResult::VARIANTS, "verified remembered refused");
     check(Listener::VARIANTS, "public control health");
     check(EngineResult::VARIANTS, "stored duplicate busy refused too_large key_reused unknown");
     check(Restart::VARIANTS, "silence missing ended stream");
@@ -147,7 +149,7 @@ fn the_values_of_labels_are_these() {
     check(
         Refusal::VARIANTS,
         "bad_head uri_too_long head_too_large head_too_slow http_version not_tls bad_field bad_body \
-         body_too_large body_too_slow batch_too_large media_type not_found method forbidden handler busy shutting_down not_stored \
+         body_too_large body_too_slow batch_too_large media_type not_found method unauthorized forbidden handler busy shutting_down not_stored \
          key_reused perhaps_stored",
     );
 }

@@ -8,7 +8,7 @@ use super::promql::{ranges, selectors};
 use super::{RUNBOOK, all_panels, dashboard, list, of_annotations, of_panels, panels, read, text};
 use crate::support::Server;
 
-const ROWS: [&str; 11] = [
+const ROWS: [&str; 12] = [
     "Overview",
     "Streams",
     "Delivery latency",
@@ -19,6 +19,7 @@ const ROWS: [&str; 11] = [
     "Shards",
     "Timer",
     "Log",
+    "Access",
     "Process",
 ];
 
