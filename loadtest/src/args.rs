@@ -281,6 +281,10 @@ pub(crate) struct AttackArgs {
     /// Patterns of each of these
     #[arg(long, default_value_t = 127, value_parser = clap::value_parser!(u32).range(1..=128))]
     pub(crate) patterns: u32,
+    /// Segments through which each of these patterns goes in a way of its own, so that every topic matches it but for its
+    /// end; without, the first segments tell them apart
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=12))]
+    pub(crate) depth: u32,
     /// Events in the history when they come, each for one of them
     #[arg(long, default_value_t = 95_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) kept: u32,

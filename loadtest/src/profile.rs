@@ -242,13 +242,26 @@ impl Subscribe {
         Some(Self { path, ..self.clone() })
     }
 
-    /// Streams of everything kept below a topic, asked for by so many patterns of which one names it.
-    pub(crate) fn by_patterns(&self, count: u32) -> Option<Self> {
+    /// Streams of everything kept below a topic, asked for by so many patterns of which one names it. With a depth, each of
+    /// the others matches every topic but for its end, in a way of its own through so many segments.
+    pub(crate) fn by_patterns(&self, count: u32, depth: u32) -> Option<Self> {
         let Patterns { path, query, earliest } = self.patterns.as_ref()?;
         // As a client sends them: a pattern that matches nothing costs as much as one that does.
         let patterns: Vec<String> = (1..count)
-            .map(|other| format!("{query}={{topic}}-{other}/*"))
-            .chain([format!("{query}={{topic}}/*")])
+            .map(|other| match depth {
+                0 => format!("{query}={{topic}}-{other}/*"),
+                depth => {
+                    let way = |at: u32| {
+                        if other.checked_shr(at).is_some_and(|bits| bits & 1 == 1) {
+                            format!("s{at}")
+                        } else {
+                            "*".to_owned()
+                        }
+                    };
+                    format!("{query}=*/*/{}/zz", (0..depth).map(way).collect::<Vec<_>>().join("/"))
+                }
+            })
+            .chain([format!("{query}={{topic}}/{}", if depth == 0 { "*" } else { "**" })])
             .collect();
         let mut headers = self.headers.clone();
         headers.extend(self.resume_header.iter().map(|name| (name.clone(), earliest.clone())));
@@ -343,11 +356,16 @@ mod tests {
             String::from_utf8(request).unwrap()
         };
         assert!(line(subscribe.ending_after(1)).starts_with("GET /events/a/7?max_seconds=1 HTTP/1.1\r\n"));
-        let request = line(subscribe.by_patterns(3));
+        let request = line(subscribe.by_patterns(3, 0));
         assert!(request.starts_with("GET /events?match=a/7-1/*&match=a/7-2/*&match=a/7/* HTTP/1.1\r\n"), "{request}");
         assert!(request.contains("\r\nlast-event-id: earliest\r\n"), "{request}");
+        let request = line(subscribe.by_patterns(3, 2));
+        assert!(
+            request.starts_with("GET /events?match=*/*/s0/*/zz&match=*/*/*/s1/zz&match=a/7/** HTTP/1.1\r\n"),
+            "{request}"
+        );
         let floor = Profile::named("floor").unwrap().subscribe;
-        assert!(floor.ending_after(1).is_none() && floor.by_patterns(1).is_none());
+        assert!(floor.ending_after(1).is_none() && floor.by_patterns(1, 0).is_none());
     }
 
     #[test]

@@ -53,7 +53,7 @@ struct Attack {
 }
 
 pub(crate) fn measure(args: &AttackArgs, target: &Target) -> Result<Outcome<Figures>> {
-    let subscribe = target.profile.subscribe.by_patterns(args.patterns);
+    let subscribe = target.profile.subscribe.by_patterns(args.patterns, args.depth);
     let subscribe = subscribe.ok_or_else(|| format!("{} has no streams of patterns", target.name()))?;
     let server = target.start()?;
     let clock = Clock::start();
@@ -122,7 +122,8 @@ fn fill_history(args: &AttackArgs, prefix: &str, server: &Server, clock: Clock) 
     let requests = Requests::new(server);
     let layout = Layout::new(args.size);
     let (kept, attackers) = (args.kept, args.attackers);
-    let names: Vec<String> = (0..attackers).map(|key| format!("{prefix}{key}/e")).collect();
+    let below: String = (0..args.depth).map(|at| format!("s{at}/")).collect();
+    let names: Vec<String> = (0..attackers).map(|key| format!("{prefix}{key}/{below}e")).collect();
     let count = kept.div_ceil(BATCH);
     let schedule = Schedule { first_ns: clock.now_ns(), per_second: BATCHES_PER_SECOND, count };
     let write = move |k: u32, due_ns: u64, bytes: &mut Vec<u8>| {
