@@ -678,8 +678,10 @@ impl World {
         if drains {
             self.drain();
         }
-        // Long enough for every rest, every drain, and a retry of each.
-        for _ in 0..40 {
+        // Long enough for every drain, and a retry of each; and until every rest is over.
+        let mut steps = 0;
+        while steps < 40 || steps < 1000 && self.cores.iter().any(|core| core.around.resting.get()) {
+            steps += 1;
             self.settle();
             for at in 0..self.connections.len() {
                 let connection = &self.connections[at];
