@@ -117,7 +117,7 @@ impl<S: Socket> Registry<S> {
         self.take_newer(pass, history);
         loop {
             if let Some(walk) = &mut pass.overrun {
-                if !self.overrun(walk, now_ms) {
+                if !self.overrun(walk, history, now_ms) {
                     return Passed::Yields;
                 }
                 pass.overrun = None;
@@ -283,9 +283,10 @@ impl<S: Socket> Registry<S> {
         }
     }
 
-    /// Frames that live streams have not been given have left the log: each stream is behind from now on, and finds
-    /// out for itself whether it lost any, when the shard has gone on at the head. Says whether all are behind.
-    fn overrun(&mut self, walk: &mut Walk, now_ms: u64) -> bool {
+    /// Frames that live streams have not been given have left the log, or are missing: each stream is behind from now on,
+    /// and finds out for itself whether it lost any, when the shard has gone on at the head. Says whether all are behind.
+    fn overrun(&mut self, walk: &mut Walk, history: &impl History, now_ms: u64) -> bool {
+        let [kept, live_only] = history.gone_through();
         let slots = self.walk_on(walk);
         for slot in slots {
             let Some(key) = self.streams.key_of(slot) else { continue };
@@ -293,7 +294,9 @@ impl<S: Socket> Registry<S> {
             if stream.is_live() {
                 let cohort = stream.cohort;
                 let through = self.served_through(cohort);
-                let behind = Behind { slow: true, waits: Waits::Shard, ..*Behind::at(through, through, now_ms) };
+                // Where events are missing, and none has gone, the shard was not slow.
+                let slow = through < kept.max(live_only);
+                let behind = Behind { slow, waits: Waits::Shard, ..*Behind::at(through, through, now_ms) };
                 self.fall_behind(slot, Box::new(behind));
                 self.ahead.push(key);
             }

@@ -71,3 +71,17 @@ fn conflation_ends_where_events_are_missing() {
     let conflated = gap_event(1, 4, GapReason::Conflated);
     peers[1].gets(&[&event(1, "1"), &conflated, &event(2, "2"), &event(4, "4"), &gap_event(4, 9, GapReason::Lost)]);
 }
+
+#[test]
+fn a_hole_thins_out_nothing_for_streams_that_keep_up() {
+    let (mut shard, peers) = of_an_engine();
+    shard.registry.set_policies(Policies::new([(Pattern::parse("**").unwrap(), SlowPolicy::Conflate)]));
+    for data in ["3", "4"] {
+        shard.publish(&["a"], Event::new(data).key("k"));
+    }
+    shard.log.0.borrow_mut().lose(9);
+    shard.pass();
+    shard.serve();
+    let each = [event(1, "1"), event(2, "2"), event(3, "3"), event(4, "4"), gap_event(4, 9, GapReason::Lost)];
+    peers[0].gets(&each.each_ref().map(String::as_str));
+}
