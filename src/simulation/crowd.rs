@@ -19,7 +19,7 @@ use crate::hub::policy::Policies;
 use crate::hub::registry::look::Order;
 use crate::hub::shard::{Message, Settings, Shard, ShardTimer, Sleep};
 use crate::hub::subscribe::Subscribe;
-use crate::hub::topic::{Pattern, Subscription, Topic, Topics};
+use crate::hub::topic::{Pattern, Subscription, TOPICS_MAX, Topic, Topics};
 
 use super::host::{Around, Clockwork, Notes, Past};
 use super::kit::{Mock, Time, Wire};
@@ -174,34 +174,66 @@ fn a_search_for_an_own_id_that_very_many_share_leaves_turns_to_others() {
     assert!(turns >= least, "{turns} turns, {least} at least");
 }
 
-#[test]
-fn a_pass_that_visits_very_many_patterns_leaves_turns_to_others() {
-    const SEGMENTS: usize = 14;
-    // Less than half of what is kept, so that the pass is not late.
-    const BATCH: usize = 8000;
-    let mut crowd = Crowd::keeping("crowd", 3 * BATCH);
-    for n in 0..8 {
-        let mut patterns = deep(1 << SEGMENTS, SEGMENTS, "zz");
-        let patterns = patterns.drain(n * 32..(n + 1) * 32).collect();
-        let subscription = Arc::new(Subscription::new(vec![], patterns, &crowd.table).unwrap());
+/// Opens streams of patterns that are many ways through so many segments.
+fn open_deep(crowd: &mut Crowd, patterns: usize, segments: usize, each: usize) {
+    let patterns = deep(patterns, segments, "zz");
+    for patterns in patterns.chunks(each) {
+        let subscription = Arc::new(Subscription::new(vec![], patterns.to_vec(), &crowd.table).unwrap());
         crowd.open(&subscription);
     }
     while crowd.shard.turn(&crowd.around) == Sleep::No {}
     crowd.take();
-    // Each event has a search come to each of the patterns, and finds nobody.
-    crowd.publish(&topic_of(SEGMENTS + 1), BATCH);
+}
+
+/// Turns until the shard sleeps. Who comes meanwhile is served.
+fn turns_that_others_have(crowd: &mut Crowd) -> usize {
     let mut turns = 1;
     while crowd.shard.turn(&crowd.around) == Sleep::No {
         turns += 1;
-        // Who comes meanwhile is served.
         let topics = vec![Topic::parse("late").unwrap()];
         let late = crowd.open(&Arc::new(Subscription::new(topics, vec![], &crowd.table).unwrap()));
         crowd.shard.turn(&crowd.around);
         assert!(!late.borrow().got.is_empty());
     }
-    let least = BATCH * 8 * 32 / Bounds::SHIPPED.work_a_turn / 2;
+    turns
+}
+
+#[test]
+fn a_pass_that_visits_very_many_patterns_leaves_turns_to_others_fewer_if_it_is_late() {
+    const SEGMENTS: usize = 14;
+    const BATCH: usize = 4000;
+    // Where no more is kept than it has to bring, it is about to be lapped.
+    for (kept, share) in [(3 * BATCH, 1), (BATCH, 8)] {
+        let mut crowd = Crowd::keeping("crowd", kept);
+        open_deep(&mut crowd, 256, SEGMENTS, 32);
+        // Each event has a search come to each of the patterns, through all segments, and finds nobody.
+        crowd.publish(&topic_of(SEGMENTS + 1), BATCH);
+        let turns = turns_that_others_have(&mut crowd);
+        let least = BATCH * 256 * (SEGMENTS - 8) / Bounds::SHIPPED.work_a_turn / share;
+        assert!(turns >= least / 2, "{turns} turns, {least} at least");
+        the_live_stream_waits_for_one_turn(&mut crowd);
+    }
+}
+
+#[test]
+fn a_pass_that_looks_for_whom_one_event_of_many_topics_touches_leaves_turns_to_others() {
+    const SEGMENTS: usize = 12;
+    let mut crowd = Crowd::new();
+    open_deep(&mut crowd, 1 << SEGMENTS, SEGMENTS, 32);
+    let deep = (0..TOPICS_MAX - 2).map(|at| format!("{}/{at}", topic_of(SEGMENTS)));
+    let names: Vec<_> = ["both".to_owned()].into_iter().chain(deep).chain(["live".to_owned()]).collect();
+    // Two of its topics are this one's, and it gets it once.
+    let topics = ["both", "live"].map(|text| Topic::parse(text).unwrap()).to_vec();
+    let both = crowd.open(&Arc::new(Subscription::new(topics, vec![], &crowd.table).unwrap()));
+    while crowd.shard.turn(&crowd.around) == Sleep::No {}
+    let topics = Topics::new(names.iter().map(|name| crowd.table.named(name).unwrap())).unwrap();
+    let draft = Draft::encode(topics, &Event::new("x"), Epoch::new(1)).unwrap();
+    crowd.around.past.bus.publish(vec![draft], 0).unwrap();
+    let turns = turns_that_others_have(&mut crowd);
+    let least = (TOPICS_MAX - 2) * (1 << SEGMENTS) / Bounds::SHIPPED.work_a_turn;
     assert!(turns >= least, "{turns} turns, {least} at least");
-    the_live_stream_waits_for_one_turn(&mut crowd);
+    let both = String::from_utf8(both.borrow().got.clone()).unwrap();
+    assert_eq!([crowd.take(), both].map(|got| got.matches("data: x").count()), [1, 1]);
 }
 
 #[test]

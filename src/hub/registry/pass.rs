@@ -23,6 +23,9 @@ use super::{History, Observer, Registry, Walk};
 /// that the times it takes are true.
 const OBSERVED_WRITES: u64 = 16;
 
+/// How much more than any other a pass does in a turn that is late: it is about to be lapped.
+const LATE: usize = 8;
+
 /// A pass, perhaps one that is paused. Its memory is kept, so that the next allocates nothing.
 #[derive(Default)]
 pub(super) struct Pass {
@@ -30,6 +33,8 @@ pub(super) struct Pass {
     pub(super) frames: Vec<Arc<Frame>>,
     /// For how many of them it is known whom they touch.
     found: usize,
+    /// Of how many topics of the next that is known. Until it is of all, it is brought to nobody.
+    topics_found: usize,
     /// Cohorts and the frames that touch them, by cohort, and within a cohort in the log's order.
     pub(super) touched: Vec<(CohortIndex, u32)>,
     /// The next of those to be written.
@@ -81,8 +86,8 @@ impl<S: Socket> Registry<S> {
         !self.pass.frames.is_empty() || self.pass.overrun.is_some()
     }
 
-    /// Writes what was published since the last pass to all live streams that subscribe to it. If it `may_pause`, it
-    /// may end before that, and the next call goes on with it.
+    /// Writes what was published since the last pass to all live streams that subscribe to it, a share of that: the next
+    /// call goes on with it. If it may not pause, the share is larger.
     pub fn pass(
         &mut self,
         may_pause: bool,
@@ -111,9 +116,10 @@ impl<S: Socket> Registry<S> {
         observer: &mut impl Observer,
     ) -> Passed {
         let (head, was_paused) = (history.head(), !pass.frames.is_empty() && !pass.yields);
-        let share = self.tally.writes + self.bounds.writes_a_turn;
+        let shares = if may_pause { 1 } else { LATE };
+        let share = self.tally.writes + shares as u64 * self.bounds.writes_a_turn;
         // It has a turn's work for itself, as it has the writes: what else there is must not hold it up for longer.
-        pass.effort = Effort::new(self.bounds.work_a_turn);
+        pass.effort = Effort::new(shares * self.bounds.work_a_turn);
         self.take_newer(pass, history);
         loop {
             if let Some(walk) = &mut pass.overrun {
@@ -128,7 +134,7 @@ impl<S: Socket> Registry<S> {
                 if self.position >= head {
                     return Passed::Over;
                 }
-                if may_pause && (self.tally.writes >= share || pass.effort.is_spent()) {
+                if self.tally.writes >= share || pass.effort.is_spent() {
                     return Passed::Yields;
                 }
                 match history.tail(self.position, self.bounds.frames_a_lock, &mut pass.frames) {
@@ -152,7 +158,8 @@ impl<S: Socket> Registry<S> {
         }
     }
 
-    /// Writes what is left of a pass, or a piece of it if it `may_pause`, up to a share of the writes.
+    /// Writes what is left of a pass, or a piece of it if it `may_pause`, up to a share of the writes and of what is done
+    /// to find whom it touches.
     fn go_on(
         &mut self,
         pass: &mut Pass,
@@ -164,14 +171,17 @@ impl<S: Socket> Registry<S> {
     ) -> Passed {
         let mut before = self.tally;
         loop {
-            let Some(&(cohort, _)) = pass.touched.get(pass.next) else {
-                pass.touched.clear();
-                pass.touched.shrink_to(self.bounds.touched);
-                (pass.next, pass.fetched) = (0, 0);
-                if pass.found == pass.frames.len() {
-                    return Passed::Over;
+            let next = pass.touched.get(pass.next).filter(|_| pass.topics_found == 0);
+            let Some(&(cohort, _)) = next else {
+                if pass.topics_found == 0 {
+                    pass.touched.clear();
+                    pass.touched.shrink_to(self.bounds.touched);
+                    (pass.next, pass.fetched) = (0, 0);
+                    if pass.found == pass.frames.len() {
+                        return Passed::Over;
+                    }
                 }
-                if may_pause && pass.effort.is_spent() {
+                if pass.effort.is_spent() {
                     return Passed::Yields;
                 }
                 self.find_touched(pass, 0, self.bounds.touched);
@@ -182,7 +192,7 @@ impl<S: Socket> Registry<S> {
                 if may_pause && self.tally.deliveries - before.deliveries > writes {
                     return Passed::Paused;
                 }
-                if may_pause && self.tally.writes >= share {
+                if self.tally.writes >= share {
                     return Passed::Yields;
                 }
                 before = self.tally;
@@ -201,7 +211,8 @@ impl<S: Socket> Registry<S> {
     fn take_newer(&mut self, pass: &mut Pass, history: &impl History) {
         let left = pass.touched.len() - pass.next;
         let Some(&(first, _)) = pass.touched.get(pass.next) else { return };
-        if pass.effort.is_spent()
+        if pass.topics_found > 0
+            || pass.effort.is_spent()
             || left > self.bounds.touched_left
             || pass.found < pass.frames.len()
             || history.head() == pass.frames_through
@@ -215,22 +226,31 @@ impl<S: Socket> Registry<S> {
             self.find_touched(pass, first, usize::MAX);
             // Cohorts before this one have yet to get all of it, and so none of it may be left to be found for all.
             if pass.found < pass.frames.len() {
-                pass.frames.truncate(pass.found);
+                let found = pass.found;
+                pass.touched.retain(|&(_, at)| (at as usize) < found);
+                pass.topics_found = 0;
+                pass.frames.truncate(found);
                 pass.frames_through = pass.frames.last().map_or(pass.through, |last| last.offset());
             }
         }
     }
 
     /// Adds the cohorts from `first` on that the frames not yet looked at touch. Stops after the frame with which
-    /// there are `max`, or enough was done.
+    /// there are `max`, or after the topic with which enough was done.
     fn find_touched(&mut self, pass: &mut Pass, first: CohortIndex, max: usize) {
-        let Pass { frames, found, touched, effort, .. } = pass;
+        let Pass { frames, found, topics_found, touched, effort, .. } = pass;
         let before = effort.spent();
-        while *found < frames.len() && touched.len() < max {
+        while *found < frames.len() && (touched.len() < max || *topics_found > 0) {
             let frame = &frames[*found];
-            self.marks += 1;
+            if *topics_found == 0 {
+                self.marks += 1;
+            }
             let (mark, cohorts) = (self.marks, &mut self.cohorts);
-            for topic in frame.topics().iter() {
+            for topic in &frame.topics()[*topics_found..] {
+                if *topics_found > 0 && effort.is_spent() {
+                    break;
+                }
+                *topics_found += 1;
                 self.routes.resolve(topic, effort, |index| {
                     // An event counts once for a cohort, however many of its topics match, and not
                     // at all if the pass before brought it.
@@ -245,7 +265,9 @@ impl<S: Socket> Registry<S> {
                     }
                 });
             }
-            *found += 1;
+            if *topics_found == frame.topics().len() {
+                (*found, *topics_found) = (*found + 1, 0);
+            }
             if effort.is_spent() {
                 break;
             }
