@@ -41,7 +41,8 @@ fn digest_of(text: &[u8]) -> Digest {
     bytes
 }
 
-fn now_s() -> u64 {
+/// The time, in seconds since 1970.
+pub fn now_s() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 

@@ -5,4 +5,6 @@ pub mod claims;
 pub mod gate;
 pub mod pass;
 mod remembered;
+pub mod revoked;
+pub mod tickets;
 mod verify;

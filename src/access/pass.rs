@@ -1,5 +1,6 @@
 //! What somebody may do: the rules, applied to their token.
 
+use crate::hub::holder::Token;
 use crate::hub::topic::{Grant, Grants, Pattern};
 use crate::ops::config::{Rule, Who};
 
@@ -19,19 +20,6 @@ pub struct Pass {
     pub token: Option<Token>,
 }
 
-/// What is known of a token.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Token {
-    /// Whose it is: its `sub`.
-    pub account: Option<Box<str>>,
-    /// Its `jti`.
-    pub id: Option<Box<str>>,
-    /// Its `iat`, in seconds since 1970.
-    pub issued_s: Option<u64>,
-    /// From when on it is refused, in seconds since 1970.
-    pub until_s: Option<u64>,
-}
-
 /// Who something is decided for.
 enum Holder<'a> {
     Nobody,
@@ -46,7 +34,8 @@ impl Pass {
 
     /// Of a key that is a token itself.
     pub(super) fn of_key(rules: &[Rule], own: [Vec<Pattern>; 2], name: &str) -> Pass {
-        let token = Token { account: Some(name.into()), ..Token::default() };
+        // It has no time: what is revoked by time is revoked of those that do.
+        let token = Token { account: Some(name.into()), issued_s: Some(u64::MAX), ..Token::default() };
         Pass::new(rules, own, &Holder::Somebody(None), Some(token))
     }
 

@@ -34,6 +34,9 @@ pub enum TokenError {
     /// It is of another issuer, for another audience, or says no time of its end.
     #[error("is of another issuer, for another audience, or has no exp")]
     NotForUs,
+    /// It was revoked.
+    #[error("was revoked")]
+    Revoked,
     /// What it says is malformed.
     #[error("{0}")]
     Claim(ClaimError),

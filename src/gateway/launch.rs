@@ -11,6 +11,8 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
 use crate::access::gate::Gate;
+use crate::access::revoked::Revoked;
+use crate::access::tickets::Tickets;
 use crate::engine::Engine;
 use crate::engine::entropy::random;
 use crate::engine::keys::Keys;
@@ -117,6 +119,7 @@ impl Builder {
             gauges(&bus, &timers, &topics, &engine, clock, bounds),
         ));
         let live = Arc::new(LiveConfig::from_pointee(config.clone()));
+        let revoked = Arc::new(Revoked::default());
         let state = Arc::new(State {
             config: live.clone(),
             engine,
@@ -126,6 +129,8 @@ impl Builder {
             clock,
             addresses: OnceLock::new(),
             gate: ArcSwap::from_pointee(gate),
+            revoked: revoked.clone(),
+            tickets: Tickets::default(),
             default_topic: config.default_topic.clone(),
             streams_max: plan.streams as usize,
             handler: match methods {
@@ -144,7 +149,8 @@ impl Builder {
         for (index, (wake, mail)) in shard_ends.into_iter().enumerate() {
             let seed = seed.rotate_left(index as u32 + 1);
             let (bus, timers, metrics, live) = (bus.clone(), timers.clone(), metrics.clone(), live.clone());
-            let parts = Parts { wake, mail, bus, timers, metrics, clock, live };
+            let revoked = revoked.clone();
+            let parts = Parts { wake, mail, bus, timers, metrics, clock, live, revoked };
             all_shards.push(Shard::new(index, seed, parts).map_err(io::Error::from)?);
         }
         let endpoint = |listener, allows: Allows, connections| {

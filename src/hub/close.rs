@@ -24,6 +24,10 @@ pub enum CloseReason {
     Rotated,
     /// The token that the stream was opened with has expired.
     TokenExpired,
+    /// The token that the stream was opened with was revoked.
+    TokenRevoked,
+    /// The ticket that the stream was opened with has opened another.
+    Superseded,
     /// The gateway is shutting down.
     Drained,
     /// The gateway ended while the stream was still behind.
@@ -37,7 +41,7 @@ impl CloseReason {
     pub const fn is_proper(self) -> bool {
         match self {
             CloseReason::MaxEvents | CloseReason::MaxSeconds | CloseReason::Rotated | CloseReason::Drained => true,
-            CloseReason::TokenExpired => true,
+            CloseReason::TokenExpired | CloseReason::TokenRevoked | CloseReason::Superseded => true,
             CloseReason::ClientGone | CloseReason::WriteError | CloseReason::WriteDeadline | CloseReason::Pinned => {
                 false
             }

@@ -14,6 +14,7 @@ pub mod log;
 pub mod offset;
 // Who gets it.
 pub mod close;
+pub mod holder;
 pub mod policy;
 pub mod registry;
 pub mod retry;

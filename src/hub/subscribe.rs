@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::close::CloseReason;
 use super::frame::{Chunk, Framing};
+use super::holder::Holder;
 use super::log::Resume;
 use super::topic::Subscription;
 
@@ -16,6 +17,8 @@ pub struct Subscribe {
     pub subscription: Arc<Subscription>,
     /// Whether its patterns cover topics that it has not been granted: its response says so.
     pub less: bool,
+    /// Whose it is, where that may end it.
+    pub holder: Option<Arc<Holder>>,
     /// How its response ends.
     pub framing: Framing,
     /// Fields of its response head, each a whole line, in the place of those that let any web page read it.
@@ -37,6 +40,7 @@ impl Subscribe {
         Subscribe {
             subscription,
             less: false,
+            holder: None,
             framing,
             head_fields: None,
             resume: Resume::Now,

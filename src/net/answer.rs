@@ -21,7 +21,7 @@ use super::reply::Request;
 use super::response::{self, TEXT};
 use super::route::{self, Allows, Route};
 use super::state::State;
-use super::{admin, console, host, negotiation, publishing, streams, token, try_page};
+use super::{admin, console, host, negotiation, publishing, streams, tickets, token, try_page};
 
 /// What can be asked of all listeners. A test replays its examples.
 const OPENAPI: &str = include_str!("../../docs/openapi.json");
@@ -126,7 +126,9 @@ async fn follow(
     let path = parts.uri.path();
     if context.allows.admin && route::is_admin(path) {
         must_have_key(state, parts)?;
-        admin::must_be_on(state)?;
+        if path != route::REVOKE {
+            admin::must_be_on(state)?;
+        }
     }
     let response = match route::route(allowed(state, context), &parts.method, path)? {
         route @ (Route::Root | Route::Stream(_)) => match subscribe(state, parts, route) {
@@ -155,6 +157,8 @@ async fn follow(
         Route::Try => try_page::response(),
         Route::StreamElsewhere => return Err(state.addresses().stream()),
         Route::PublishElsewhere => return Err(state.addresses().publish(context)),
+        Route::Tickets => tickets::issue(state, parts)?,
+        Route::AdminRevoke => Box::pin(admin::revoke(state, parts, body)).await?,
         Route::Options(methods) => negotiation::preflight(methods),
         Route::Health => response::ok("ok\n", TEXT),
         Route::Ready => ready(state)?,
@@ -171,10 +175,10 @@ async fn follow(
 
 fn subscribe(state: &State, parts: &Parts, route: Route<'_>) -> Result<Answer<Subscribe>, Problem> {
     let gate = state.gate.load();
-    let pass = if gate.is_on() { Some(token::pass(state, &gate, parts)?) } else { None };
+    let shown = if gate.is_on() { Some(token::shown(state, &gate, parts)?) } else { None };
     match route {
-        Route::Stream(topic) => streams::stream(state, pass.as_deref(), parts, negotiation::path_topic(topic)?),
-        _ => streams::root(state, pass.as_deref(), parts),
+        Route::Stream(topic) => streams::stream(state, shown.as_ref(), parts, negotiation::path_topic(topic)?),
+        _ => streams::root(state, shown.as_ref(), parts),
     }
 }
 

@@ -150,6 +150,7 @@ fn subscribe(request: &Request, reply: StreamReply, numbers: &impl Numbers) -> R
         resume,
         subscription: Arc::new(subscription.map_err(impossible)?),
         less: false,
+        holder: None,
         max_events,
         lasts: lasts.map(|time| (time, CloseReason::MaxSeconds)),
         timed,

@@ -35,6 +35,7 @@ pub mod reply;
 pub mod handler;
 pub mod state;
 pub mod streams;
+pub mod tickets;
 mod try_page;
 pub mod publishing;
 pub mod admin;

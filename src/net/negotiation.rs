@@ -23,7 +23,8 @@ use crate::hub::retry;
 use crate::hub::subscribe::Subscribe;
 use crate::hub::topic::{Numbers, Pattern, Subscription, Topic};
 
-const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+/// What the client had last.
+pub const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// What an id is called in a query: by us, and by polyfills and libraries, which can't set a header.
 const ID_PARAMETERS: [&str; 5] = ["last_event_id", "lastEventId", "lastEventID", "Last-Event-ID", "evs_last_event_id"];
 const EVENT_STREAM: Name<'_> = Name::new_unchecked("event-stream");
@@ -69,6 +70,7 @@ pub fn subscribe(parts: &Parts, path_topic: Option<Topic>, numbers: &impl Number
     Ok(Subscribe {
         subscription: Arc::new(Subscription::new(topics, patterns, numbers)?),
         less: false,
+        holder: None,
         framing: framing(parts),
         head_fields: None,
         resume: resume(parts)?,

@@ -10,11 +10,14 @@ const EVENTS: &str = "/events";
 const ADMIN: &str = "/admin/";
 /// Where the console is.
 const CONSOLE: &str = "/console";
+/// Where tokens are revoked.
+pub const REVOKE: &str = "/admin/revoke";
 /// What a publisher is told where only the program itself publishes.
 const NO_PUBLISHING: &str = "this gateway takes no events over HTTP";
 const READ_METHODS: &str = "GET, HEAD";
 const STREAM_METHODS: &str = "GET, HEAD, OPTIONS";
 const PUBLISH_METHODS: &str = "POST";
+const TICKET_METHODS: &str = "POST, OPTIONS";
 const STREAM_AND_PUBLISH_METHODS: &str = "GET, HEAD, POST, OPTIONS";
 
 /// What requests to a listener may be for.
@@ -74,6 +77,10 @@ pub enum Route<'a> {
     AdminStreams,
     /// The busiest topics.
     AdminTopics,
+    /// A token is to be refused from now on.
+    AdminRevoke,
+    /// A ticket for a stream.
+    Tickets,
     /// The configuration that runs.
     AdminConfig,
     /// A file of the console, at this path below it.
@@ -99,6 +106,11 @@ pub fn route<'a>(allows: Allows, method: &Method, path: &'a str) -> Result<Route
             _ => Err(Problem::method(STREAM_METHODS)),
         },
         "/try" if allows.streams => read(Route::Try),
+        "/tickets" if allows.streams && allows.publish => match *method {
+            Method::POST => Ok(Route::Tickets),
+            Method::OPTIONS => Ok(Route::Options(TICKET_METHODS)),
+            _ => Err(Problem::method(TICKET_METHODS)),
+        },
         "/healthz" if allows.health => read(Route::Health),
         "/readyz" if allows.health => read(Route::Ready),
         "/metrics" if allows.health => read(Route::Metrics),
@@ -106,6 +118,8 @@ pub fn route<'a>(allows: Allows, method: &Method, path: &'a str) -> Result<Route
         _ if allows.admin && path.starts_with(ADMIN) => match &path[ADMIN.len()..] {
             "streams" => read(Route::AdminStreams),
             "topics" => read(Route::AdminTopics),
+            "revoke" if method == Method::POST => Ok(Route::AdminRevoke),
+            "revoke" => Err(Problem::method(PUBLISH_METHODS)),
             "config" => read(Route::AdminConfig),
             _ => Err(Problem::not_found()),
         },

@@ -15,6 +15,7 @@ use rustix::event::epoll::{self, EventData, EventFlags};
 
 use strum::VariantArray;
 
+use crate::access::revoked::Revoked;
 use crate::exchange::bus::Bus;
 use crate::exchange::inbox::Inbox;
 use crate::exchange::log_cell::LogCell;
@@ -23,6 +24,7 @@ use crate::hub::bounds::Bounds;
 use crate::hub::close::CloseReason;
 use crate::hub::frame::{Chunk, Framing};
 use crate::hub::gap::GapReason;
+use crate::hub::holder::Holder;
 use crate::hub::log::Resume;
 use crate::hub::offset::Offset;
 use crate::hub::registry::look::Look;
@@ -64,6 +66,8 @@ pub struct Parts {
     pub clock: Clock,
     /// The settings that run.
     pub live: Arc<LiveConfig>,
+    /// Tokens that are refused though they are good.
+    pub revoked: Arc<Revoked>,
 }
 
 /// A shard's surroundings. They live on its thread.
@@ -216,6 +220,10 @@ impl Host for Shard {
             write_deadline: config.stream.write_deadline.get(),
             policies: config.policies(),
         }
+    }
+
+    fn is_revoked(&self, holder: &Holder) -> bool {
+        holder.token.as_ref().is_some_and(|token| self.parts.revoked.covers(token))
     }
 
     fn response_head(&self, subscribe: &Subscribe, into: &mut Vec<u8>) {

@@ -7,6 +7,8 @@ use arc_swap::ArcSwap;
 use tokio::sync::{Semaphore, oneshot};
 
 use crate::access::gate::Gate;
+use crate::access::revoked::Revoked;
+use crate::access::tickets::Tickets;
 use crate::engine::record::EncodeError;
 use crate::engine::{Answer, Engine, NotStored, Stored};
 use crate::exchange::bus::Bus;
@@ -14,6 +16,7 @@ use crate::exchange::topics::TopicTable;
 use crate::hub::event::Event;
 use crate::hub::fault::TooLarge;
 use crate::hub::frame::Draft;
+use crate::hub::holder::Revocation;
 use crate::hub::topic::{Topic, Topics};
 use crate::ops::metrics::{Metrics, Source};
 use crate::ops::reload::LiveConfig;
@@ -43,6 +46,10 @@ pub struct State {
     pub addresses: OnceLock<Addresses>,
     /// Who is let in, by those settings.
     pub gate: ArcSwap<Gate>,
+    /// Tokens that are refused though they are good.
+    pub revoked: Arc<Revoked>,
+    /// What opens a stream in the place of a token.
+    pub tickets: Tickets,
     /// The topic of `/`.
     pub default_topic: Topic,
     /// How many streams may be open.
@@ -229,6 +236,19 @@ impl State {
         }
     }
 
+    /// Ends the streams of whom this is about.
+    pub fn end_streams(&self, revocation: Revocation) {
+        let revocation = Arc::new(revocation);
+        for shard in 0..self.bus.shards() {
+            // A full inbox is emptied within a turn; while the gateway closes, all streams end.
+            while self.bus.inbox(shard).push(Command::Revoke(revocation.clone())).is_err()
+                && !self.closing.load(Ordering::Relaxed)
+            {
+                std::thread::yield_now();
+            }
+        }
+    }
+
     /// Takes nothing new in from now on, and returns when what was under way is in the log.
     pub fn close(&self) {
         self.closing.store(true, Ordering::SeqCst);
@@ -266,6 +286,8 @@ pub(super) mod tests {
             config: Arc::new(LiveConfig::from_pointee(Config { admin: true, ..Config::default() })),
             addresses: OnceLock::new(),
             gate: ArcSwap::from_pointee(Gate::new(&Config::default()).unwrap()),
+            revoked: Arc::default(),
+            tickets: Tickets::default(),
             default_topic: Topic::parse("default").unwrap(),
             streams_max: 1,
             handler: None,

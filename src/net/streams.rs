@@ -1,12 +1,14 @@
 //! Requests for streams.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use fastrand::Rng;
 use http::request::Parts;
 use http::{HeaderValue, Method, Response, header};
 use http_body_util::Full;
 
-use crate::access::pass::Pass;
+use crate::hub::holder::{Holder, Revocation};
 use crate::hub::retry;
 use crate::hub::subscribe::Subscribe;
 use crate::hub::topic::{INTERNAL, Topic, is_internal};
@@ -15,18 +17,19 @@ use crate::ops::metrics::Shed;
 
 use super::admit::{admit, grant};
 use super::connection::Answer;
+use super::negotiation;
 use super::problem::Problem;
 use super::response::{self, TEXT};
 use super::state::State;
-use super::{negotiation, token};
+use super::token::{self, Shown};
 
 /// Answers at `/`: with a stream of the default topic for who asks for one by name, else with `ok`.
 ///
 /// # Errors
 /// As [`stream`].
-pub fn root(state: &State, pass: Option<&Pass>, parts: &Parts) -> Result<Answer<Subscribe>, Problem> {
+pub fn root(state: &State, shown: Option<&Shown>, parts: &Parts) -> Result<Answer<Subscribe>, Problem> {
     if negotiation::accepts_event_stream(&parts.headers) {
-        return stream(state, pass, parts, Some(state.default_topic.clone()));
+        return stream(state, shown, parts, Some(state.default_topic.clone()));
     }
     let mut ok = response::ok("ok\n", TEXT);
     // A cache that kept it would give it to an EventSource, which then never asks again.
@@ -41,7 +44,7 @@ pub fn root(state: &State, pass: Option<&Pass>, parts: &Parts) -> Result<Answer<
 /// 400, naming the parameter; 401 or 403 if it is not granted.
 pub fn stream(
     state: &State,
-    pass: Option<&Pass>,
+    shown: Option<&Shown>,
     parts: &Parts,
     topic: Option<Topic>,
 ) -> Result<Answer<Subscribe>, Problem> {
@@ -49,8 +52,18 @@ pub fn stream(
     if asked.subscription.topics().iter().any(|topic| is_internal(topic.as_str())) {
         return Err(kept_for_the_gateway());
     }
-    if let Some(pass) = pass {
+    if let Some(Shown { pass, ticket }) = shown {
         asked = grant(pass, asked, &state.topics).map_err(|denied| token::not_subscribed(pass, &denied))?;
+        if let Some(token) = &pass.token {
+            let holder = Holder { token: Some(token.clone()), ticket: *ticket, held: Vec::new() };
+            asked.holder = Some(Arc::new(holder));
+        }
+        if let Some((number, uses)) = *ticket
+            && uses > 1
+        {
+            // One at a time: the client has given the other up.
+            state.end_streams(Revocation::Ticket { number, uses });
+        }
     }
     answer(state, parts, asked)
 }

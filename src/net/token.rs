@@ -1,24 +1,75 @@
 //! Where a request may hold a token: in `Authorization`, in a cookie, in the query.
 
 use std::borrow::Cow;
+use std::fmt::Display;
 use std::sync::Arc;
 
 use http::header::{self, HeaderMap, HeaderValue};
 use http::request::Parts;
 
-use crate::access::gate::{Gate, TokenError};
+use crate::access::gate::{Gate, TokenError, now_s};
 use crate::access::pass::Pass;
 use crate::hub::topic::Denied;
 use crate::ops::config::Config;
 use crate::ops::metrics::TokenResult;
 
+use super::negotiation::LAST_EVENT_ID;
 use super::problem::{Problem, Refusal};
 use super::query;
 use super::state::State;
 
 /// The parameter that may hold a token.
 pub const ACCESS_TOKEN: &str = "access_token";
+/// The parameter that may hold a ticket.
+const TICKET: &str = "ticket";
 const AUTHORIZATION: &str = "authorization";
+
+/// What was shown by whoever sent a request.
+pub struct Shown {
+    /// What they may do.
+    pub pass: Arc<Pass>,
+    /// The number of the ticket that it was, and how often that was used.
+    pub ticket: Option<(u64, u32)>,
+}
+
+/// What whoever asks for a stream may do, by a token or a ticket.
+///
+/// # Errors
+/// As [`pass`].
+pub fn shown(state: &State, gate: &Gate, parts: &Parts) -> Result<Shown, Problem> {
+    let Some(ticket) = ticket(parts)? else { return Ok(Shown { pass: pass(state, gate, parts)?, ticket: None }) };
+    if find(&state.config.load(), parts)?.is_some() {
+        return Err(malformed(TICKET, "there is a token in this request, too"));
+    }
+    let agent = parts.headers.get(header::USER_AGENT).map(HeaderValue::as_bytes);
+    let resumes = parts.headers.get(LAST_EVENT_ID).is_some_and(|id| !id.is_empty());
+    let admitted = state.tickets.admit(&ticket, agent, resumes, now_s());
+    let admitted = admitted.map_err(|error| {
+        state.metrics.token(TokenResult::Refused);
+        refused(TICKET, &error)
+    })?;
+    not_revoked(state, TICKET, &admitted.pass)?;
+    state.metrics.token(TokenResult::Remembered);
+    Ok(Shown { pass: admitted.pass, ticket: Some((admitted.number, admitted.uses)) })
+}
+
+fn not_revoked(state: &State, field: &'static str, pass: &Pass) -> Result<(), Problem> {
+    if pass.token.as_ref().is_some_and(|token| state.revoked.covers(token)) {
+        state.metrics.token(TokenResult::Refused);
+        return Err(refused(field, &TokenError::Revoked));
+    }
+    Ok(())
+}
+
+/// The ticket in the query.
+fn ticket(parts: &Parts) -> Result<Option<Cow<'_, str>>, Problem> {
+    let mut values = query::pairs(parts.uri.query().unwrap_or_default()).filter(|(name, _)| *name == TICKET);
+    let Some((_, value)) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(malformed(TICKET, "is given twice"));
+    }
+    Ok(Some(query::decode(value, true).map_err(|reason| malformed(TICKET, reason))?))
+}
 
 /// What whoever sent a request may do.
 ///
@@ -28,6 +79,10 @@ pub fn pass(state: &State, gate: &Gate, parts: &Parts) -> Result<Arc<Pass>, Prob
     let config = state.config.load();
     let Some((field, token)) = find(&config, parts)? else { return Ok(gate.anonymous().clone()) };
     match gate.pass(&token) {
+        Ok(known) if known.pass.token.as_ref().is_some_and(|token| state.revoked.covers(token)) => {
+            state.metrics.token(TokenResult::Refused);
+            Err(refused(field, &TokenError::Revoked))
+        }
         Ok(known) => {
             state.metrics.token(if known.again { TokenResult::Remembered } else { TokenResult::Verified });
             Ok(known.pass)
@@ -141,8 +196,9 @@ fn malformed(field: &'static str, reason: &'static str) -> Problem {
     challenge(Problem::in_field(field, reason), "Bearer error=\"invalid_request\"")
 }
 
-fn refused(field: &'static str, error: &TokenError) -> Problem {
-    let problem = Problem::new(Refusal::Unauthorized, format!("the token {error}")).about(field);
+fn refused(field: &'static str, error: &impl Display) -> Problem {
+    let what = if field == TICKET { "ticket" } else { "token" };
+    let problem = Problem::new(Refusal::Unauthorized, format!("the {what} {error}")).about(field);
     challenge(problem, "Bearer error=\"invalid_token\"")
 }
 

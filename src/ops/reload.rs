@@ -145,6 +145,7 @@ mod tests {
         query = true
         denied = "event"
         remembered = 7
+        revoked_for = "8days"
         control_key = "another-key-of-some-length"
         jwt = [{ algorithm = "HS256", key = "a-secret-that-is-long-enough-for-it" }]
         key = [{ name = "other", key = "a-key-of-some-length" }]

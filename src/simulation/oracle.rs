@@ -393,7 +393,11 @@ impl World {
                 self.is_complete(at, through, "and it was drained");
                 assert_eq!(connection.farewells, 1, "{}", context());
             }
-            CloseReason::MaxSeconds | CloseReason::Rotated | CloseReason::TokenExpired => {
+            CloseReason::MaxSeconds
+            | CloseReason::Rotated
+            | CloseReason::TokenExpired
+            | CloseReason::TokenRevoked
+            | CloseReason::Superseded => {
                 let (told, through, was_live) = connection.told_to_end.expect("a timer");
                 if told == reason && was_live && !connection.fell_behind {
                     self.is_complete(at, through, "and it was ended");

@@ -506,8 +506,13 @@ impl World {
             resume,
             max_events: self.random.chance(20).then(|| 1 + self.random.below(5) as u32).and_then(NonZeroU32::new),
             lasts: self.random.chance(20).then(|| {
-                let reason =
-                    self.random.pick(&[CloseReason::MaxSeconds, CloseReason::Rotated, CloseReason::TokenExpired]);
+                let reason = self.random.pick(&[
+                    CloseReason::MaxSeconds,
+                    CloseReason::Rotated,
+                    CloseReason::TokenExpired,
+                    CloseReason::TokenRevoked,
+                    CloseReason::Superseded,
+                ]);
                 (Duration::from_millis(1 + self.random.below(200) as u64), reason)
             }),
             timed: self.random.chance(15).then(|| TimedEvent {

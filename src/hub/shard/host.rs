@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
+use std::sync::Arc;
+
 use crate::hub::close::CloseReason;
+use crate::hub::holder::{Holder, Revocation};
 use crate::hub::log::Resume;
 use crate::hub::offset::Offset;
 use crate::hub::policy::Policies;
@@ -42,6 +45,8 @@ pub enum Message<S, Q> {
         /// Who asks.
         question: Q,
     },
+    /// End the streams of whom this is about.
+    Revoke(Arc<Revocation>),
     /// A page of what has left the log has come.
     Page(u64),
     /// Close what is left and end.
@@ -146,6 +151,11 @@ pub trait Host {
     fn set_patterned(&self, has_patterns: bool);
     /// The settings that hold now.
     fn settings(&self) -> Settings;
+
+    /// Whether somebody's streams were ended before this one came.
+    fn is_revoked(&self, _holder: &Holder) -> bool {
+        false
+    }
 
     /// What a response begins with.
     fn response_head(&self, subscribe: &Subscribe, into: &mut Vec<u8>);

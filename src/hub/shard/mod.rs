@@ -22,6 +22,7 @@ use crate::hub::bounds::Bounds;
 use crate::hub::close::CloseReason;
 use crate::hub::frame::Chunk;
 use crate::hub::heartbeats::SLOTS;
+use crate::hub::holder::{Holder, Revocation};
 use crate::hub::log::Search;
 use crate::hub::registry::look::Looking;
 use crate::hub::registry::{Effect, History, Observer, Opening, Passed, Registry, STRAY_BYTES_MAX, StreamKey, Walk};
@@ -66,6 +67,10 @@ pub struct Shard<H: Host> {
     /// The last pass left events to another: nobody wakes the shard for those again.
     passes_on: bool,
     timed: BTreeMap<StreamKey, TimedEvent>,
+    /// Whose streams are, of those that somebody may end.
+    holders: BTreeMap<StreamKey, Arc<Holder>>,
+    /// Streams that are to be ended, and why.
+    revoked: Vec<(StreamKey, CloseReason)>,
     drain: Option<Drain>,
     /// Streams that wait for the event that they resume after.
     ahead: Vec<Waiting<H::Socket>>,
@@ -97,6 +102,8 @@ impl<H: Host> Shard<H> {
             passes_on: false,
             settings,
             timed: BTreeMap::new(),
+            holders: BTreeMap::new(),
+            revoked: Vec::new(),
             drain: None,
             ahead: Vec::new(),
             asked: VecDeque::new(),
@@ -169,6 +176,7 @@ impl<H: Host> Shard<H> {
             self.registry.send_heartbeats(host.history(), now_ms(host));
         }
         self.set_deadlines(host);
+        self.end_revoked(host);
         self.answer(host);
         if self.stopping {
             self.end_ahead(host, CloseReason::Cut);
@@ -189,6 +197,7 @@ impl<H: Host> Shard<H> {
                 || self.registry.has_due_heartbeats()
                 || self.deadlines.is_some()
                 || !self.asked.is_empty()
+                || !self.revoked.is_empty()
                 || !host.is_inbox_empty() =>
             {
                 Sleep::No
@@ -211,6 +220,7 @@ impl<H: Host> Shard<H> {
                 self.drain_step(host);
             }
             Message::Ask { order, max, question } => self.asked.push_back((question, Looking::new(order, max))),
+            Message::Revoke(revocation) => self.revoke(&revocation),
             Message::Page(page) => self.registry.page_came(page),
             Message::Stop => self.stopping = true,
         }
@@ -263,6 +273,9 @@ impl<H: Host> Shard<H> {
 
     /// Opens a stream, which has its response head or is to get it now.
     fn admit(&mut self, host: &H, socket: H::Socket, subscribe: Subscribe, has_head: bool) {
+        if subscribe.holder.as_ref().is_some_and(|holder| host.is_revoked(holder)) {
+            return host.closed(socket, CloseReason::TokenRevoked);
+        }
         let subscription = &subscribe.subscription;
         // Entered before the head is read: see `Directory`.
         for topic in subscription.topics() {
@@ -292,6 +305,9 @@ impl<H: Host> Shard<H> {
             let due_ms = now_ms.saturating_add(after.as_millis() as u64);
             self.arm_stream(host, key, StreamTimer::End, due_ms, ShardTimer::End(key, reason));
         }
+        if let Some(holder) = subscribe.holder {
+            self.holders.insert(key, holder);
+        }
         if let Some(timed) = subscribe.timed {
             let due_ms = now_ms.saturating_add(timed.every.as_millis() as u64);
             self.arm_stream(host, key, StreamTimer::TimedEvent, due_ms, ShardTimer::TimedEvent(key));
@@ -308,6 +324,27 @@ impl<H: Host> Shard<H> {
             self.pass(host);
         }
         self.registry.end(key, reason, farewell, host.history(), now_ms(host), &mut Delivered(host));
+    }
+
+    /// Has the streams ended that somebody may have no longer.
+    fn revoke(&mut self, revocation: &Revocation) {
+        let reason = match revocation {
+            Revocation::Ticket { .. } => CloseReason::Superseded,
+            Revocation::Id(_) | Revocation::Account(..) | Revocation::IssuedBefore(_) => CloseReason::TokenRevoked,
+        };
+        let ended = self.holders.iter().filter(|(_, holder)| revocation.ends(holder));
+        self.revoked.extend(ended.map(|(key, _)| (*key, reason)));
+    }
+
+    fn end_revoked(&mut self, host: &H) {
+        while !self.registry.is_spent()
+            && let Some((key, reason)) = self.revoked.pop()
+        {
+            self.end(host, key, reason, None);
+        }
+        if self.revoked.is_empty() {
+            self.revoked = Vec::new();
+        }
     }
 
     fn drain_step(&mut self, host: &H) {
@@ -446,6 +483,7 @@ impl<H: Host> Shard<H> {
                         host.cancel(timer);
                     }
                     self.timed.remove(&key);
+                    self.holders.remove(&key);
                     host.closed(socket, reason);
                 }
                 Effect::Unrouted(topic) => {

@@ -4,6 +4,8 @@
 
 /// What the endpoints are asked for.
 mod parameters;
+/// Tokens that are refused.
+mod revoke;
 /// The slowest streams.
 mod streams;
 /// The busiest topics.
@@ -17,9 +19,14 @@ use http::{HeaderValue, Response, header};
 use http_body_util::Full;
 use serde::Serialize;
 
+use super::connection::RequestBody;
 use super::problem::{Problem, Refusal};
+use super::publish;
 use super::response;
 use super::state::State;
+
+/// The longest body that revokes something, in bytes.
+const REVOKE_BYTES_MAX: usize = 4096;
 
 /// The slowest streams.
 ///
@@ -58,6 +65,19 @@ pub fn config(state: &State) -> Response<Full<Bytes>> {
     let mut response = shown(state.config.load().to_toml().into_bytes());
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/toml; charset=utf-8"));
     response
+}
+
+/// Refuses the tokens that the body names from now on, and ends their streams.
+///
+/// # Errors
+/// 400, naming the field; 503 if as many are refused as may be.
+pub async fn revoke(state: &State, parts: &Parts, body: &mut RequestBody) -> Result<Response<Full<Bytes>>, Problem> {
+    if parts.uri.query().is_some() {
+        return Err(Problem::in_field("query", "there is none: what is revoked is in the body"));
+    }
+    let deadline = state.config.load().limits.body_deadline.get();
+    let body = publish::read_body(body, REVOKE_BYTES_MAX, deadline).await?;
+    Ok(shown(revoke::revoke(state, &body)?))
 }
 
 /// Refuses what is below `/admin/` while it is off.

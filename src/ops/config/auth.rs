@@ -29,6 +29,8 @@ pub struct Auth {
     pub denied: DeniedAs,
     /// How many tokens are remembered that were verified, so that they need not be again. Default: 65,536.
     pub remembered: Count<1, 1_048_576>,
+    /// How long a revocation is remembered: as long as tokens last. Default: 7 days.
+    pub revoked_for: Time<1_000>,
     /// What the control listener asks for. Default: nothing.
     pub control_key: Secret,
     /// The keys that tokens are signed with.
@@ -45,6 +47,7 @@ impl Default for Auth {
             query: false,
             denied: DeniedAs::default(),
             remembered: Count::new(65_536),
+            revoked_for: Time::from_millis(7 * 86_400_000),
             control_key: Secret::default(),
             jwt: Vec::new(),
             key: Vec::new(),

@@ -133,7 +133,7 @@ fn the_values_of_labels_are_these() {
     }
     check(
         CloseReason::VARIANTS,
-        "client_gone write_error write_deadline pinned lagged max_events max_seconds rotated token_expired drained cut \
+        "client_gone write_error write_deadline pinned lagged max_events max_seconds rotated token_expired token_revoked superseded drained cut \
          client_data",
     );
     check(GapReason::VARIANTS, "unknown_id expired foreign_epoch lagged conflated lost");

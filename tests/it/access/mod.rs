@@ -2,7 +2,9 @@
 
 mod private;
 mod publishing;
+mod revoking;
 mod rules;
+mod tickets;
 mod tokens;
 
 use std::time::{SystemTime, UNIX_EPOCH};
