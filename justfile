@@ -60,3 +60,7 @@ deny:
 # Whether it builds with the oldest Rust that is promised.
 msrv:
     cargo +$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml | head -1) check --locked --workspace --all-targets
+
+# A tarball and a Debian package, into target/dist.
+release:
+    deploy/release
