@@ -125,6 +125,7 @@ mod tests {
         ready_grace = "16s"
         holes = "ignore"
         state_dir = "/other"
+        away = "close"
         [cluster.history]
         events = 1000001
         bytes = "2GiB"
