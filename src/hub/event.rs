@@ -74,7 +74,7 @@ impl<'a> Event<'a> {
     }
 
     /// With `true` the event reaches only streams that have been granted one of its topics: by a token, or by
-    /// [`StreamReply::private`](crate::StreamReply::private). The default is `false`.
+    /// `StreamReply::private`. The default is `false`.
     pub fn private(mut self, private: bool) -> Event<'a> {
         self.private = private;
         self
