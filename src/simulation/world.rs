@@ -36,6 +36,8 @@ use super::host::{ASKED, Around, Clockwork, Notes, Past};
 use super::kit::{Mock, Random, Reader, Seen, Time, Wire};
 use super::press::{Press, SimBus};
 
+/// How many turns a prompt shard takes in a step: publishers that come during each may bring more than it serves.
+const PROMPT_TURNS_MAX: u32 = 2_000;
 const SUBSCRIPTIONS: [(&[&str], &[&str]); 9] = [
     (&["a"], &[]),
     (&["b"], &[]),
@@ -350,8 +352,11 @@ impl World {
             _ => self.settle(),
         }
         for shard in 0..self.cores.len() {
-            // One that is always prompt goes on until it sleeps.
-            while self.cores[shard].can_run() && self.random.chance(self.promptness) {
+            // One that is always prompt goes on until it sleeps, or publishers outrun it.
+            for _ in 0..PROMPT_TURNS_MAX {
+                if !self.cores[shard].can_run() || !self.random.chance(self.promptness) {
+                    break;
+                }
                 self.run(shard);
             }
         }
