@@ -132,11 +132,11 @@ pub mod internals {
     }
     /// What is stored, for people.
     pub mod stored {
-        pub use crate::engine::committer::wall_ms;
         pub use crate::engine::disk::dump::{Format, dump};
         pub use crate::engine::disk::io::Disk;
         pub use crate::engine::disk::store::check_dir;
         pub use crate::engine::disk::verify::{CANT_LOOK, NO_LOG, verify};
+        pub use crate::engine::wall::wall_ms;
     }
 }
 

@@ -1,11 +1,11 @@
 //! The settings on access, ready to be asked.
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{SHA256, digest};
 
+use crate::engine::wall::wall_s;
 use crate::ops::config::{Config, Rule};
 
 use super::pass::Pass;
@@ -39,11 +39,6 @@ fn digest_of(text: &[u8]) -> Digest {
     let mut bytes = Digest::default();
     bytes.copy_from_slice(digest(&SHA256, text).as_ref());
     bytes
-}
-
-/// The time, in seconds since 1970.
-pub fn now_s() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 impl Gate {
@@ -108,7 +103,7 @@ impl Gate {
         }
         if let Some(pass) = self.remembered.get(&digest) {
             let until_s = pass.token.as_ref().and_then(|token| token.until_s);
-            if until_s.is_some_and(|until_s| now_s() >= until_s) {
+            if until_s.is_some_and(|until_s| wall_s() >= until_s) {
                 return Err(TokenError::Expired);
             }
             return Ok(Known { pass, again: true });

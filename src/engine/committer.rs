@@ -2,7 +2,7 @@
 //! them into the log in that order, and only then answers.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 
@@ -15,6 +15,7 @@ use super::offset::Offset;
 use super::record::Packed;
 use super::status::{Phase, Status};
 use super::waiting::{ENDED, WAITING_MAX, Waiting};
+use super::wall::wall_ms;
 use super::{Answer, Ids, NotStored, Stored};
 
 /// How many bytes one sync is to carry at most.
@@ -220,11 +221,6 @@ impl Writer {
             Err(error) => Err(error),
         }
     }
-}
-
-/// Milliseconds of the wall clock since 1970.
-pub fn wall_ms() -> u64 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use strum::{AsRefStr, VariantArray};
 
-use super::committer::wall_ms;
+use super::wall::wall_ms;
 
 /// Why the reader began anew.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, AsRefStr, VariantArray)]

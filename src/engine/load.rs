@@ -12,12 +12,12 @@ use crate::hub::log::{Log, LogLimits, Numbering};
 use crate::hub::topic::Topics;
 
 use super::Ids;
-use super::committer::wall_ms;
 use super::disk::read::{Item, ReadError, Reader};
 use super::disk::store::Store;
 use super::keys::Keys;
 use super::offset::Offset;
 use super::record::Record;
+use super::wall::wall_ms;
 
 /// After so many milliseconds of loading there is a line that says how far it is, again and again.
 const PROGRESS_MS: u64 = 2_000;

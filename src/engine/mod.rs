@@ -11,6 +11,7 @@
 //! 6. **It never waits for a reader**, and a publisher waits for it no longer than for the store.
 
 pub mod entropy;
+pub mod wall;
 pub mod keys;
 pub mod offset;
 pub mod record;
@@ -34,7 +35,7 @@ use crate::hub::id::{Epoch, EventId};
 use crate::hub::log::Numbering;
 use crate::hub::topic::Topics;
 
-use committer::{Committer, wall_ms};
+use committer::Committer;
 use facts::Facts;
 use keys::{Begun, Key, Keys};
 #[cfg(feature = "nats")]
@@ -42,6 +43,7 @@ use nats::Cluster;
 use pack::{Packs, pack};
 use record::EncodeError;
 use status::{Phase, Status};
+use wall::wall_ms;
 
 /// Where kept events live, and which publish calls are known by their keys.
 pub struct Engine {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::engine::Engine;
 use crate::engine::archive::{self, Archive, PAGE_NUMBERS, PAGES_BYTES};
-use crate::engine::committer::{Committer, Surroundings, Syncs, Writer, wall_ms};
+use crate::engine::committer::{Committer, Surroundings, Syncs, Writer};
 use crate::engine::disk::archive::Segments;
 use crate::engine::disk::io::Disk;
 use crate::engine::disk::read::Readers;
@@ -19,6 +19,7 @@ use crate::engine::load::Loading;
 #[cfg(feature = "nats")]
 use crate::engine::nats::{self, Cluster, Publisher, Reader, Replayer};
 use crate::engine::status::Phase;
+use crate::engine::wall::wall_ms;
 use crate::exchange::bus::Bus;
 use crate::exchange::log_cell::LogCell;
 use crate::exchange::pages::PageCache;

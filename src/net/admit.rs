@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use crate::access::pass::Pass;
+use crate::engine::wall::wall_ms;
 use crate::hub::close::CloseReason;
 use crate::hub::subscribe::Subscribe;
 use crate::hub::topic::{Denied, Granted, Numbers};
@@ -30,7 +31,7 @@ pub fn grant(pass: &Pass, mut asked: Subscribe, numbers: &impl Numbers) -> Resul
     asked.less = less;
     if let Some(until_s) = pass.token.as_ref().and_then(|token| token.until_s) {
         let until = Duration::from_secs(until_s);
-        let left = until.saturating_sub(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default());
+        let left = until.saturating_sub(Duration::from_millis(wall_ms()));
         let early = left.mul_f64(SPREAD_PART).min(SPREAD_MAX).mul_f64(fastrand::f64());
         shorten(&mut asked, left - early, CloseReason::TokenExpired);
     }

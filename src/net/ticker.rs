@@ -4,8 +4,8 @@
 use std::time::{Duration, SystemTime};
 
 use crate::engine::Answer;
-use crate::engine::committer::wall_ms;
 use crate::engine::status::Phase;
+use crate::engine::wall::wall_ms;
 use crate::exchange::timers::Timers;
 use crate::exchange::topics::TopicTable;
 use crate::hub::event::Event;

@@ -5,8 +5,8 @@ use http::request::Parts;
 use http::{HeaderValue, Response, header};
 use http_body_util::Full;
 
-use crate::access::gate::now_s;
 use crate::access::tickets::{FIRST_USE_S, Full as TooMany, TICKETS_MAX};
+use crate::engine::wall::wall_s;
 
 use super::problem::{Problem, Refusal};
 use super::state::State;
@@ -21,7 +21,7 @@ pub fn issue(state: &State, parts: &Parts) -> Result<Response<Full<Bytes>>, Prob
     if pass.token.is_none() {
         return Err(token::not_granted(&pass, "authorization", "a ticket", "that is"));
     }
-    let id = state.tickets.issue(pass, now_s()).map_err(|TooMany| {
+    let id = state.tickets.issue(pass, wall_s()).map_err(|TooMany| {
         let detail = format!("{TICKETS_MAX} tickets are under way: as many as may be at once");
         Problem::new(Refusal::Busy, detail).with(header::RETRY_AFTER, HeaderValue::from_static("30"))
     })?;

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::request::Parts;
 
-use crate::access::gate::{Gate, TokenError, now_s};
+use crate::access::gate::{Gate, TokenError};
 use crate::access::pass::Pass;
+use crate::engine::wall::wall_s;
 use crate::hub::topic::Denied;
 use crate::ops::config::Config;
 use crate::ops::metrics::TokenResult;
@@ -37,13 +38,15 @@ pub struct Shown {
 /// # Errors
 /// As [`pass`].
 pub fn shown(state: &State, gate: &Gate, parts: &Parts) -> Result<Shown, Problem> {
-    let Some(ticket) = ticket(parts)? else { return Ok(Shown { pass: pass(state, gate, parts)?, ticket: None }) };
+    let Some(ticket) = in_query(parts, TICKET)? else {
+        return Ok(Shown { pass: pass(state, gate, parts)?, ticket: None });
+    };
     if find(&state.config.load(), parts)?.is_some() {
         return Err(malformed(TICKET, "there is a token in this request, too"));
     }
     let agent = parts.headers.get(header::USER_AGENT).map(HeaderValue::as_bytes);
     let resumes = parts.headers.get(LAST_EVENT_ID).is_some_and(|id| !id.is_empty());
-    let admitted = state.tickets.admit(&ticket, agent, resumes, now_s());
+    let admitted = state.tickets.admit(&ticket, agent, resumes, wall_s());
     let admitted = admitted.map_err(|error| {
         state.metrics.token(TokenResult::Refused);
         refused(TICKET, &error)
@@ -61,14 +64,14 @@ fn not_revoked(state: &State, field: &'static str, pass: &Pass) -> Result<(), Pr
     Ok(())
 }
 
-/// The ticket in the query.
-fn ticket(parts: &Parts) -> Result<Option<Cow<'_, str>>, Problem> {
-    let mut values = query::pairs(parts.uri.query().unwrap_or_default()).filter(|(name, _)| *name == TICKET);
+/// What the query has of a parameter that may be there once.
+fn in_query<'a>(parts: &'a Parts, name: &'static str) -> Result<Option<Cow<'a, str>>, Problem> {
+    let mut values = query::pairs(parts.uri.query().unwrap_or_default()).filter(|(other, _)| *other == name);
     let Some((_, value)) = values.next() else { return Ok(None) };
     if values.next().is_some() {
-        return Err(malformed(TICKET, "is given twice"));
+        return Err(malformed(name, "is given twice"));
     }
-    Ok(Some(query::decode(value, true).map_err(|reason| malformed(TICKET, reason))?))
+    Ok(Some(query::decode(value, true).map_err(|reason| malformed(name, reason))?))
 }
 
 /// What whoever sent a request may do.
@@ -98,7 +101,7 @@ fn find<'a>(config: &Config, parts: &'a Parts) -> Result<Option<(&'static str, C
     let mut found = bearer(&parts.headers)?.map(|token| (AUTHORIZATION, Cow::Borrowed(token)));
     let others = [
         cookie(config, parts)?.map(|token| ("cookie", Cow::Borrowed(token))),
-        in_query(config, parts)?.map(|token| (ACCESS_TOKEN, token)),
+        access_token(config, parts)?.map(|token| (ACCESS_TOKEN, token)),
     ];
     for other in others.into_iter().flatten() {
         if let Some((field, _)) = found.replace(other) {
@@ -169,21 +172,12 @@ fn origin_of(url: &str) -> Option<&str> {
 }
 
 /// The token in the query.
-fn in_query<'a>(config: &Config, parts: &'a Parts) -> Result<Option<Cow<'a, str>>, Problem> {
-    let mut found = None;
-    for (name, value) in query::pairs(parts.uri.query().unwrap_or_default()) {
-        if name != ACCESS_TOKEN {
-            continue;
-        }
-        if !config.auth.query {
-            return Err(malformed(ACCESS_TOKEN, "a token isn't taken from the query here"));
-        }
-        let value = query::decode(value, true).map_err(|reason| malformed(ACCESS_TOKEN, reason))?;
-        if found.replace(value).is_some() {
-            return Err(malformed(ACCESS_TOKEN, "is given twice"));
-        }
+fn access_token<'a>(config: &Config, parts: &'a Parts) -> Result<Option<Cow<'a, str>>, Problem> {
+    match in_query(parts, ACCESS_TOKEN) {
+        Ok(None) => Ok(None),
+        _ if !config.auth.query => Err(malformed(ACCESS_TOKEN, "a token isn't taken from the query here")),
+        found => found,
     }
-    Ok(found)
 }
 
 // ===== refusals (RFC 6750, section 3) =====

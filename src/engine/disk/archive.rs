@@ -1,9 +1,9 @@
 //! The segments as an archive.
 
 use crate::engine::archive::{Archive, NoPage, PAGE_BYTES};
-use crate::engine::committer::wall_ms;
 use crate::engine::load::drafts;
 use crate::engine::offset::{INDEX_BITS, Offset};
+use crate::engine::wall::wall_ms;
 use crate::exchange::topics::TopicTable;
 use crate::hub::archive::{Hole, Page};
 use crate::hub::gap::GapReason;

@@ -20,13 +20,13 @@ use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use crate::engine::Ids;
-use crate::engine::committer::wall_ms;
 use crate::engine::entropy::random;
 use crate::engine::keys::Keys;
 use crate::engine::load::drafts;
 use crate::engine::offset::{EVENTS_MAX, Offset, SEQUENCE_MAX};
 use crate::engine::record::Record;
 use crate::engine::status::Phase;
+use crate::engine::wall::wall_ms;
 use crate::exchange::bus::Bus;
 use crate::exchange::topics::TopicTable;
 use crate::hub::id::Epoch;

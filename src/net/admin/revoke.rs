@@ -3,8 +3,8 @@
 use http::header::{self, HeaderValue};
 use serde::Deserialize;
 
-use crate::access::gate::now_s;
 use crate::access::revoked::{Full, REVOKED_MAX};
+use crate::engine::wall::wall_s;
 use crate::hub::holder::Revocation;
 use crate::net::problem::{Problem, Refusal};
 use crate::net::state::State;
@@ -23,7 +23,7 @@ struct Asked {
 /// Revokes what a body names, and says until when that is remembered.
 pub(super) fn revoke(state: &State, body: &[u8]) -> Result<Vec<u8>, Problem> {
     let asked: Asked = serde_json::from_slice(body).map_err(|error| Problem::in_field("body", error.to_string()))?;
-    let now_s = now_s();
+    let now_s = wall_s();
     let revocation = match asked {
         Asked { jti: Some(id), sub: None, iat_before: None } => Revocation::Id(bounded("jti", id)?),
         // Whoever signs in again has another token.

@@ -5,7 +5,6 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
@@ -16,6 +15,8 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::{ClientHello, ParsedCertificate, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use x509_parser::prelude::{FromDer, X509Certificate};
+
+use crate::engine::wall::wall_s;
 
 /// The files of one certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,7 +96,7 @@ impl Certificates {
     pub fn read(files: Vec<Files>, localhost: bool) -> Result<Certificates, BadCertificate> {
         let last = files.iter().map(|files| LastRead { stamps: files.stamps(), usable: true }).collect();
         let mut loaded: Vec<_> = files.iter().map(|files| load(files).map(Arc::new)).collect::<Result<_, _>>()?;
-        let now = unix_s();
+        let now = wall_s() as i64;
         for (files, loaded) in files.iter().zip(&loaded) {
             if !loaded.validity.holds(now) {
                 tracing::warn!(file = %files.certificate.display(), "the certificate has expired, or does not hold yet");
@@ -164,7 +165,7 @@ impl ResolvesServerCert for Certificates {
 impl Loaded {
     /// Refuses one that does not hold in the place of one that does.
     fn in_place_of(self, old: &Loaded, files: &Files) -> Result<Loaded, BadCertificate> {
-        let now = unix_s();
+        let now = wall_s() as i64;
         if old.validity.holds(now) && !self.validity.holds(now) {
             let reason = "the certificate has expired, or does not hold yet".to_owned();
             return Err(BadCertificate { file: files.certificate.clone(), reason });
@@ -222,8 +223,4 @@ fn usable(
     let whole = CertifiedKey::new(chain, secret);
     whole.keys_match().map_err(|_| bad(key, format!("it is not the key of {}", certificate.display())))?;
     Ok(Loaded { key: Arc::new(whole), validity })
-}
-
-fn unix_s() -> i64 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64)
 }

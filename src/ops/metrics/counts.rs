@@ -3,7 +3,6 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::SystemTime;
 
 use parking_lot::Mutex;
 use prometheus::core::Desc;
@@ -13,6 +12,7 @@ use super::gauges::Gauges;
 use super::labels::{EngineResult, Handshake, Listener, Shed, Source, TokenResult};
 use super::names::FAMILIES;
 use super::process::Process;
+use crate::engine::wall::wall_ms;
 use crate::engine::{NotStored, Stored};
 use crate::ops::cells::{Histogram, ShardCells};
 use crate::ops::refusal::Refusal;
@@ -67,7 +67,7 @@ impl Metrics {
             tls_certificates_successful: AtomicBool::new(true),
             draining: AtomicBool::new(false),
             reload_successful: AtomicBool::new(true),
-            reload_success_ms: AtomicU64::new(unix_ms()),
+            reload_success_ms: AtomicU64::new(wall_ms()),
             descs,
             process: Process::new(),
         }
@@ -147,7 +147,7 @@ impl Metrics {
     pub fn reloaded(&self, applied: bool) {
         self.reload_successful.store(applied, Ordering::Relaxed);
         if applied {
-            self.reload_success_ms.store(unix_ms(), Ordering::Relaxed);
+            self.reload_success_ms.store(wall_ms(), Ordering::Relaxed);
         }
     }
 }
@@ -169,8 +169,4 @@ impl Drop for ConnectionGuard {
     fn drop(&mut self) {
         self.metrics.connections[self.listener as usize].fetch_sub(1, Ordering::Relaxed);
     }
-}
-
-pub(super) fn unix_ms() -> u64 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }

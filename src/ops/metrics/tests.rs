@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use strum::VariantArray;
 
-use super::counts::unix_ms;
 use super::family::Family;
 use super::labels::EngineResult;
 use super::names::*;
 use super::*;
 use crate::engine::facts::{Changed, Restart};
 use crate::engine::status::Phase;
+use crate::engine::wall::wall_ms;
 use crate::hub::close::CloseReason;
 use crate::hub::gap::GapReason;
 use crate::ops::cells::BUCKETS_NANOS;
@@ -183,7 +183,7 @@ fn shards_are_summed() {
     metrics.tls_handshake(Handshake::Resumed);
     metrics.tls_certificates(1_700_000_000, false);
     metrics.set_draining();
-    let started = unix_ms() as f64 / 1e3;
+    let started = wall_ms() as f64 / 1e3;
     metrics.reloaded(false);
     let open = metrics.connection(Listener::Control);
     drop(metrics.connection(Listener::Public));
