@@ -2,66 +2,57 @@
 
 use std::collections::HashMap;
 
-/// The samples of one scrape, by name; labels are added up.
+/// The samples of one scrape: name, labels, value.
 #[derive(Clone, Debug, Default)]
-pub struct Scrape {
-    sums: HashMap<String, f64>,
-    highest: HashMap<String, f64>,
-    /// By name and label set, for those that are asked for one by one.
-    samples: Vec<(String, String, f64)>,
-}
+pub struct Scrape(Vec<(String, String, f64)>);
 
 impl Scrape {
     /// Reads a scrape; what is no sample is passed over.
     pub fn parse(text: &str) -> Scrape {
-        let mut scrape = Scrape::default();
-        for line in text.lines().filter(|line| !line.starts_with('#')) {
-            let Some((series, value)) = line.rsplit_once(' ') else { continue };
-            let Ok(value) = value.parse::<f64>() else { continue };
+        let sample = |line: &str| {
+            let (series, value) = line.rsplit_once(' ')?;
             let (name, labels) = series.split_once('{').unwrap_or((series, ""));
-            *scrape.sums.entry(name.to_owned()).or_default() += value;
-            let highest = scrape.highest.entry(name.to_owned()).or_insert(value);
-            *highest = highest.max(value);
-            scrape.samples.push((name.to_owned(), labels.trim_end_matches('}').to_owned(), value));
-        }
-        scrape
+            Some((name.to_owned(), labels.trim_end_matches('}').to_owned(), value.parse().ok()?))
+        };
+        Scrape(text.lines().filter(|line| !line.starts_with('#')).filter_map(sample).collect())
+    }
+
+    fn values(&self, name: &str) -> impl Iterator<Item = f64> {
+        self.0.iter().filter(move |(own, ..)| own == name).map(|(.., value)| *value)
     }
 
     /// The sum over all labels; 0 if there is none.
     pub fn sum(&self, name: &str) -> f64 {
-        self.sums.get(name).copied().unwrap_or_default()
+        // An empty sum is a negative zero.
+        self.values(name).fold(0.0, |sum, value| sum + value)
     }
 
-    /// The largest over all labels.
+    /// The largest over all labels; 0 if there is none.
     pub fn highest(&self, name: &str) -> f64 {
-        self.highest.get(name).copied().unwrap_or_default()
+        self.values(name).reduce(f64::max).unwrap_or_default()
     }
 
     /// The value of this label in the sample of this name whose value is not 0.
     pub fn label(&self, name: &str, label: &str) -> Option<&str> {
-        let (_, labels, _) = self.samples.iter().find(|(own, _, value)| own == name && *value != 0.0)?;
+        let (_, labels, _) = self.0.iter().find(|(own, _, value)| own == name && *value != 0.0)?;
         labels.split(',').find_map(|pair| pair.strip_prefix(label)?.strip_prefix("=\"")?.strip_suffix('"'))
     }
 
     /// The increase of each since `before`, label by label.
     pub fn since(&self, before: &Scrape) -> Scrape {
-        let old: HashMap<_, _> = before.samples.iter().map(|(name, labels, value)| ((name, labels), *value)).collect();
-        let mut since = Scrape::default();
-        for (name, labels, value) in &self.samples {
-            let more = (value - old.get(&(name, labels)).copied().unwrap_or_default()).max(0.0);
-            *since.sums.entry(name.clone()).or_default() += more;
-            let highest = since.highest.entry(name.clone()).or_insert(more);
-            *highest = highest.max(more);
-            since.samples.push((name.clone(), labels.clone(), more));
-        }
-        since
+        let old: HashMap<_, _> = before.0.iter().map(|(name, labels, value)| ((name, labels), *value)).collect();
+        let more = |(name, labels, value): &(String, String, f64)| {
+            let before = old.get(&(name, labels)).copied().unwrap_or_default();
+            (name.clone(), labels.clone(), (value - before).max(0.0))
+        };
+        Scrape(self.0.iter().map(more).collect())
     }
 
     /// The bucket's upper edge that `part` of a histogram lies below; `None` if it is empty.
     pub fn quantile(&self, name: &str, part: f64) -> Option<f64> {
         let bucket = format!("{name}_bucket");
         let mut edges: Vec<(f64, f64)> = Vec::new();
-        for (_, labels, value) in self.samples.iter().filter(|(own, ..)| *own == bucket) {
+        for (_, labels, value) in self.0.iter().filter(|(own, ..)| *own == bucket) {
             let edge = labels.split(',').find_map(|pair| pair.strip_prefix("le=\"")?.strip_suffix('"'))?;
             let edge = edge.parse().unwrap_or(f64::INFINITY);
             match edges.iter_mut().find(|(known, _)| *known == edge) {
