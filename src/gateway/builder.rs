@@ -21,18 +21,7 @@ impl Gateway {
     /// everything else.
     pub fn builder() -> Builder {
         let config = Config { schedule: Vec::new(), ..Config::default() };
-        Builder {
-            config,
-            listen: Vec::new(),
-            listen_tls: Vec::new(),
-            control: None,
-            health: None,
-            handler: None,
-            methods: None,
-            source: None,
-            raise_descriptor_limit: false,
-            notify_systemd: false,
-        }
+        Builder { listen: Vec::new(), control: None, ..Builder::from_config(config) }
     }
 }
 

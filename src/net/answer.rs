@@ -34,8 +34,10 @@ pub async fn answer(state: &State, context: &Context, parts: Parts, body: &mut R
     // What few requests come to has a box of its own: else all would be moved along with room for it.
     let answered = match (check_host(state, context, &parts), &state.handler) {
         (Err(problem), _) => Err(problem),
-        (Ok(()), Some(handler)) if context.allows.streams => Box::pin(ask(state, context, handler, parts, body)).await,
-        (Ok(()), _) => follow(state, context, &parts, body).await,
+        (Ok(()), Some(handler)) if context.allows.streams => {
+            Box::pin(ask(state, context, allows, handler, parts, body)).await
+        }
+        (Ok(()), _) => follow(state, context, allows, &parts, body).await,
     };
     let mut response = match answered {
         Ok(Answer::HandOff(mut subscribe)) => {
@@ -96,13 +98,14 @@ fn refuse(state: &State, context: &Context, publishes: bool, problem: Problem) -
 async fn ask(
     state: &State,
     context: &Context,
+    allows: Allows,
     handler: &Handler,
     parts: Parts,
     body: &mut RequestBody,
 ) -> Result<Answer<Subscribe>, Problem> {
     let request = Request::new(parts, context.peer);
     match handler.answer(&request, &state.topics).await? {
-        Handled::Routes => follow(state, context, request.parts(), body).await,
+        Handled::Routes => follow(state, context, allows, request.parts(), body).await,
         Handled::Respond(response) => Ok(Answer::Respond(response)),
         Handled::Stream(asked) => Ok(streams::open(state, asked)),
     }
@@ -120,17 +123,18 @@ fn check_host(state: &State, context: &Context, parts: &Parts) -> Result<(), Pro
 async fn follow(
     state: &State,
     context: &Context,
+    allows: Allows,
     parts: &Parts,
     body: &mut RequestBody,
 ) -> Result<Answer<Subscribe>, Problem> {
-    let path = parts.uri.path();
+    let (path, query) = (parts.uri.path(), parts.uri.query().unwrap_or_default());
     if context.allows.admin && route::is_admin(path) {
         must_have_key(state, parts)?;
         if path != route::REVOKE {
             admin::must_be_on(state)?;
         }
     }
-    let response = match route::route(allowed(state, context), &parts.method, path)? {
+    let response = match route::route(allows, &parts.method, path)? {
         route @ (Route::Root | Route::Stream(_)) => match subscribe(state, parts, route) {
             Ok(answer) => return Ok(answer),
             Err(problem) => match streams::deny(state, parts, &problem) {
@@ -164,11 +168,11 @@ async fn follow(
         Route::Ready => ready(state)?,
         Route::Metrics => response::ok(state.metrics.render(), CONTENT_TYPE),
         Route::OpenApi => response::ok(OPENAPI, "application/json"),
-        Route::AdminStreams => Box::pin(admin::streams(state, parts)).await?,
+        Route::AdminStreams => admin::shown(Box::pin(admin::streams(state, query)).await?),
         Route::AdminConfig => admin::config(state),
         Route::Console(path) => console::file(path).ok_or_else(Problem::not_found)?,
         Route::ConsoleEvents => return streams::console(state, parts),
-        Route::AdminTopics => Box::pin(admin::topics(state, parts)).await?,
+        Route::AdminTopics => admin::shown(Box::pin(admin::topics(state, query)).await?),
     };
     Ok(Answer::Respond(response))
 }

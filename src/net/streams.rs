@@ -103,9 +103,14 @@ pub fn open(state: &State, asked: Subscribe) -> Answer<Subscribe> {
 fn shed(state: &State, reason: Shed) -> Response<Full<Bytes>> {
     state.metrics.stream_shed(reason);
     tracing::debug!(reason = reason.as_ref(), "stream sent away for a while");
+    ended(come_back(state))
+}
+
+/// A stream that is this and no more.
+fn ended(body: String) -> Response<Full<Bytes>> {
     let mut response = negotiation::head_response();
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-    *response.body_mut() = Full::from(come_back(state));
+    *response.body_mut() = Full::from(body);
     response
 }
 
@@ -126,13 +131,10 @@ pub fn deny(state: &State, parts: &Parts, problem: &Problem) -> Option<Response<
     if !is_asked_for || parts.method != Method::GET || !negotiation::accepts_event_stream(&parts.headers) {
         return None;
     }
-    let mut response = negotiation::head_response();
-    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     // A document is one line.
     let document = problem.body();
     let document = String::from_utf8_lossy(&document);
-    *response.body_mut() = Full::from(format!("{}event: denied\ndata: {document}\n\n", come_back(state)));
-    Some(response)
+    Some(ended(format!("{}event: denied\ndata: {}\n\n", come_back(state), document.trim_end())))
 }
 
 /// `retry:` with a jittered delay.

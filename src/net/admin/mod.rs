@@ -25,40 +25,11 @@ use super::publish;
 use super::response;
 use super::state::State;
 
+pub use streams::streams;
+pub use topics::topics;
+
 /// The longest body that revokes something, in bytes.
 const REVOKE_BYTES_MAX: usize = 4096;
-
-/// The slowest streams.
-///
-/// # Errors
-/// 400, naming the parameter; 503 while another such request is under way.
-pub async fn streams(state: &State, parts: &Parts) -> Result<Response<Full<Bytes>>, Problem> {
-    Ok(shown(streams_document(state, parts.uri.query().unwrap_or_default()).await?))
-}
-
-/// The busiest topics.
-///
-/// # Errors
-/// As [`streams()`].
-pub async fn topics(state: &State, parts: &Parts) -> Result<Response<Full<Bytes>>, Problem> {
-    Ok(shown(topics_document(state, parts.uri.query().unwrap_or_default()).await?))
-}
-
-/// The document of [`streams()`].
-///
-/// # Errors
-/// As there.
-pub async fn streams_document(state: &State, query: &str) -> Result<Vec<u8>, Problem> {
-    streams::streams(state, query).await
-}
-
-/// The document of [`topics()`].
-///
-/// # Errors
-/// As there.
-pub async fn topics_document(state: &State, query: &str) -> Result<Vec<u8>, Problem> {
-    topics::topics(state, query).await
-}
 
 /// The configuration that runs.
 pub fn config(state: &State) -> Response<Full<Bytes>> {
@@ -91,7 +62,8 @@ pub fn must_be_on(state: &State) -> Result<(), Problem> {
     Err(Problem::new(Refusal::NotFound, "this is off: `admin = true` in the configuration turns it on"))
 }
 
-fn shown(document: Vec<u8>) -> Response<Full<Bytes>> {
+/// A document, for whoever asked.
+pub fn shown(document: Vec<u8>) -> Response<Full<Bytes>> {
     let mut response = response::ok(document, "application/json");
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));

@@ -22,7 +22,11 @@ const NAMES_SHOWN: usize = 8;
 /// How long the shards may take to answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 
-pub(super) async fn streams(state: &State, query: &str) -> Result<Vec<u8>, Problem> {
+/// The slowest streams.
+///
+/// # Errors
+/// 400, naming the parameter; 503 while another such request is under way.
+pub async fn streams(state: &State, query: &str) -> Result<Vec<u8>, Problem> {
     let sorts = [("lag", Order::Lag), ("age", Order::Age), ("written", Order::Written)];
     let ((sort, order), limit) = sort_and_limit(query, &sorts)?;
     let _turn = state.admin.streams.try_acquire().map_err(|_| busy())?;

@@ -21,11 +21,12 @@ fn publish(state: &State, topics: &[&str], event: &Event<'_>, now_ns: u64) {
 
 async fn get(state: &State, target: &str) -> Result<Value, Problem> {
     let parts = http::Request::get(target).body(()).unwrap().into_parts().0;
-    let response = match parts.uri.path() {
-        "/admin/streams" => streams(state, &parts).await?,
-        _ => topics(state, &parts).await?,
+    let query = parts.uri.query().unwrap_or_default();
+    let document = match parts.uri.path() {
+        "/admin/streams" => streams(state, query).await?,
+        _ => topics(state, query).await?,
     };
-    Ok(serde_json::from_slice(&response.into_body().into_inner().unwrap_or_default()).unwrap())
+    Ok(serde_json::from_slice(&document).unwrap())
 }
 
 /// The name and a number of each item.

@@ -99,7 +99,11 @@ fn count(log: &LogCell, now_ns: u64) -> Count {
     count
 }
 
-pub(super) async fn topics(state: &State, query: &str) -> Result<Vec<u8>, Problem> {
+/// The busiest topics.
+///
+/// # Errors
+/// 400, naming the parameter; 503 while another such request is under way.
+pub async fn topics(state: &State, query: &str) -> Result<Vec<u8>, Problem> {
     let sorts = [("rate", TopicOrder::Rate), ("events", TopicOrder::Events), ("bytes", TopicOrder::Bytes)];
     let ((sort, order), limit) = sort_and_limit(query, &sorts)?;
     let turn = state.admin.topics.clone().try_acquire_owned().map_err(|_| busy())?;

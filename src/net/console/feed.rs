@@ -38,10 +38,10 @@ pub async fn feed(state: Arc<State>) {
                 publish(&state, &stats, "stats", numbers(&state));
                 if look % LISTS_EVERY == 0 {
                     // One that is asked for by somebody else at this moment is left out.
-                    if let Ok(list) = admin::topics_document(&state, "sort=rate&limit=20").await {
+                    if let Ok(list) = admin::topics(&state, "sort=rate&limit=20").await {
                         publish(&state, &topics, "topics", list);
                     }
-                    if let Ok(list) = admin::streams_document(&state, "sort=lag&limit=20").await {
+                    if let Ok(list) = admin::streams(&state, "sort=lag&limit=20").await {
                         publish(&state, &streams, "streams", list);
                     }
                 }
