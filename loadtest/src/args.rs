@@ -45,9 +45,9 @@ pub(crate) enum Scenario {
     /// Batches as fast as they are taken, nobody subscribed: events a second
     Publish(Run<PublishArgs>),
     /// The gateway with its events in memory and on disk, in turn: what the second costs, and how soon it starts again
-    Durability(Run<DurabilityArgs>),
+    Durability(Run<EngineArgs>),
     /// The gateway with its events in memory and on a nats-server, in turn: what another node gets, and when
-    Cluster(Run<ClusterArgs>),
+    Cluster(Run<EngineArgs>),
     /// Floor and server in turn, in the same minutes, and the ratios between them
     Ratios(Run<RatiosArgs>),
     /// How CPU per delivery grows from few streams to many, floor and server
@@ -352,28 +352,10 @@ pub(crate) struct PublishArgs {
     pub(crate) size: usize,
 }
 
+/// Memory and another engine, side by side.
 #[derive(Clone, Debug, clap::Args)]
-pub(crate) struct DurabilityArgs {
+pub(crate) struct EngineArgs {
     /// Streams that events go to
-    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
-    pub(crate) streams: u32,
-    /// Connections that publish
-    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=64))]
-    pub(crate) connections: u32,
-    /// Events that are there when it starts again
-    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
-    pub(crate) events: u32,
-    /// Seconds measured in each run
-    #[arg(long, default_value_t = 5, value_parser = seconds())]
-    pub(crate) seconds: u32,
-    /// Memory and disk in turn, so many times; medians are reported
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=20))]
-    pub(crate) rounds: u32,
-}
-
-#[derive(Clone, Debug, clap::Args)]
-pub(crate) struct ClusterArgs {
-    /// Streams that events go to, and that resume
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) streams: u32,
     /// Connections that publish
@@ -385,7 +367,7 @@ pub(crate) struct ClusterArgs {
     /// Seconds measured in each run
     #[arg(long, default_value_t = 5, value_parser = seconds())]
     pub(crate) seconds: u32,
-    /// Memory and nats-server in turn, so many times; medians are reported
+    /// Memory and the other engine in turn, so many times; medians are reported
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=20))]
     pub(crate) rounds: u32,
 }

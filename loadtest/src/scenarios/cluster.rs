@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     Result,
-    args::{ClusterArgs, Engine, Load, PublishArgs, StormArgs, defaults},
+    args::{Engine, EngineArgs, Load, PublishArgs, StormArgs, defaults},
     record::{Cell, TableRow},
     report::grouped,
     server::{Nats, Target},
@@ -26,12 +26,12 @@ const PACED: (f64, u32) = (1_000.0, 10);
 const MEMORY: u32 = 10;
 const OLDER: u32 = 100;
 
-pub(crate) fn run(args: &ClusterArgs, target: &Target, book: &mut Book) -> Result<()> {
+pub(crate) fn run(args: &EngineArgs, target: &Target, book: &mut Book) -> Result<()> {
     let [one, pair] = [target.with_engine(Engine::Nats)?, target.with_engine(Engine::NatsPair)?];
     let alone = [target.clone(), one];
     let apart = [target.clone(), pair.clone()];
     book.table().columns = vec!["memory".to_owned(), "nats".to_owned(), "ratio".to_owned()];
-    let ClusterArgs { streams, connections, seconds, rounds, .. } = *args;
+    let EngineArgs { streams, connections, seconds, rounds, .. } = *args;
 
     for rate in RATES {
         let measure = format!("CPU a delivery, another node, {} streams, {rate} events/s", grouped(streams.into()));
@@ -97,7 +97,7 @@ fn p99(figures: &fanout::Figures) -> f64 {
 }
 
 /// A gateway starts on a server that has many events.
-fn start(args: &ClusterArgs, target: &Target) -> Result<TableRow> {
+fn start(args: &EngineArgs, target: &Target) -> Result<TableRow> {
     let nats = Nats::start()?;
     let history = format!("[history]\nevents = {}\nbytes = \"16GiB\"\n", args.events);
     let target = target.on(&nats)?.with_settings(&history)?;
@@ -111,7 +111,7 @@ fn start(args: &ClusterArgs, target: &Target) -> Result<TableRow> {
 }
 
 /// All streams resume events that have left memory.
-fn resume(args: &ClusterArgs, name: &str, target: &Target, book: &mut Book) {
+fn resume(args: &EngineArgs, name: &str, target: &Target, book: &mut Book) {
     let storm = StormArgs { streams: args.streams, missed: OLDER + MEMORY, ..defaults() };
     let outcome = book.take("storm", target, storm::measure(&storm, target));
     let of = format!("{} streams resume {OLDER} events older than memory, {name}", grouped(args.streams.into()));

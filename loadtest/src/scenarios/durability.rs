@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     Result,
-    args::{DurabilityArgs, Engine, Load, PublishArgs, defaults},
+    args::{Engine, EngineArgs, Load, PublishArgs, defaults},
     payload::{Event, Layout},
     publisher::Requests,
     record::{Cell, TableRow},
@@ -27,7 +27,7 @@ const PACED: f64 = 1_000.0;
 /// Events a second to the streams.
 const RATES: [f64; 2] = [10.0, 100.0];
 
-pub(crate) fn run(args: &DurabilityArgs, target: &Target, book: &mut Book) -> Result<()> {
+pub(crate) fn run(args: &EngineArgs, target: &Target, book: &mut Book) -> Result<()> {
     let targets = [target.clone(), target.with_engine(Engine::Disk)?];
     book.table().columns = vec!["memory".to_owned(), "disk".to_owned(), "ratio".to_owned()];
     let connections = args.connections;
@@ -120,7 +120,7 @@ pub(super) fn row(measure: &str, unit: &str, must: Must, medians: [Option<f64>; 
 }
 
 /// A gateway that keeps many events ends, and starts again on the same directory.
-fn start(args: &DurabilityArgs, target: &Target) -> Result<TableRow> {
+fn start(args: &EngineArgs, target: &Target) -> Result<TableRow> {
     let folder = Folder::new()?;
     let config = folder.path().join("config.toml");
     let text = format!(

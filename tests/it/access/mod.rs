@@ -45,6 +45,15 @@ fn ask(server: &Server, target: &str, fields: &[&str]) -> (Head, Conversation) {
     (conversation.head(), conversation)
 }
 
+/// Opens a stream, and reads what it begins with.
+#[track_caller]
+fn open(server: &Server, target: &str, fields: &[&str]) -> Conversation {
+    let (head, mut stream) = ask(server, target, fields);
+    assert_eq!(head.status, 200, "{}", head.text);
+    stream.beginning();
+    stream
+}
+
 /// A stream is refused with this status, field and challenge.
 #[track_caller]
 fn check_refused(

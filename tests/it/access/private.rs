@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::{HS256, ask, bearer, token};
+use super::{HS256, bearer, open, token};
 use crate::support::{Conversation, Item, Launch, Server, within};
 
 /// What a stream gets by now: the data of its events, and how many gaps there were.
@@ -14,14 +14,6 @@ fn check(stream: &mut Conversation, expected: &[&str]) {
         stream.expect_data(data);
     }
     stream.expect_nothing(Duration::from_millis(50));
-}
-
-#[track_caller]
-fn open(server: &Server, target: &str, fields: &[&str]) -> Conversation {
-    let (head, mut stream) = ask(server, target, fields);
-    assert_eq!(head.status, 200, "{}", head.text);
-    stream.beginning();
-    stream
 }
 
 /// Who subscribes by `target` with and without a token, and gets what.

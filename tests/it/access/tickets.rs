@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::{HS256, ask, bearer, check_refused, now_s, token};
+use super::{HS256, ask, bearer, check_refused, now_s, open, token};
 use crate::support::publish::post;
-use crate::support::{Conversation, Response, Server, within};
+use crate::support::{Response, Server, within};
 
 const INVALID: &str = "Bearer error=\"invalid_token\"";
 const RULE: &str = "[[rule]]\ntopics = [\"users/{sub}/**\"]\nsubscribe = \"token\"\n";
@@ -25,14 +25,6 @@ fn ticket(server: &Server, token: &str) -> String {
     assert_eq!(response.json()["expires_in"], 30);
     assert_eq!(response.head.field("cache-control"), Some("no-store"));
     response.json()["ticket"].as_str().unwrap().to_owned()
-}
-
-#[track_caller]
-fn open(server: &Server, target: &str, fields: &[&str]) -> Conversation {
-    let (head, mut stream) = ask(server, target, fields);
-    assert_eq!(head.status, 200, "{}", head.text);
-    stream.beginning();
-    stream
 }
 
 #[test]

@@ -57,8 +57,8 @@ fn another_epoch_is_told_to_every_stream_and_all_stay() {
     assert_eq!((shard.registry.behind(), shard.closed()), (0, vec![]));
 }
 
-#[test]
-fn conflation_ends_where_events_are_missing() {
+/// As [`of_an_engine`], with streams that conflate, which have passed a hole behind two events of one key.
+fn conflating_past_a_hole() -> (OneShard, [Peer; 3]) {
     let (mut shard, peers) = of_an_engine();
     shard.registry.set_policies(Policies::new([(Pattern::parse("**").unwrap(), SlowPolicy::Conflate)]));
     for data in ["3", "4"] {
@@ -67,6 +67,12 @@ fn conflation_ends_where_events_are_missing() {
     shard.log.0.borrow_mut().lose(9);
     shard.pass();
     shard.serve();
+    (shard, peers)
+}
+
+#[test]
+fn conflation_ends_where_events_are_missing() {
+    let (mut shard, peers) = conflating_past_a_hole();
     shard.takes(&peers[1], usize::MAX);
     let conflated = gap_event(1, 4, GapReason::Conflated);
     peers[1].gets(&[&event(1, "1"), &conflated, &event(2, "2"), &event(4, "4"), &gap_event(4, 9, GapReason::Lost)]);
@@ -74,14 +80,7 @@ fn conflation_ends_where_events_are_missing() {
 
 #[test]
 fn a_hole_thins_out_nothing_for_streams_that_keep_up() {
-    let (mut shard, peers) = of_an_engine();
-    shard.registry.set_policies(Policies::new([(Pattern::parse("**").unwrap(), SlowPolicy::Conflate)]));
-    for data in ["3", "4"] {
-        shard.publish(&["a"], Event::new(data).key("k"));
-    }
-    shard.log.0.borrow_mut().lose(9);
-    shard.pass();
-    shard.serve();
+    let (_shard, peers) = conflating_past_a_hole();
     let each = [event(1, "1"), event(2, "2"), event(3, "3"), event(4, "4"), gap_event(4, 9, GapReason::Lost)];
     peers[0].gets(&each.each_ref().map(String::as_str));
 }
